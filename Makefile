@@ -1,0 +1,48 @@
+# `make serve` and `make test` set themselves up: virtual environment, packages, models.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help serve test lint types format clean
+help:
+	@echo "make serve   install what is needed and serve on 127.0.0.1:8000"
+	@echo "make test    install what is needed and run all tests"
+	@echo "make lint    formatting, lint and import rules;   make types   type checks"
+	@echo "make format  reformat the code;                   make clean   remove the virtual environment"
+
+serve: $(VENV)/.installed
+	@$(BIN)/perdure serve
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/perdure models fetch
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Perdure needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Installing Perdure and what it needs (some minutes the first time)"
+	@$(BIN)/python -m pip install --progress-bar on -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing Perdure, what it needs and its test tools (some minutes the first time)"
+	@$(BIN)/python -m pip install --progress-bar on -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,43 @@
+"""Everything that `llm` raises on purpose."""
+
+
+class ModelError(Exception):
+    """Base of this package's errors; the message names what was wrong and where."""
+
+
+class ModelNotFoundError(ModelError):
+    """No model of that name, path or hub id can be had."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model is there, but its architecture or format is not one that is supported."""
+
+
+class CorruptModelError(ModelError):
+    """A model file does not have the hash or the contents that it should have."""
+
+
+class PromptTooLongError(ModelError):
+    """Prompt and reply together pass the context window."""
+
+    def __init__(self, prompt_tokens: int, max_tokens: int, context_window: int) -> None:
+        super().__init__(
+            f"a prompt of {prompt_tokens} tokens and a reply of up to {max_tokens} pass "
+            f"the context window of {context_window} tokens"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self.context_window = context_window
+
+
+class QueueFullError(ModelError):
+    """Too many requests wait for the engine; try again after `retry_after_s` seconds."""
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{waiting} requests already wait for the engine")
+        self.waiting = waiting
+        self.retry_after_s = retry_after_s
+
+
+class EngineClosedError(ModelError):
+    """The engine has been shut down."""
