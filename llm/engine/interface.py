@@ -118,11 +118,27 @@ class Generation(Protocol):
     def __iter__(self) -> Iterator[Event]: ...
 
 
+class Reservation(Protocol):
+    """A place in an engine's queue, kept until it is used or released."""
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """Use the place. Raises PromptTooLongError or EngineClosedError, never QueueFullError."""
+
+    def release(self) -> None:
+        """Give the place back, if it was not used. Idempotent."""
+
+
 class Engine(Protocol):
     """Runs one model. Every method may be called from any thread."""
 
     @property
     def model(self) -> ModelInfo: ...
+
+    def reserve(self) -> Reservation:
+        """Keep a place in the queue, for what must be done before a request is submitted.
+
+        Raises QueueFullError past the bound of the queue, EngineClosedError after `close`.
+        """
 
     def submit(self, request: GenerationRequest) -> Generation:
         """Queue a request.

@@ -1,0 +1,60 @@
+"""`/v1/strategies`, `/v1/models`, and whether the service is well."""
+
+from inspect import getdoc
+
+from fastapi import APIRouter
+
+from app.api.dependencies import ServiceDep
+from app.api.schemas import HealthView, ListView, ModelView, StrategyView
+from app.errors import NotReadyProblem
+from memory.strategies import STRATEGIES
+
+router = APIRouter()
+
+
+@router.get("/v1/strategies", tags=["strategies"])
+async def list_strategies() -> ListView[StrategyView]:
+    """The memory strategies, with a JSON schema of each one's parameters."""
+    return ListView(
+        data=[
+            StrategyView(
+                name=name, description=getdoc(strategy) or "", parameters=strategy.model_json_schema()
+            )
+            for name, strategy in STRATEGIES.items()
+        ]
+    )
+
+
+@router.get("/v1/models", tags=["models"])
+async def list_models(service: ServiceDep) -> ListView[ModelView]:
+    """The model that replies."""
+    model = service.model.engine.model
+    return ListView(
+        data=[
+            ModelView(
+                id=model.name,
+                architecture=model.architecture,
+                parameters=model.parameters,
+                context_window=model.context_window,
+                dtype=model.dtype,
+                device=model.device,
+                fingerprint=model.fingerprint,
+            )
+        ]
+    )
+
+
+@router.get("/healthz", tags=["health"])
+async def health() -> HealthView:
+    """The process answers."""
+    return HealthView(status="ok")
+
+
+@router.get("/readyz", tags=["health"])
+async def readiness(service: ServiceDep) -> HealthView:
+    """The model is loaded and the database answers: a chat turn would be served."""
+    try:
+        await service.database.ping()
+    except Exception as error:
+        raise NotReadyProblem(f"the database does not answer: {error}") from error
+    return HealthView(status="ok")

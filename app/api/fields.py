@@ -1,0 +1,44 @@
+"""Field types that refuse what must not be stored: NUL, unpaired surrogates, blanks, absurd numbers."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+MAX_CHARACTERS = 262_144
+
+
+class Wire(BaseModel):
+    """Base of what comes in: unknown fields are refused, types are taken as they are."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain the NUL character")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _sensible_time(time: datetime) -> datetime:
+    if not 1900 <= time.year <= 2200:
+        raise ValueError("must lie between the years 1900 and 2200")
+    return time.astimezone(UTC)
+
+
+PlainText = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_no_nul)]
+Text = Annotated[
+    str, Field(min_length=1, max_length=MAX_CHARACTERS), AfterValidator(_no_nul), AfterValidator(_not_blank)
+]
+Name = Annotated[
+    str, Field(min_length=1, max_length=256), AfterValidator(_no_nul), AfterValidator(_not_blank)
+]
+StopString = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_nul)]
+Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_sensible_time)]
+"""A time with its zone, in ISO 8601."""

@@ -1,0 +1,119 @@
+"""`/v1/personas`."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from app.api.dependencies import (
+    Cursor,
+    Limit,
+    OwnerDep,
+    Service,
+    ServiceDep,
+    decode_listing_cursor,
+    encode_cursor,
+)
+from app.api.schemas import Exchange, Page, PersonaCreate, PersonaUpdate, PersonaView
+from app.errors import NotFoundProblem, PersonaInUseProblem
+from app.storage.personas import Personas, StoredPersona
+from memory.persona import ExampleExchange, Persona, check_persona_fits, persona_segments
+
+router = APIRouter(prefix="/v1/personas", tags=["personas"])
+
+
+@router.post("", status_code=HTTPStatus.CREATED)
+async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerDep) -> PersonaView:
+    """Create a persona. One that leaves no room for a turn in the context window is refused."""
+    _check_fits(
+        service,
+        Persona(
+            body.name, body.instructions, tuple(ExampleExchange(e.user, e.assistant) for e in body.examples)
+        ),
+    )
+    async with service.database.write() as session:
+        stored = await Personas(session, owner).create(
+            name=body.name,
+            instructions=body.instructions,
+            examples=[example.model_dump() for example in body.examples],
+            greeting=body.greeting,
+        )
+    return _view(stored, service)
+
+
+@router.get("")
+async def list_personas(
+    service: ServiceDep, owner: OwnerDep, limit: Limit = 50, cursor: Cursor = None
+) -> Page[PersonaView]:
+    """List personas, newest first."""
+    async with service.database.read() as session:
+        stored = await Personas(session, owner).list(after=decode_listing_cursor(cursor), limit=limit + 1)
+    page = stored[:limit]
+    more = len(stored) > limit
+    return Page(
+        data=[_view(persona, service) for persona in page],
+        next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
+    )
+
+
+@router.get("/{persona_id}")
+async def get_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> PersonaView:
+    async with service.database.read() as session:
+        stored = await Personas(session, owner).get(persona_id)
+    return _view(_found(stored, persona_id), service)
+
+
+@router.patch("/{persona_id}")
+async def update_persona(
+    persona_id: str, body: PersonaUpdate, service: ServiceDep, owner: OwnerDep
+) -> PersonaView:
+    """Change fields of a persona. Chats use the new revision from their next turn on."""
+    changes = body.model_dump(exclude_unset=True)
+    async with service.database.write() as session:
+        stored = _found(await Personas(session, owner).revise(persona_id, changes), persona_id)
+        _check_fits(service, stored.as_persona())
+    return _view(stored, service)
+
+
+@router.delete("/{persona_id}", status_code=HTTPStatus.NO_CONTENT)
+async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> Response:
+    """Delete a persona that no session uses."""
+    async with service.database.write() as session:
+        personas = Personas(session, owner)
+        _found(await personas.get(persona_id), persona_id)
+        if using := await personas.sessions_using(persona_id):
+            raise PersonaInUseProblem(
+                f"{using} chat sessions use persona {persona_id}; give them another or delete them first",
+                sessions=using,
+            )
+        await personas.remove(persona_id)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _check_fits(service: Service, persona: Persona) -> None:
+    check_persona_fits(
+        persona,
+        service.model.tokenizer,
+        context_window=service.model.context_window,
+        reply_tokens=service.settings.reply_tokens,
+    )
+
+
+def _found(stored: StoredPersona | None, persona_id: str) -> StoredPersona:
+    if stored is None:
+        raise NotFoundProblem(f"persona {persona_id} does not exist")
+    return stored
+
+
+def _view(stored: StoredPersona, service: Service) -> PersonaView:
+    segments = persona_segments(stored.as_persona(), service.model.tokenizer)
+    return PersonaView(
+        id=stored.id,
+        revision=stored.revision,
+        name=stored.name,
+        instructions=stored.instructions,
+        examples=[Exchange(user=e.user, assistant=e.assistant) for e in stored.examples],
+        greeting=stored.greeting,
+        tokens=sum(segment.tokens for segment in segments),
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+    )

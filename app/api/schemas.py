@@ -1,0 +1,220 @@
+"""What goes over the wire, in and out."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from app.api.fields import Name, PlainText, StopString, Text, Time, Wire
+from memory.context import SegmentKind
+from memory.messages import Role
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a listing. Pass `next_cursor` as `cursor` for the next one; null: this is the last."""
+
+    data: list[Item]
+    next_cursor: str | None
+
+
+class Exchange(Wire):
+    """One exchange that shows how the persona speaks."""
+
+    user: Text
+    assistant: Text
+
+
+class PersonaCreate(Wire):
+    name: Name
+    instructions: PlainText = ""
+    examples: list[Exchange] = Field([], max_length=100)
+    greeting: Text | None = Field(None, description="First message of a new session, said by the persona.")
+
+
+class PersonaUpdate(Wire):
+    """Fields that are not given stay as they are."""
+
+    name: Name = ""
+    instructions: PlainText = ""
+    examples: list[Exchange] = Field([], max_length=100)
+    greeting: Text | None = None
+
+
+class PersonaView(BaseModel):
+    id: str
+    revision: int = Field(description="Counts the changes; context records name the one they rest on.")
+    name: str
+    instructions: str
+    examples: list[Exchange]
+    greeting: str | None
+    tokens: int = Field(description="What the persona takes of every context window.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class SessionCreate(Wire):
+    persona_id: Name | None = None
+    user_id: Name | None = None
+    title: Name | None = None
+    memory: dict[str, Any] | None = Field(
+        None, description='`{"strategy": name, ...parameters}`; see `GET /v1/strategies`.'
+    )
+
+
+class SessionUpdate(Wire):
+    """Fields that are not given stay as they are. A new memory takes effect with the next turn."""
+
+    persona_id: Name | None = None
+    title: Name | None = None
+    memory: dict[str, Any] = Field({})
+
+
+class SessionView(BaseModel):
+    id: str
+    persona_id: str | None
+    user_id: str | None
+    title: str | None
+    memory: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+class TokenDetails(BaseModel):
+    cached_tokens: int = Field(description="Prompt tokens whose keys and values were in the cache.")
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: TokenDetails
+    ttft_ms: float = Field(description="From the request's arrival to the first text of the reply.")
+    duration_ms: float = Field(description="From the request's arrival to the end of the reply.")
+    seed: int = Field(description="Give it with the same context to get the same reply.")
+
+
+class MessageView(BaseModel):
+    id: str
+    session_id: str
+    turn: int
+    role: Role
+    content: str
+    status: Literal["complete", "generating", "interrupted"]
+    finish_reason: Literal["stop", "length", "cancelled", "error"] | None
+    model: str | None
+    usage: Usage | None
+    created_at: datetime
+
+
+class MessageCreate(Wire):
+    """A user's message, and how the reply to it is to be generated."""
+
+    content: Text
+    stream: bool = Field(False, description="Server-sent events instead of one JSON document.")
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float | None = Field(None, ge=0, le=10, allow_inf_nan=False, description="0 is greedy.")
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is all.")
+    min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+    repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: list[StopString] = Field([], max_length=16, description="The reply ends before any of these.")
+    if_busy: Literal["reject", "wait"] = Field(
+        "reject", description="What to do while another message of the session is being answered."
+    )
+
+
+class ReplyView(BaseModel):
+    """The reply, the message it answers, and what it cost."""
+
+    message: MessageView
+    user_message: MessageView
+    usage: Usage
+
+
+class AppendedMessage(Wire):
+    role: Role
+    content: Text
+    created_at: Time | None = Field(None, description="When it was said; now, if not given.")
+
+
+class MessagesAppend(Wire):
+    """Messages to store as they are; nothing is generated."""
+
+    messages: list[AppendedMessage] = Field(min_length=1, max_length=1000)
+    if_busy: Literal["reject", "wait"] = "reject"
+
+
+class MessagesView(BaseModel):
+    data: list[MessageView]
+
+
+class SegmentMessage(BaseModel):
+    id: str | None
+    role: Role
+    content: str
+
+
+class SegmentView(BaseModel):
+    kind: SegmentKind
+    turn: int | None
+    tokens: int
+    cached_tokens: int
+    reason: str
+    message_ids: list[str]
+    messages: list[SegmentMessage] = Field(description="What the segment says, for a model of your own.")
+
+
+class LeftOutView(BaseModel):
+    first_turn: int
+    last_turn: int
+    tokens: int
+    reason: str
+
+
+class PersonaReference(BaseModel):
+    id: str
+    revision: int
+
+
+class ContextView(BaseModel):
+    """What a context window holds. `prompt_tokens + reply_tokens <= context_window`, always."""
+
+    session_id: str
+    message_id: str | None = Field(description="The reply it was for; null for a dry run.")
+    model: str
+    strategy: dict[str, Any]
+    persona: PersonaReference | None
+    context_window: int
+    prompt_tokens: int
+    reply_tokens: int = Field(description="Kept free for the reply.")
+    cached_tokens: int
+    turns: list[int] = Field(description="Numbers of the stored turns in the window.")
+    segments: list[SegmentView]
+    left_out: list[LeftOutView]
+
+
+class StrategyView(BaseModel):
+    name: str
+    description: str
+    parameters: dict[str, Any] = Field(description="JSON schema.")
+
+
+class ModelView(BaseModel):
+    id: str
+    architecture: str
+    parameters: int
+    context_window: int
+    dtype: str
+    device: str
+    fingerprint: str
+
+
+class ListView(BaseModel, Generic[Item]):
+    data: list[Item]
+
+
+class HealthView(BaseModel):
+    status: Literal["ok"]

@@ -1,0 +1,108 @@
+"""`/v1/sessions`: chat sessions and their memory settings."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.api.dependencies import (
+    Cursor,
+    Limit,
+    OwnerDep,
+    ServiceDep,
+    decode_listing_cursor,
+    encode_cursor,
+)
+from app.api.schemas import Page, SessionCreate, SessionUpdate, SessionView
+from app.errors import InvalidProblem, NotFoundProblem
+from app.storage.messages import MessageDraft, Messages
+from app.storage.personas import Personas, StoredPersona
+from app.storage.sessions import Sessions
+from app.storage.tables import SessionRow
+from memory.strategies import parse_strategy
+
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+
+@router.post("", status_code=HTTPStatus.CREATED)
+async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerDep) -> SessionView:
+    """Create a chat session. A greeting of the persona becomes its first message."""
+    memory = body.memory if body.memory is not None else service.settings.memory
+    memory = parse_strategy(memory).model_dump(mode="json")
+    async with service.database.write() as session:
+        persona = await _persona(session, owner, body.persona_id)
+        row = await Sessions(session, owner).create(
+            persona_id=body.persona_id, user_id=body.user_id, title=body.title, memory=memory
+        )
+        if persona and persona.greeting:
+            await Messages(session, owner).append(row.id, [MessageDraft("assistant", persona.greeting)])
+    return _view(row)
+
+
+@router.get("")
+async def list_sessions(
+    service: ServiceDep,
+    owner: OwnerDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    user_id: Annotated[str | None, Query(max_length=256)] = None,
+    persona_id: Annotated[str | None, Query(max_length=64)] = None,
+) -> Page[SessionView]:
+    """List chat sessions, newest first; of one user or persona, if asked to."""
+    async with service.database.read() as session:
+        rows = await Sessions(session, owner).list(
+            after=decode_listing_cursor(cursor), limit=limit + 1, user_id=user_id, persona_id=persona_id
+        )
+    page = rows[:limit]
+    more = len(rows) > limit
+    return Page(
+        data=[_view(row) for row in page],
+        next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
+    )
+
+
+@router.get("/{session_id}")
+async def get_session(session_id: str, service: ServiceDep, owner: OwnerDep) -> SessionView:
+    async with service.database.read() as session:
+        return _view(_found(await Sessions(session, owner).get(session_id), session_id))
+
+
+@router.patch("/{session_id}")
+async def update_session(
+    session_id: str, body: SessionUpdate, service: ServiceDep, owner: OwnerDep
+) -> SessionView:
+    """Change title, persona or memory. The next turn goes by it; nothing that was said is lost."""
+    changes: dict[str, Any] = body.model_dump(exclude_unset=True)
+    if "memory" in changes:
+        changes["memory"] = parse_strategy(changes["memory"]).model_dump(mode="json")
+    async with service.database.write() as session:
+        _found(await Sessions(session, owner).get(session_id), session_id)
+        await _persona(session, owner, changes.get("persona_id"))
+        return _view(_found(await Sessions(session, owner).update(session_id, changes), session_id))
+
+
+@router.delete("/{session_id}", status_code=HTTPStatus.NO_CONTENT)
+async def delete_session(session_id: str, service: ServiceDep, owner: OwnerDep) -> Response:
+    """Delete a session: its messages, its context records and what is cached of it."""
+    await service.chat.remove_session(owner, session_id)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _persona(session: AsyncSession, owner: str, persona_id: str | None) -> StoredPersona | None:
+    if persona_id is None:
+        return None
+    persona = await Personas(session, owner).get(persona_id)
+    if persona is None:
+        raise InvalidProblem.of_field("persona_id", f"persona {persona_id} does not exist")
+    return persona
+
+
+def _found(row: SessionRow | None, session_id: str) -> SessionRow:
+    if row is None:
+        raise NotFoundProblem(f"session {session_id} does not exist")
+    return row
+
+
+def _view(row: SessionRow) -> SessionView:
+    return SessionView.model_validate(row, from_attributes=True)

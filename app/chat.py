@@ -1,0 +1,229 @@
+"""The chat sessions at work: admit a message and start its turn, append messages, preview a context.
+
+Whoever changes a session's messages holds the session's lock. HTTP stays in `app.api`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.api.schemas import ContextView, MessageCreate
+from app.chat_model import ChatModel
+from app.context_records import context_view
+from app.errors import NotFoundProblem, ShuttingDownProblem
+from app.ids import new_id
+from app.session_locks import SessionLocks
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.history import StoredHistory
+from app.storage.messages import MessageDraft, Messages
+from app.storage.personas import Personas, StoredPersona
+from app.storage.sessions import Sessions
+from app.storage.tables import MessageRow, SessionRow
+from app.storage.token_index import TokenIndex, bring_up
+from app.turn import AdmittedTurn, RunningTurn
+from llm.engine.interface import GenerationRequest, SamplingParameters
+from memory.assembly import Limits, NewMessage, assemble
+from memory.context import Context
+from memory.persona import persona_segments
+from memory.strategies import parse_strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A context, and the persona that stands in it."""
+
+    context: Context
+    persona: StoredPersona | None
+
+
+class Chat:
+    """The chat sessions of this process, on one database and one model."""
+
+    def __init__(self, settings: Settings, database: Database, model: ChatModel) -> None:
+        self._settings = settings
+        self._database = database
+        self._model = model
+        self._locks = SessionLocks()
+        self._running: dict[str, RunningTurn] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    async def start_turn(
+        self, owner: str, session_id: str, message: MessageCreate, *, arrived_at: float
+    ) -> RunningTurn:
+        """Admit and store the message, then start its reply. `arrived_at`: `time.perf_counter()` then.
+
+        Raises a problem, or an error of `memory` or `llm`, before anything is stored.
+        """
+        if self._is_closing:
+            raise ShuttingDownProblem("no new turns are taken")
+        await self._lock(session_id, message.if_busy)
+        try:
+            turn = await self._start_locked(owner, session_id, message, arrived_at)
+        except BaseException:
+            self._locks.release(session_id)
+            raise
+        task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
+        self._running[session_id] = turn
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._turn_ended(session_id, done))
+        return turn
+
+    async def _start_locked(
+        self, owner: str, session_id: str, message: MessageCreate, arrived_at: float
+    ) -> RunningTurn:
+        message_id = new_id("msg")
+        sampling = self._sampling(message)
+        token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", message.content)
+        new_message = NewMessage(message_id, message.content, token_ids)
+        assembled = await self._assemble(owner, session_id, new_message, reply_tokens=sampling.max_tokens)
+        reservation = self._model.engine.reserve()
+        try:
+            stored = await self._store(
+                owner,
+                session_id,
+                [MessageDraft(role="user", content=message.content, id=message_id)],
+                [token_ids],
+            )
+            generation = reservation.submit(
+                GenerationRequest(
+                    prompt=assembled.context.token_ids,
+                    sampling=sampling,
+                    owner=owner,
+                    conversation=session_id,
+                )
+            )
+        finally:
+            reservation.release()
+        return RunningTurn(
+            AdmittedTurn(
+                owner=owner,
+                user_message=stored[0],
+                persona=assembled.persona,
+                context=assembled.context,
+                arrived_at=arrived_at,
+            ),
+            generation,
+            model=self._model,
+            database=self._database,
+            checkpoint_s=self._settings.checkpoint_s,
+        )
+
+    async def append(
+        self, owner: str, session_id: str, drafts: Sequence[MessageDraft], *, if_busy: str
+    ) -> list[MessageRow]:
+        """Store messages behind the last one, all or none."""
+        await self._lock(session_id, if_busy)
+        try:
+            await self._existing(owner, session_id)
+            await self._bring_up_index(owner, session_id)
+            token_ids = await asyncio.to_thread(
+                lambda: [self._model.tokenizer.encode_message(draft.role, draft.content) for draft in drafts]
+            )
+            return await self._store(owner, session_id, drafts, token_ids)
+        finally:
+            self._locks.release(session_id)
+
+    async def preview(
+        self, owner: str, session_id: str, content: str | None, *, max_tokens: int | None
+    ) -> ContextView:
+        """What would be in the window now, for a message of that content, or for none."""
+        message = None
+        if content is not None:
+            token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", content)
+            message = NewMessage("", content, token_ids)
+        assembled = await self._assemble(
+            owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
+        )
+        engine = self._model.engine
+        return context_view(
+            session_id,
+            assembled.context,
+            assembled.persona,
+            cached_tokens=engine.cached_tokens(assembled.context.token_ids, owner),
+            model=engine.model.name,
+        )
+
+    async def remove_session(self, owner: str, session_id: str) -> None:
+        """End what the session generates, then delete it with all that is derived from it."""
+        await self._existing(owner, session_id)
+        if turn := self._running.get(session_id):
+            turn.cancel()
+        await self._locks.acquire(session_id, wait_s=self._settings.busy_wait_s)
+        try:
+            async with self._database.write() as session:
+                if not await Sessions(session, owner).remove(session_id):
+                    raise NotFoundProblem(f"session {session_id} does not exist")
+            self._model.engine.forget(session_id)
+        finally:
+            self._locks.release(session_id)
+
+    async def close(self) -> None:
+        """End all turns; what there is of their replies is stored, marked interrupted."""
+        self._is_closing = True
+        for turn in self._running.values():
+            turn.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _lock(self, session_id: str, if_busy: str) -> None:
+        wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
+        await self._locks.acquire(session_id, wait_s=wait_s)
+
+    def _turn_ended(self, session_id: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        del self._running[session_id]
+        self._locks.release(session_id)
+
+    async def _existing(self, owner: str, session_id: str) -> SessionRow:
+        async with self._database.read() as session:
+            row = await Sessions(session, owner).get(session_id)
+        if row is None:
+            raise NotFoundProblem(f"session {session_id} does not exist")
+        return row
+
+    async def _bring_up_index(self, owner: str, session_id: str) -> None:
+        tokenizer = self._model.tokenizer
+        await bring_up(self._database, owner, session_id, tokenizer, tokenizer.fingerprint)
+
+    async def _assemble(
+        self, owner: str, session_id: str, message: NewMessage | None, *, reply_tokens: int
+    ) -> Assembled:
+        row = await self._existing(owner, session_id)
+        await self._bring_up_index(owner, session_id)
+        tokenizer = self._model.tokenizer
+        async with self._database.read() as session:
+            persona = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+            context = await assemble(
+                persona=persona_segments(persona.as_persona() if persona else None, tokenizer),
+                strategy=parse_strategy(row.memory),
+                history=await StoredHistory.open(session, owner, session_id),
+                message=message,
+                generation_prompt=tokenizer.generation_prompt,
+                limits=Limits(self._model.context_window, reply_tokens, self._settings.reply_tokens),
+            )
+        return Assembled(context, persona)
+
+    async def _store(
+        self,
+        owner: str,
+        session_id: str,
+        drafts: Sequence[MessageDraft],
+        token_ids: Sequence[Sequence[int]],
+    ) -> list[MessageRow]:
+        async with self._database.write() as session:
+            rows = await Messages(session, owner).append(session_id, drafts)
+            await TokenIndex(session, owner).extend(rows, token_ids, self._model.tokenizer.fingerprint)
+            await Sessions(session, owner).touch(session_id)
+        return rows
+
+    def _sampling(self, message: MessageCreate) -> SamplingParameters:
+        defaults = self._settings.sampling.model_dump()
+        asked = message.model_dump(include=set(defaults), exclude_none=True)
+        return SamplingParameters(
+            max_tokens=message.max_tokens or self._settings.reply_tokens,
+            seed=message.seed,
+            stop=tuple(message.stop),
+            **(defaults | asked),
+        )

@@ -1,0 +1,114 @@
+"""Context records: what was in a window, kept with the reply, and shown with what it says.
+
+A record names messages and a persona's revision, which are never rewritten, and not their texts.
+"""
+
+from collections.abc import Iterable
+from itertools import accumulate
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.api.schemas import ContextView, SegmentMessage
+from app.storage.messages import Messages
+from app.storage.personas import Personas, StoredPersona
+from memory.context import Context, ContextMessage
+from memory.messages import Role
+from memory.persona import Persona
+
+
+def context_record(context: Context, persona: StoredPersona | None, cached_tokens: int) -> dict[str, Any]:
+    """The record of a context of whose prompt the first `cached_tokens` came from the cache."""
+    starts = accumulate((segment.tokens for segment in context.segments), initial=0)
+    return {
+        "strategy": context.strategy,
+        "persona": {"id": persona.id, "revision": persona.revision} if persona else None,
+        "context_window": context.context_window,
+        "prompt_tokens": context.tokens,
+        "reply_tokens": context.reply_tokens,
+        "cached_tokens": cached_tokens,
+        "segments": [
+            {
+                "kind": segment.kind,
+                "turn": segment.turn,
+                "tokens": segment.tokens,
+                "cached_tokens": min(segment.tokens, max(0, cached_tokens - start)),
+                "message_ids": [message.id for message in segment.messages if message.id],
+                "reason": segment.reason,
+            }
+            for segment, start in zip(context.segments, starts, strict=False)
+        ],
+        "left_out": [
+            {
+                "first_turn": left_out.first_turn,
+                "last_turn": left_out.last_turn,
+                "tokens": left_out.tokens,
+                "reason": left_out.reason,
+            }
+            for left_out in context.left_out
+        ],
+    }
+
+
+def context_view(
+    session_id: str, context: Context, persona: StoredPersona | None, *, cached_tokens: int, model: str
+) -> ContextView:
+    """A context that was just assembled, as a client sees it."""
+    texts = [_texts(segment.messages) for segment in context.segments]
+    return _view(context_record(context, persona, cached_tokens), texts, session_id=session_id, model=model)
+
+
+async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> ContextView | None:
+    """The context that the reply `message_id` was generated from; None if there is no record of one."""
+    messages = Messages(session, owner)
+    record = await messages.record(message_id)
+    reply = await messages.get(message_id)
+    if record is None or reply is None:
+        return None
+    said = await messages.get_many(
+        [message_id for segment in record["segments"] for message_id in segment["message_ids"]]
+    )
+    persona: Persona | None = None
+    if record["persona"]:
+        reference = record["persona"]
+        stored = await Personas(session, owner).get(reference["id"], reference["revision"])
+        persona = stored.as_persona() if stored else None
+    texts: list[list[SegmentMessage]] = []
+    for segment in record["segments"]:
+        if segment["kind"] == "persona":
+            spoken = persona.instruction_messages if persona else ()
+        elif segment["kind"] == "examples":
+            spoken = persona.example_messages if persona else ()
+        else:
+            rows = (said[message_id] for message_id in segment["message_ids"])
+            spoken = tuple(ContextMessage(cast(Role, row.role), row.content, row.id) for row in rows)
+        texts.append(_texts(spoken))
+    return _view(record, texts, session_id=reply.session_id, model=reply.model or "", message_id=message_id)
+
+
+def _texts(spoken: Iterable[ContextMessage]) -> list[SegmentMessage]:
+    return [SegmentMessage(id=message.id, role=message.role, content=message.content) for message in spoken]
+
+
+def _view(
+    record: dict[str, Any],
+    texts: list[list[SegmentMessage]],
+    *,
+    session_id: str,
+    model: str,
+    message_id: str | None = None,
+) -> ContextView:
+    segments = [
+        segment | {"messages": spoken} for segment, spoken in zip(record["segments"], texts, strict=True)
+    ]
+    turns = [segment["turn"] for segment in segments if segment["turn"] is not None]
+    return ContextView.model_validate(
+        record
+        | {
+            "session_id": session_id,
+            "message_id": message_id,
+            "model": model,
+            "turns": turns,
+            "segments": segments,
+        }
+    )

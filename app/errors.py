@@ -1,0 +1,124 @@
+"""The errors that a client meets, as problem documents (RFC 9457).
+
+`type` is stable and documented in docs/errors.md; `detail` is for people; further members carry the numbers.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class ProblemError(Exception):
+    """Base of all problems. `extra` members go into the document as they are."""
+
+    status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Something went wrong inside the service"
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "type": f"urn:perdure:problem:{self.slug}",
+            "title": self.title,
+            "status": int(self.status),
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+class InternalProblem(ProblemError):
+    """A fault of ours; the log has the details under the request's id."""
+
+
+class BadRequestProblem(ProblemError):
+    status = HTTPStatus.BAD_REQUEST
+    slug = "bad-request"
+    title = "The request could not be read"
+
+
+class NotFoundProblem(ProblemError):
+    status = HTTPStatus.NOT_FOUND
+    slug = "not-found"
+    title = "There is no such thing"
+
+
+class MethodNotAllowedProblem(ProblemError):
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    slug = "method-not-allowed"
+    title = "This address does not take that method"
+
+
+class InvalidProblem(ProblemError):
+    """`errors` lists each field that is wrong: `{"field": ..., "problem": ...}`."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "invalid-request"
+    title = "Something in the request is not valid"
+
+    @classmethod
+    def of_field(cls, field: str, problem: str, **extra: Any) -> "InvalidProblem":
+        return cls(f"{field}: {problem}", errors=[{"field": field, "problem": problem}], **extra)
+
+
+class BodyTooLargeProblem(ProblemError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    slug = "body-too-large"
+    title = "The request body is too large"
+
+
+class MessageTooLargeProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "message-too-large"
+    title = "The message does not fit the context window"
+
+
+class WindowFullProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "context-window-full"
+    title = "The session's memory strategy keeps more than the context window holds"
+
+
+class PersonaTooLargeProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "persona-too-large"
+    title = "The persona leaves no room for a turn"
+
+
+class PersonaInUseProblem(ProblemError):
+    status = HTTPStatus.CONFLICT
+    slug = "persona-in-use"
+    title = "Chat sessions still use this persona"
+
+
+class SessionBusyProblem(ProblemError):
+    status = HTTPStatus.CONFLICT
+    slug = "session-busy"
+    title = "Another message of this session is still being answered"
+
+
+class QueueFullProblem(ProblemError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    slug = "queue-full"
+    title = "Too many requests wait for the model"
+
+
+class GenerationFailedProblem(ProblemError):
+    slug = "generation-failed"
+    title = "The model could not finish the reply"
+
+
+class ShuttingDownProblem(ProblemError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "shutting-down"
+    title = "The service is shutting down"
+
+
+class NotReadyProblem(ProblemError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "not-ready"
+    title = "The service is not ready"

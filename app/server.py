@@ -1,0 +1,55 @@
+"""The app, made from its settings: routes, the running parts, and how errors become problem documents."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.api import catalog, messages, personas, sessions
+from app.api.dependencies import LOCAL_OWNER, Service
+from app.chat import Chat
+from app.chat_model import ChatModel, open_chat_model
+from app.home import claim_home
+from app.middleware import BodyLimit, RequestLog
+from app.problem_responses import install_problem_handlers
+from app.settings import Settings
+from app.storage.database import Database, migrate
+from app.storage.messages import Messages
+
+
+def create_app(settings: Settings, open_model: Callable[[Settings], ChatModel] = open_chat_model) -> FastAPI:
+    """The service. Its model is opened, and its home folder claimed, when the app starts up."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with claim_home(settings.home):
+            await asyncio.to_thread(migrate, settings.database_path)
+            database = Database(settings.database_path)
+            try:
+                async with database.write() as session:
+                    await Messages(session, LOCAL_OWNER).interrupt_unfinished()
+                model = await asyncio.to_thread(open_model, settings)
+                chat = Chat(settings, database, model)
+                app.state.service = Service(settings, database, model, chat)
+                try:
+                    yield
+                finally:
+                    await chat.close()
+                    await asyncio.to_thread(model.engine.close)
+            finally:
+                await database.close()
+
+    app = FastAPI(
+        title="Perdure",
+        version=__version__,
+        summary="Chat memory and context windows, with the model behind them.",
+        lifespan=lifespan,
+    )
+    for router in (personas.router, sessions.router, messages.router, catalog.router):
+        app.include_router(router)
+    install_problem_handlers(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)
+    app.add_middleware(RequestLog)
+    return app

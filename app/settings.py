@@ -1,0 +1,85 @@
+"""Settings, read from the environment (`PERDURE_*`) and from `.env` in the working folder."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from memory.strategies import parse_strategy
+
+
+class SamplingDefaults(BaseModel):
+    """What a request that does not say otherwise is sampled with."""
+
+    temperature: float = Field(0.7, ge=0, le=10)
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    min_p: float = Field(0.0, ge=0, le=1)
+    repetition_penalty: float = Field(1.1, gt=0, le=10)
+
+
+class Settings(BaseSettings):
+    """Every setting has a default; the service runs without any."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PERDURE_", env_file=".env", env_nested_delimiter="__", extra="ignore"
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    home: Path = Field(
+        default_factory=lambda: Path.home() / ".perdure", description="Folder of all that is stored."
+    )
+    models: Path | None = Field(None, description="Folder of the models; by default `models` in the home.")
+
+    model: str = Field(
+        "smollm2-135m-instruct", description="Model by name, by path (GGUF or safetensors folder) or hub id."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Number format of the weights.")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads of the model; by default one for each core."
+    )
+    context_window: Annotated[int, Field(ge=256)] | None = Field(
+        None, description="Tokens of prompt and reply together; by default, and at most, the model's own."
+    )
+    reply_tokens: int = Field(
+        256, ge=1, description="`max_tokens` of a request that does not say; kept free in every context."
+    )
+    sampling: SamplingDefaults = SamplingDefaults()
+    memory: dict[str, Any] = Field(
+        default={"strategy": "token_buffer"}, description="Memory of a session that does not say."
+    )
+
+    max_waiting: int = Field(32, ge=0, description="Requests that may wait for the model; more get 429.")
+    kv_cache_mb: int = Field(1024, ge=1, description="Memory for cached keys and values, in MiB.")
+    busy_wait_s: float = Field(
+        120.0, gt=0, description='How long a message sent with `"if_busy": "wait"` waits for its session.'
+    )
+    checkpoint_s: float = Field(
+        1.0, gt=0, description="How often a reply is stored while it is being generated, in seconds."
+    )
+    max_body_mb: int = Field(8, ge=1, description="Largest request body, in MiB.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("home", "models", mode="after")
+    @classmethod
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        return folder.expanduser().resolve() if folder else None
+
+    @field_validator("memory", mode="after")
+    @classmethod
+    def _known_strategy(cls, memory: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return parse_strategy(memory).model_dump(mode="json")
+        except Exception as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def models_folder(self) -> Path:
+        return self.models or self.home / "models"
+
+    @property
+    def database_path(self) -> Path:
+        return self.home / "perdure.sqlite3"

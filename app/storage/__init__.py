@@ -1,0 +1,1 @@
+"""Storage: the SQL database that holds every message. All else is derived from it."""

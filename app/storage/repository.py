@@ -1,0 +1,37 @@
+"""Where every query gets its owner: repositories read and write the rows of one owner only."""
+
+from typing import Any, TypeVar
+
+from sqlalchemy import Delete, Select, delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.storage.tables import Owned, Table
+
+Row = TypeVar("Row", bound=Table)
+
+
+class Repository:
+    """Rows of one owner, inside one unit of work."""
+
+    def __init__(self, session: AsyncSession, owner: str) -> None:
+        self.session = session
+        self.owner = owner
+
+    def select(self, table: type[Row]) -> Select[Row]:
+        return select(table).where(_owner_of(table) == self.owner)
+
+    def select_columns(self, table: type[Table], *columns: Any) -> Select[Any]:
+        return select(*columns).select_from(table).where(_owner_of(table) == self.owner)
+
+    def delete(self, table: type[Table]) -> Delete:
+        return delete(table).where(_owner_of(table) == self.owner)
+
+    def add(self, row: Table) -> None:
+        assert isinstance(row, Owned)
+        row.owner = self.owner
+        self.session.add(row)
+
+
+def _owner_of(table: type[Table]) -> Any:
+    assert issubclass(table, Owned)
+    return table.owner

@@ -1,0 +1,68 @@
+"""Chat sessions."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from app.ids import new_id
+from app.storage.personas import behind
+from app.storage.repository import Repository
+from app.storage.tables import SessionRow
+
+
+class Sessions(Repository):
+    """The chat sessions of one owner."""
+
+    async def create(
+        self, *, persona_id: str | None, user_id: str | None, title: str | None, memory: dict[str, Any]
+    ) -> SessionRow:
+        now = datetime.now(UTC)
+        row = SessionRow(
+            id=new_id("ses"),
+            persona_id=persona_id,
+            user_id=user_id,
+            title=title,
+            memory=memory,
+            created_at=now,
+            updated_at=now,
+        )
+        self.add(row)
+        await self.session.flush()
+        return row
+
+    async def get(self, session_id: str) -> SessionRow | None:
+        return (
+            await self.session.scalars(self.select(SessionRow).where(SessionRow.id == session_id))
+        ).one_or_none()
+
+    async def list(
+        self, *, after: tuple[datetime, str] | None, limit: int, user_id: str | None, persona_id: str | None
+    ) -> list[SessionRow]:
+        """Newest first, from behind `after` on."""
+        query = self.select(SessionRow).order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
+        if after:
+            query = query.where(behind(SessionRow, after))
+        if user_id is not None:
+            query = query.where(SessionRow.user_id == user_id)
+        if persona_id is not None:
+            query = query.where(SessionRow.persona_id == persona_id)
+        return list((await self.session.scalars(query.limit(limit))).all())
+
+    async def update(self, session_id: str, changes: dict[str, Any]) -> SessionRow | None:
+        row = await self.get(session_id)
+        if row is not None:
+            for field, value in changes.items():
+                setattr(row, field, value)
+            row.updated_at = datetime.now(UTC)
+            await self.session.flush()
+        return row
+
+    async def touch(self, session_id: str) -> None:
+        """Note that something was said."""
+        await self.update(session_id, {})
+
+    async def remove(self, session_id: str) -> bool:
+        """Delete the session with its messages and all that is derived from them; whether it was there."""
+        result = await self.session.execute(
+            self.delete(SessionRow).where(SessionRow.id == session_id).returning(SessionRow.id)
+        )
+        return result.one_or_none() is not None

@@ -1,0 +1,160 @@
+"""The tables. Every row names its owner; rows derived from messages can be dropped and rebuilt."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Times with their zone, on databases that keep it and on those that do not (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+
+
+class Owned:
+    """What every table has: the owner of the row."""
+
+    owner: Mapped[str] = mapped_column(String(64))
+
+
+class PersonaRow(Owned, Table):
+    """A persona; what it says is in the revision that `revision` names."""
+
+    __tablename__ = "personas"
+    __table_args__ = (Index("ix_personas_listing", "owner", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class PersonaRevisionRow(Owned, Table):
+    """What a persona said from one change to the next. Never rewritten: context records rest on it."""
+
+    __tablename__ = "persona_revisions"
+
+    persona_id: Mapped[str] = mapped_column(ForeignKey("personas.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    instructions: Mapped[str] = mapped_column(Text)
+    examples: Mapped[list[dict[str, Any]]]
+    greeting: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class SessionRow(Owned, Table):
+    """A chat session and its memory settings."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_listing", "owner", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(String(256), index=True)
+    persona_id: Mapped[str | None] = mapped_column(ForeignKey("personas.id"), index=True)
+    title: Mapped[str | None] = mapped_column(Text)
+    memory: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class MessageRow(Owned, Table):
+    """A message. `position` orders the chat, `turn` groups it; `created_at` is when it was said.
+
+    `status`: `complete`, `generating` (stored so far), or `interrupted`.
+    """
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        UniqueConstraint("session_id", "position"),
+        Index("ix_messages_turn", "session_id", "turn"),
+        Index(
+            "ix_messages_generating",
+            "status",
+            sqlite_where=text("status = 'generating'"),
+            postgresql_where=text("status = 'generating'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    position: Mapped[int] = mapped_column(Integer)
+    turn: Mapped[int] = mapped_column(Integer)
+    role: Mapped[str] = mapped_column(String(16))
+    content: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))
+    finish_reason: Mapped[str | None] = mapped_column(String(16))
+    model: Mapped[str | None] = mapped_column(Text)
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class MessageTokensRow(Owned, Table):
+    """Derived: the token ids of a message, chat template included, under one tokeniser and template.
+
+    For replies these are the ids that were generated. `tokens_before` sums all earlier messages of
+    the session. Rows exist for an unbroken run of messages from the first one on.
+    """
+
+    __tablename__ = "message_tokens"
+    __table_args__ = (Index("ix_message_tokens_window", "session_id", "opens_turn", "tokens_before"),)
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
+    turn: Mapped[int] = mapped_column(Integer)
+    opens_turn: Mapped[bool] = mapped_column(Boolean)
+    token_ids: Mapped[bytes] = mapped_column(LargeBinary)
+    token_count: Mapped[int] = mapped_column(Integer)
+    tokens_before: Mapped[int] = mapped_column(Integer)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+
+
+class ContextRecordRow(Owned, Table):
+    """What was in the window when a reply was generated, and what of it came from the cache."""
+
+    __tablename__ = "context_records"
+
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    record: Mapped[dict[str, Any]]

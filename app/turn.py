@@ -1,0 +1,214 @@
+"""One turn: from a user's message to the stored reply. The way of it is one way; see docs/design.md.
+
+Admission (lock, validate, choose the context, keep a place in the queue) comes before anything is stored;
+then the message is stored, and only then the model sees it. The reply is generated and stored by a task
+of its own, so that it is kept whatever becomes of the client.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+
+from app.chat_model import ChatModel
+from app.context_records import context_record
+from app.errors import GenerationFailedProblem, InternalProblem, ProblemError
+from app.ids import new_id
+from app.storage.database import Database
+from app.storage.messages import MessageDraft, Messages
+from app.storage.personas import StoredPersona
+from app.storage.sessions import Sessions
+from app.storage.tables import MessageRow
+from app.storage.token_index import TokenIndex
+from llm.engine.interface import (
+    Delta,
+    Failed,
+    Finished,
+    Generation,
+    Started,
+)
+from memory.context import Context
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    reply: MessageRow
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    problem: ProblemError
+
+
+TurnEvent = TextDelta | TurnFinished | TurnFailed
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedTurn:
+    """All that is settled before the model starts."""
+
+    owner: str
+    user_message: MessageRow
+    persona: StoredPersona | None
+    context: Context
+    arrived_at: float
+
+
+class RunningTurn:
+    """A turn whose reply is being generated. Iterate `events` once; the last one ends it."""
+
+    def __init__(
+        self,
+        turn: AdmittedTurn,
+        generation: Generation,
+        *,
+        model: ChatModel,
+        database: Database,
+        checkpoint_s: float,
+    ) -> None:
+        self.turn = turn
+        self._generation = generation
+        self._model = model
+        self._database = database
+        self._checkpoint_s = checkpoint_s
+        self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
+        self._reply_id = new_id("msg")
+        self._text = ""
+        self._is_stored = False
+        self._started: Started | None = None
+        self._ttft_ms: float | None = None
+
+    def cancel(self) -> None:
+        """End the generation; what there is of the reply is kept, marked interrupted."""
+        self._generation.cancel()
+
+    async def events(self) -> AsyncIterator[TurnEvent]:
+        while True:
+            event = await self._events.get()
+            yield event
+            if not isinstance(event, TextDelta):
+                return
+
+    async def run(self) -> None:
+        """Generate the reply and store it. Never raises: a fault becomes the last event."""
+        try:
+            last = await self._generate()
+        except Exception:
+            self._generation.cancel()
+            log.exception("turn failed", user_message=self.turn.user_message.id)
+            last = TurnFailed(
+                InternalProblem("the reply could not be stored", user_message_id=self.turn.user_message.id)
+            )
+        self._events.put_nowait(last)
+
+    async def _generate(self) -> TurnEvent:
+        checkpoint_at = time.monotonic() + self._checkpoint_s
+        async for event in self._generation:
+            match event:
+                case Started():
+                    self._started = event
+                case Delta(text) if text:
+                    if self._ttft_ms is None:
+                        self._ttft_ms = self._elapsed_ms()
+                    self._text += text
+                    self._events.put_nowait(TextDelta(text))
+                    if time.monotonic() >= checkpoint_at:
+                        await self._checkpoint()
+                        checkpoint_at = time.monotonic() + self._checkpoint_s
+                case Finished():
+                    return await self._finish(event)
+                case Failed():
+                    return await self._fail(event)
+        raise RuntimeError("the engine's stream ended without a last event")
+
+    async def _checkpoint(self) -> None:
+        """Store what there is of the reply, so that a killed process loses at most the last moment."""
+        async with self._database.write() as session:
+            await self._write_reply(Messages(session, self.turn.owner), "generating")
+
+    async def _finish(self, finished: Finished) -> TurnEvent:
+        self._text = finished.text
+        if finished.reason == "cancelled" and not finished.text:
+            return TurnFailed(
+                GenerationFailedProblem(
+                    "the generation was cancelled before the first word",
+                    user_message_id=self.turn.user_message.id,
+                )
+            )
+        return TurnFinished(await self._store(finished))
+
+    async def _fail(self, failed: Failed) -> TurnEvent:
+        log.error("generation failed", error=failed.error, user_message=self.turn.user_message.id)
+        self._text = failed.text
+        reply = await self._store(failed) if failed.text else None
+        return TurnFailed(
+            GenerationFailedProblem(
+                failed.error,
+                user_message_id=self.turn.user_message.id,
+                reply_message_id=reply.id if reply else None,
+            )
+        )
+
+    async def _store(self, end: Finished | Failed) -> MessageRow:
+        """Store the reply with its token ids, its usage and its context record, all or nothing."""
+        turn = self.turn
+        assert self._started is not None
+        complete = isinstance(end, Finished) and end.reason != "cancelled"
+        async with self._database.write() as session:
+            messages = Messages(session, turn.owner)
+            reply = await self._write_reply(messages, "complete" if complete else "interrupted")
+            reply.finish_reason = end.reason if isinstance(end, Finished) else "error"
+            reply.usage = self._usage(end, self._started)
+            await TokenIndex(session, turn.owner).extend(
+                [reply],
+                [self._model.tokenizer.encode_reply(end.token_ids)],
+                self._model.tokenizer.fingerprint,
+            )
+            await messages.keep_record(
+                reply, context_record(turn.context, turn.persona, self._started.cached_tokens)
+            )
+            await Sessions(session, turn.owner).touch(reply.session_id)
+        return reply
+
+    async def _write_reply(self, messages: Messages, status: str) -> MessageRow:
+        if not self._is_stored:
+            draft = MessageDraft(
+                role="assistant",
+                content=self._text,
+                id=self._reply_id,
+                model=self._model.engine.model.name,
+            )
+            [reply] = await messages.append(self.turn.user_message.session_id, [draft])
+            self._is_stored = True
+        else:
+            stored = await messages.get(self._reply_id)
+            assert stored is not None
+            reply = stored
+        reply.content = self._text
+        reply.status = status
+        return reply
+
+    def _usage(self, end: Finished | Failed, started: Started) -> dict[str, object]:
+        completion = end.completion_tokens if isinstance(end, Finished) else len(end.token_ids)
+        duration_ms = self._elapsed_ms()
+        return {
+            "prompt_tokens": started.prompt_tokens,
+            "completion_tokens": completion,
+            "total_tokens": started.prompt_tokens + completion,
+            "prompt_tokens_details": {"cached_tokens": started.cached_tokens},
+            "ttft_ms": round(duration_ms if self._ttft_ms is None else self._ttft_ms, 1),
+            "duration_ms": round(duration_ms, 1),
+            "seed": started.seed,
+        }
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.turn.arrived_at) * 1000

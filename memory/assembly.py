@@ -1,0 +1,92 @@
+"""Assembly of the context: persona, what the strategy selects, the message; counted exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memory.context import Context, ContextMessage, Segment
+from memory.errors import MessageTooLargeError, OverBudgetError
+from memory.protocols import History
+from memory.strategies.base import Room, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Tokens. `reply_tokens` are kept free for this reply, `usual_reply_tokens` for one by default."""
+
+    context_window: int
+    reply_tokens: int
+    usual_reply_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """The user's message that a reply is wanted to; it is not in the history yet."""
+
+    id: str
+    content: str
+    token_ids: tuple[int, ...]
+
+
+async def assemble(
+    *,
+    persona: Sequence[Segment],
+    strategy: Strategy,
+    history: History,
+    message: NewMessage | None,
+    generation_prompt: tuple[int, ...],
+    limits: Limits,
+) -> Context:
+    """The context for a reply to `message`, or with None the context as it stands.
+
+    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects.
+    Raises MessageTooLargeError if the message does not fit beside persona and reply, and WindowFullError
+    if the strategy keeps more than fits. Nothing is cut to fit.
+    """
+    tail = _tail(message, generation_prompt)
+    persona_tokens = sum(segment.tokens for segment in persona)
+    tail_tokens = sum(segment.tokens for segment in tail)
+    window = limits.context_window
+    room = Room(
+        now=window - limits.reply_tokens - persona_tokens - tail_tokens,
+        steady=max(0, window - limits.usual_reply_tokens - persona_tokens - len(generation_prompt)),
+        context_window=window,
+    )
+    if room.now < 0:
+        raise MessageTooLargeError(
+            f"the message takes {tail_tokens} tokens, the persona {persona_tokens} and the reply up to "
+            f"{limits.reply_tokens}: together more than the context window of {window}",
+            message_tokens=tail_tokens,
+            persona_tokens=persona_tokens,
+            reply_tokens=limits.reply_tokens,
+            context_window=window,
+        )
+    selection = await strategy.select(history, room)
+    context = Context(
+        segments=(*persona, *selection.segments, *tail),
+        left_out=selection.left_out,
+        strategy=strategy.model_dump(mode="json"),
+        context_window=window,
+        reply_tokens=limits.reply_tokens,
+    )
+    if context.tokens + context.reply_tokens > window:
+        raise OverBudgetError(
+            f"strategy {strategy.strategy!r} selected {context.tokens} tokens in all; with a reply of "
+            f"{limits.reply_tokens} that is more than the context window of {window}",
+            prompt_tokens=context.tokens,
+            reply_tokens=limits.reply_tokens,
+            context_window=window,
+        )
+    return context
+
+
+def _tail(message: NewMessage | None, generation_prompt: tuple[int, ...]) -> tuple[Segment, ...]:
+    asks = Segment(kind="generation_prompt", token_ids=generation_prompt, reason="asks the model to reply")
+    if message is None:
+        return (asks,)
+    says = Segment(
+        kind="message",
+        token_ids=message.token_ids,
+        reason="the message to reply to",
+        messages=(ContextMessage("user", message.content, message.id),),
+    )
+    return (says, asks)

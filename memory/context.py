@@ -1,0 +1,73 @@
+"""The context: the segments that the model gets for one reply, in order, and what was left out."""
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+from memory.messages import Role
+
+SegmentKind = Literal["persona", "examples", "turn", "message", "generation_prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextMessage:
+    """What was said, by whom; `id` where it is a stored message."""
+
+    role: Role
+    content: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of the context. A `turn` has its number and all its messages: turns are never cut.
+
+    `messages` say the same as `token_ids`, for whoever renders them for another model.
+    """
+
+    kind: SegmentKind
+    token_ids: tuple[int, ...]
+    reason: str
+    messages: tuple[ContextMessage, ...] = ()
+    turn: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A range of turns, both ends included, that is stored but not in the window."""
+
+    first_turn: int
+    last_turn: int
+    tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the model gets. Its tokens are exactly the concatenation of its segments' tokens.
+
+    `tokens + reply_tokens <= context_window` always holds. `strategy` is the name and the parameters.
+    """
+
+    segments: tuple[Segment, ...]
+    left_out: tuple[LeftOut, ...]
+    strategy: dict[str, Any]
+    context_window: int
+    reply_tokens: int
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(chain.from_iterable(segment.token_ids for segment in self.segments))
+
+    @property
+    def tokens(self) -> int:
+        return sum(segment.tokens for segment in self.segments)
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """The numbers of the stored turns that the window holds."""
+        return tuple(segment.turn for segment in self.segments if segment.turn is not None)

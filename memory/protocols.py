@@ -1,0 +1,46 @@
+"""What the memory layer needs of others: of the model its tokens, of storage the turns of one chat."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from memory.messages import Message, Role
+
+
+class ChatEncoder(Protocol):
+    """Gives the token ids that the model gets, chat template included.
+
+    The ids of a conversation are the concatenation of its parts: preamble, messages, generation prompt.
+    So what begins with the same messages begins with the same ids.
+    """
+
+    def encode_preamble(self, system: str | None) -> tuple[int, ...]:
+        """What stands before the first turn; None: what the template puts there by itself."""
+
+    def encode_message(self, role: Role, content: str) -> tuple[int, ...]: ...
+
+    @property
+    def generation_prompt(self) -> tuple[int, ...]:
+        """What tells the model to reply; it begins every reply."""
+
+
+class History(Protocol):
+    """The stored turns of one chat session, numbered from 0 without gaps, as one consistent snapshot.
+
+    Every question is answered from stored counts; only `messages` reads what was said.
+    """
+
+    @property
+    def turn_count(self) -> int: ...
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all turns, chat template included."""
+
+    async def tokens_before(self, turn: int) -> int:
+        """Tokens of all turns before `turn`; `total_tokens` for `turn_count`."""
+
+    async def first_turn_from(self, tokens: int) -> int:
+        """The first turn with `tokens_before(turn) >= tokens`; `turn_count` if there is none."""
+
+    async def messages(self, first_turn: int) -> Sequence[Message]:
+        """All messages from that turn on, oldest first."""

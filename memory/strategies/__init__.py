@@ -1,0 +1,33 @@
+"""The strategies by name. To add one: write its file, and name its class here."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from memory.errors import InvalidParametersError, ParameterProblem, UnknownStrategyError
+from memory.strategies.base import Strategy
+from memory.strategies.buffer import Buffer
+from memory.strategies.sliding_window import SlidingWindow
+from memory.strategies.token_buffer import TokenBuffer
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    strategy.model_fields["strategy"].default: strategy for strategy in (Buffer, SlidingWindow, TokenBuffer)
+}
+
+
+def parse_strategy(settings: dict[str, Any]) -> Strategy:
+    """The strategy of `{"strategy": name, **parameters}`.
+
+    Raises UnknownStrategyError, or InvalidParametersError which names each parameter that is wrong.
+    """
+    name = settings.get("strategy")
+    if not isinstance(name, str) or name not in STRATEGIES:
+        raise UnknownStrategyError(name, list(STRATEGIES))
+    try:
+        return STRATEGIES[name].model_validate(settings)
+    except ValidationError as error:
+        problems = [
+            ParameterProblem(".".join(str(part) for part in detail["loc"]), detail["msg"])
+            for detail in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise InvalidParametersError(name, problems) from None

@@ -1,0 +1,75 @@
+"""What a strategy is: given the stored turns and the room for them, which of them the window holds."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import chain, groupby
+
+from pydantic import BaseModel, ConfigDict
+
+from memory.context import ContextMessage, LeftOut, Segment
+from memory.messages import Message
+from memory.protocols import History
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Tokens that the context window has for stored turns.
+
+    `now` is what is left beside persona, this message and its reply: a hard bound. `steady` leaves the
+    message out and takes the usual reply, so it stays the same from turn to turn; the marks of
+    the window are laid by it.
+    """
+
+    now: int
+    steady: int
+    context_window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a strategy puts between the persona and the message, and which turns it leaves out."""
+
+    segments: tuple[Segment, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+class Strategy(BaseModel, ABC):
+    """One memory strategy; the fields of a subclass are its parameters, its docstring tells its users of it.
+
+    `select` depends on stored counts, parameters and room only, never on earlier selections.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    strategy: str
+
+    @abstractmethod
+    async def select(self, history: History, room: Room) -> Selection:
+        """Choose whole turns whose tokens fit `room.now`.
+
+        Raises WindowFullError if the strategy promises turns that do not fit.
+        """
+
+
+async def newest_turns(history: History, first_turn: int, *, reason: str, left_out_reason: str) -> Selection:
+    """The turns from `first_turn` on, one segment each, and the older ones as left out."""
+    messages = await history.messages(first_turn) if first_turn < history.turn_count else ()
+    segments = tuple(
+        _turn_segment(turn, list(of_turn), reason)
+        for turn, of_turn in groupby(messages, key=lambda message: message.turn)
+    )
+    left_out: tuple[LeftOut, ...] = ()
+    if first_turn > 0:
+        tokens = await history.tokens_before(first_turn)
+        left_out = (LeftOut(0, first_turn - 1, tokens, left_out_reason),)
+    return Selection(segments, left_out)
+
+
+def _turn_segment(turn: int, messages: list[Message], reason: str) -> Segment:
+    return Segment(
+        kind="turn",
+        token_ids=tuple(chain.from_iterable(message.token_ids for message in messages)),
+        reason=reason,
+        messages=tuple(ContextMessage(message.role, message.content, message.id) for message in messages),
+        turn=turn,
+    )

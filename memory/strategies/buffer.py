@@ -1,0 +1,30 @@
+"""`buffer`: every turn, verbatim."""
+
+from typing import Literal
+
+from memory.errors import WindowFullError
+from memory.protocols import History
+from memory.strategies.base import Room, Selection, Strategy, newest_turns
+
+
+class Buffer(Strategy):
+    """Keeps every turn word for word.
+
+    Forgets nothing, until the chat no longer fits the context window: then a message is refused with the
+    numbers, and the session wants another strategy. For short chats where every word counts.
+    """
+
+    strategy: Literal["buffer"] = "buffer"
+
+    async def select(self, history: History, room: Room) -> Selection:
+        if history.total_tokens > room.now:
+            raise WindowFullError(
+                f"all {history.turn_count} turns take {history.total_tokens} tokens; beside the persona, the "
+                f"message and its reply the context window of {room.context_window} tokens has room for "
+                f"{max(0, room.now)}. Switch the session to a strategy that moves its window",
+                history_tokens=history.total_tokens,
+                turns=history.turn_count,
+                room=room.now,
+                context_window=room.context_window,
+            )
+        return await newest_turns(history, 0, reason="buffer keeps every turn", left_out_reason="")

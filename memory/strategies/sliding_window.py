@@ -1,0 +1,45 @@
+"""`sliding_window`: the newest k turns."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from memory.protocols import History
+from memory.strategies.base import Room, Selection, Strategy, newest_turns
+from memory.strategies.window import (
+    RETENTION_RATIO_DESCRIPTION,
+    first_turn_by_count,
+    first_turn_by_tokens,
+)
+
+
+class SlidingWindow(Strategy):
+    """Keeps the newest turns word for word: at least `turns` of them, up to `turns / retention_ratio`.
+
+    Forgets everything older. Where so many turns do not fit the context window, it holds fewer. For chats
+    that live in the moment and whose turns are of similar length.
+    """
+
+    strategy: Literal["sliding_window"] = "sliding_window"
+    turns: int = Field(10, ge=1, le=100_000, description="How many of the newest turns are always kept.")
+    retention_ratio: float = Field(0.7, ge=0.01, le=1.0, description=RETENTION_RATIO_DESCRIPTION)
+
+    async def select(self, history: History, room: Room) -> Selection:
+        by_count = first_turn_by_count(
+            history.turn_count, low_water=self.turns, retention_ratio=self.retention_ratio
+        )
+        by_room = await first_turn_by_tokens(
+            history, high_water=room.steady, retention_ratio=self.retention_ratio, room=room.now
+        )
+        first_turn = max(by_count, by_room)
+        held = history.turn_count - first_turn
+        if by_room > by_count:
+            cause = f"no more turns fit the context window of {room.context_window} tokens"
+        else:
+            cause = f"the window keeps {self.turns} turns and moves in steps"
+        return await newest_turns(
+            history,
+            first_turn,
+            reason=f"one of the newest {held} turns",
+            left_out_reason=f"older than the newest {held} turns: {cause}",
+        )

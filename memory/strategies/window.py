@@ -1,0 +1,46 @@
+"""Where a window of the newest turns begins: pure functions of stored counts and settings.
+
+The window moves in steps (hysteresis): it grows to a high-water mark, then drops whole turns down to a
+low-water mark, so that its beginning, and with it what the KV cache holds, stays the same for many turns.
+The steps lie on a fixed grid over the chat's cumulative counts. So the beginning never depends on how the
+chat got here: switching strategies and back, or a restart, gives the same window.
+"""
+
+import math
+
+from memory.protocols import History
+
+RETENTION_RATIO_DESCRIPTION = (
+    "Low-water mark as a share of the high-water mark. Smaller: the window moves less often and costs less "
+    "to compute; 1.0: the exact window, moved every turn."
+)
+
+
+def first_turn_by_count(turn_count: int, *, low_water: int, retention_ratio: float) -> int:
+    """The first of the newest turns, of which there are always `low_water` (if the chat has them).
+
+    The window grows to `low_water / retention_ratio` turns, rounded up, and is then cut to `low_water`.
+    """
+    high_water = math.ceil(low_water / retention_ratio)
+    step = high_water - low_water + 1
+    return max(0, (turn_count - low_water) // step * step)
+
+
+async def first_turn_by_tokens(
+    history: History, *, high_water: int, retention_ratio: float, room: int
+) -> int:
+    """The first of the newest turns that fit `high_water` tokens, and `room` tokens, whichever is less.
+
+    Over the high-water mark, whole turns are dropped down to `retention_ratio * high_water`. Turns so long
+    that a step would drop all of them fall back to the exact window: as many of the newest as fit.
+    """
+    limit = min(high_water, room)
+    excess = history.total_tokens - limit
+    if excess <= 0:
+        return 0
+    exact = await history.first_turn_from(excess)
+    step = high_water - math.floor(high_water * retention_ratio)
+    if step <= 0 or exact == history.turn_count:
+        return exact
+    stepped = await history.first_turn_from(math.ceil(excess / step) * step)
+    return stepped if stepped < history.turn_count else exact
