@@ -1,0 +1,1 @@
+"""The command line, `perdure`: one file a command."""

@@ -1,0 +1,172 @@
+"""`perdure chat`: a chat in the terminal, against a running service or one in this process."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.client import Json, ServiceClient, ServiceError, service_client
+from app.cli.context_bar import context_bar
+from app.settings import Settings
+
+HELP = {
+    "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
+    "/persona": "show the persona; `/persona You are a pirate.` gives this chat a new one",
+    "/context": "show what is in the window; `/context What now?` what would be, for that message",
+    "/help": "show this",
+    "/quit": "leave (also Ctrl-D); the chat is kept",
+}
+
+
+def chat(
+    url: Annotated[
+        str | None, typer.Option(help="A running service. Without: the local one, or one in this process.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="Id of a session to go on with.")] = None,
+    persona: Annotated[str | None, typer.Option(help="Instructions of a new session's persona.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory of a new session, such as 'sliding_window turns=5'.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest reply, in tokens.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same replies.")] = None,
+) -> None:
+    """Chat in the terminal. Ctrl-C ends a reply; /help shows the commands."""
+    asked = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    sampling = {name: value for name, value in asked.items() if value is not None}
+    console = Console(highlight=False)
+    console.print("[dim]opening the service ...[/dim]")
+    with service_client(Settings(), url) as (client, where):
+        session_id = session or _new_session(client, persona, memory)
+        console.print(f"[dim]session {session_id}, served by {where}; /help shows the commands[/dim]")
+        TerminalChat(console, client, session_id, sampling).run()
+
+
+class TerminalChat:
+    """Reads lines, sends messages, runs commands."""
+
+    def __init__(self, console: Console, client: ServiceClient, session_id: str, sampling: Json) -> None:
+        self._console = console
+        self._client = client
+        self._session = f"/v1/sessions/{session_id}"
+        self._session_id = session_id
+        self._sampling = sampling
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/memory": self._memory,
+            "/persona": self._persona,
+            "/context": self._context,
+            "/help": self._help,
+        }
+
+    def run(self) -> None:
+        self._show_latest()
+        while True:
+            try:
+                line = self._console.input("[bold green]you[/bold green] ").strip()
+            except (EOFError, KeyboardInterrupt):
+                self._console.print()
+                return
+            if line == "/quit":
+                return
+            if not line:
+                continue
+            try:
+                self._obey(line) if line.startswith("/") else self._say(line)
+            except ServiceError as error:
+                self._console.print(f"[red]{error}[/red]")
+
+    def _show_latest(self) -> None:
+        page = self._client.get(f"{self._session}/messages", limit=6, order="newest_first")
+        for message in reversed(page["data"]):
+            self._console.print(f"[dim]{message['role']}: {message['content']}[/dim]", markup=True)
+
+    def _say(self, content: str) -> None:
+        self._console.print("[bold cyan]it[/bold cyan]  ", end="")
+        events = self._client.stream_message(self._session_id, {"content": content, **self._sampling})
+        with closing(events), suppress(KeyboardInterrupt):
+            for event, data in events:
+                if event == "delta":
+                    self._console.print(data["text"], end="", markup=False, soft_wrap=True)
+                elif event == "finished":
+                    self._console.print()
+                    self._console.print(f"[dim]{_cost(data['usage'])}[/dim]")
+                elif event == "error":
+                    self._console.print()
+                    raise ServiceError(data)
+            return
+        self._console.print(" [dim](interrupted)[/dim]")
+
+    def _obey(self, line: str) -> None:
+        command, _, argument = line.partition(" ")
+        obey = self._commands.get(command)
+        if obey is None:
+            self._console.print(f"[red]no command {command}; /help shows them[/red]")
+        else:
+            obey(argument.strip())
+
+    def _memory(self, argument: str) -> None:
+        if argument:
+            self._client.patch(self._session, {"memory": parse_memory(argument)})
+        memory = self._client.get(self._session)["memory"]
+        table = Table(box=None, show_header=False)
+        for name, value in memory.items():
+            table.add_row(name, str(value))
+        self._console.print(table)
+
+    def _persona(self, argument: str) -> None:
+        if argument:
+            persona = self._client.post("/v1/personas", {"name": "Persona", "instructions": argument})
+            self._client.patch(self._session, {"persona_id": persona["id"]})
+        persona_id = self._client.get(self._session)["persona_id"]
+        if persona_id is None:
+            self._console.print("no persona; `/persona You are ...` gives this chat one")
+            return
+        persona = self._client.get(f"/v1/personas/{persona_id}")
+        self._console.print(f"[bold]{persona['name']}[/bold], {persona['tokens']} tokens")
+        self._console.print(persona["instructions"], markup=False)
+
+    def _context(self, argument: str) -> None:
+        asked = {"content": argument} if argument else {}
+        context = self._client.get(f"{self._session}/context", **asked)
+        self._console.print(context_bar(context, min(self._console.width, 100)))
+
+    def _help(self, _argument: str) -> None:
+        table = Table(box=None, show_header=False)
+        for command, about in HELP.items():
+            table.add_row(f"[bold]{command}[/bold]", about)
+        self._console.print(table)
+
+
+def parse_memory(text: str) -> Json:
+    """Memory settings from `strategy name=value ...`; values are JSON where they can be."""
+    strategy, *pairs = text.split()
+    memory: Json = {"strategy": strategy}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            memory[name] = json.loads(value)
+        except ValueError:
+            memory[name] = value
+    return memory
+
+
+def _new_session(client: ServiceClient, instructions: str | None, memory: str | None) -> str:
+    session: Json = {"title": "terminal chat"}
+    if instructions:
+        persona = client.post("/v1/personas", {"name": "Persona", "instructions": instructions})
+        session["persona_id"] = persona["id"]
+    if memory:
+        session["memory"] = parse_memory(memory)
+    return str(client.post("/v1/sessions", session)["id"])
+
+
+def _cost(usage: Json) -> str:
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    return (
+        f"{usage['prompt_tokens']} tokens in ({cached} cached), {usage['completion_tokens']} out; "
+        f"first word after {usage['ttft_ms']:.0f} ms"
+    )

@@ -1,0 +1,91 @@
+"""A client of the service's native API, for the terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from httpx_sse import connect_sse
+
+from app.home import claim_home
+from app.settings import Settings
+
+Json = dict[str, Any]
+
+
+class ServiceError(Exception):
+    """The service refused or failed; the message is its problem document's detail."""
+
+    def __init__(self, problem: Json) -> None:
+        super().__init__(str(problem.get("detail") or problem.get("title") or problem))
+        self.problem = problem
+
+
+class ServiceClient:
+    """Speaks to one running service."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=600))
+
+    def is_ready(self) -> bool:
+        try:
+            return self._http.get("/readyz", timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str, **params: Any) -> Json:
+        return self._answer(self._http.get(path, params=params))
+
+    def post(self, path: str, body: Json) -> Json:
+        return self._answer(self._http.post(path, json=body))
+
+    def patch(self, path: str, body: Json) -> Json:
+        return self._answer(self._http.patch(path, json=body))
+
+    def stream_message(self, session_id: str, body: Json) -> Iterator[tuple[str, Json]]:
+        """The events of a reply as (event, data). Closing the iterator ends the generation."""
+        path = f"/v1/sessions/{session_id}/messages"
+        with connect_sse(self._http, "POST", path, json={**body, "stream": True}) as source:
+            if not source.response.is_success:
+                source.response.read()
+                self._answer(source.response)
+            for event in source.iter_sse():
+                yield event.event, event.json()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @staticmethod
+    def _answer(response: httpx.Response) -> Json:
+        if response.is_success:
+            return dict(response.json())
+        try:
+            raise ServiceError(response.json())
+        except ValueError:
+            raise ServiceError({"detail": f"HTTP {response.status_code}: {response.text[:200]}"}) from None
+
+
+@contextmanager
+def service_client(settings: Settings, url: str | None) -> Iterator[tuple[ServiceClient, str]]:
+    """A client of the service at `url`, or of the one on this machine, or of one in this process.
+
+    Gives the client and where its service is, in words.
+    """
+    client = ServiceClient(url or f"http://{settings.host}:{settings.port}")
+    if client.is_ready():
+        yield client, client.url
+        client.close()
+        return
+    client.close()
+    if url:
+        raise ServiceError({"detail": f"no service is ready at {url}"})
+    from app.background_server import serve_in_thread
+    from app.server import create_app
+
+    with claim_home(settings.home):
+        pass
+    with serve_in_thread(create_app(settings)) as own_url:
+        client = ServiceClient(own_url)
+        yield client, "this process"
+        client.close()

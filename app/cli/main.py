@@ -1,0 +1,62 @@
+"""The commands of `perdure`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app import __version__
+from app.cli.chat import chat
+from app.cli.doctor import doctor
+from app.cli.models import models
+from app.cli.serve import serve
+
+app = typer.Typer(
+    help="Chat memory and context windows, with the model behind them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(chat)
+app.add_typer(models, name="models")
+app.command()(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"perdure {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def cli() -> None:
+    """Run a command; what the user can mend is said in a line, not in a traceback."""
+    from app.cli.client import ServiceError
+    from app.home import HomeInUseError
+    from llm.errors import ModelError
+
+    try:
+        app()
+    except ValidationError as error:
+        for detail in error.errors():
+            _fail(
+                f"setting PERDURE_{'__'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
+            )
+        sys.exit(1)
+    except (ModelError, HomeInUseError, ServiceError) as error:
+        _fail(str(error))
+        sys.exit(1)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False)

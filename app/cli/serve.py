@@ -1,0 +1,35 @@
+"""`perdure serve`: the service."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.progress import stage_progress
+from app.settings import Settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the HTTP API, with the model behind it. Settings come from PERDURE_* and .env."""
+    given = {"host": host, "port": port}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+
+    import uvicorn
+
+    from app.home import claim_home
+    from app.logs import configure_logs
+    from app.server import create_app
+    from llm.catalog import ensure_model
+
+    with claim_home(settings.home), stage_progress() as progress:
+        ensure_model(settings.model, settings.models_folder, progress=progress)
+    configure_logs(settings)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )

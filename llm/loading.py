@@ -1,0 +1,48 @@
+"""Loading: from a model's name to its decoder."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from llm.catalog import ensure_model
+from llm.model.attention import AttentionPath
+from llm.model.config import ModelConfig
+from llm.model.decoder import Decoder
+from llm.weights.safetensors_folder import fingerprint, load_decoder
+
+DtypeName = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A decoder with its weights, and where they came from.
+
+    `fingerprint` identifies weights and number format: what was computed under one is valid under it only.
+    """
+
+    name: str
+    folder: Path
+    decoder: Decoder
+    dtype: DtypeName
+    fingerprint: str
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.decoder.config
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.decoder.parameters())
+
+
+def load_model(
+    model: str, models_folder: Path, *, dtype: DtypeName = "float32", attention: AttentionPath = "sdpa"
+) -> LoadedModel:
+    """Load a model by name, path or hub id; see `ensure_model` for what it raises."""
+    folder = ensure_model(model, models_folder)
+    decoder = load_decoder(folder, getattr(torch, dtype), attention)
+    identity = hashlib.sha256(f"{fingerprint(folder)} {dtype}".encode()).hexdigest()[:16]
+    return LoadedModel(model, folder, decoder, dtype, identity)

@@ -1,0 +1,66 @@
+"""Causal grouped-query attention, twice: spelled out, and fast. Both have the same interface.
+
+The new tokens of a sequence are its last ones: token i of `tokens` stands at position
+`length - tokens + i`, and sees every position up to its own.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+AttentionPath = Literal["sdpa", "reference"]
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""q [heads, tokens, head_dim], k and v [kv_heads, length, head_dim], mask -> [heads, tokens, head_dim]."""
+
+
+def causal_mask(tokens: int, length: int, dtype: torch.dtype) -> Tensor | None:
+    """What to add to the scores `[tokens, length]`: 0 where a token may look, -inf where it may not.
+
+    None where nothing is hidden: the last token alone sees everything.
+    """
+    if tokens == 1:
+        return None
+    hidden = torch.ones(tokens, length, dtype=torch.bool).triu(length - tokens + 1)
+    return torch.zeros(tokens, length, dtype=dtype).masked_fill_(hidden, float("-inf"))
+
+
+def reference_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(QKᵀ/√d + mask)V (Vaswani et al. 2017, arXiv:1706.03762), each head written out.
+
+    `heads / kv_heads` query heads share a key head (Ainslie et al. 2023, arXiv:2305.13245).
+    """
+    group = q.shape[0] // k.shape[0]
+    k = k.repeat_interleave(group, dim=0)
+    v = v.repeat_interleave(group, dim=0)
+    scores = q.float() @ k.float().transpose(-1, -2) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores + mask.float()
+    attended: Tensor = scores.softmax(dim=-1) @ v.float()
+    return attended.to(q.dtype)
+
+
+def sdpa_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The same through torch's fused kernel, without copying the keys for each query head of a group."""
+    heads, tokens, head_dim = q.shape
+    kv_heads, length, _ = k.shape
+    group = heads // kv_heads
+    if tokens == 1:
+        # One token: the heads of a group stand as so many queries, so that each key is read once.
+        folded = q.view(1, kv_heads, group, head_dim)
+        attended = F.scaled_dot_product_attention(folded, k.unsqueeze(0), v.unsqueeze(0))
+        return attended.view(heads, 1, head_dim)
+    grouped = q.view(kv_heads, group, tokens, head_dim)
+    shared = (kv_heads, group, length, head_dim)
+    attended = F.scaled_dot_product_attention(
+        grouped, k.unsqueeze(1).expand(shared), v.unsqueeze(1).expand(shared), attn_mask=mask
+    )
+    return attended.reshape(heads, tokens, head_dim)
+
+
+ATTENTION_PATHS: dict[AttentionPath, Attention] = {
+    "sdpa": sdpa_attention,
+    "reference": reference_attention,
+}
