@@ -14,7 +14,7 @@ from llm.errors import ModelNotFoundError
 from llm.packages import PACKAGED_MODELS, PackagedModel, fetch, is_fetched
 from llm.weights.gguf_file import convert, is_converted
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
+EMBEDDING_MODEL = "all-minilm-l6-v2"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model"]
 

@@ -1,6 +1,6 @@
 """A client of the service's native API, for the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,7 @@ class ServiceClient:
     def patch(self, path: str, body: Json) -> Json:
         return self._answer(self._http.patch(path, json=body))
 
-    def stream_message(self, session_id: str, body: Json) -> Iterator[tuple[str, Json]]:
+    def stream_message(self, session_id: str, body: Json) -> Generator[tuple[str, Json]]:
         """The events of a reply as (event, data). Closing the iterator ends the generation."""
         path = f"/v1/sessions/{session_id}/messages"
         with connect_sse(self._http, "POST", path, json={**body, "stream": True}) as source:

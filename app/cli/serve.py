@@ -1,6 +1,6 @@
 """`perdure serve`: the service."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
 ) -> None:
     """Serve the HTTP API, with the model behind it. Settings come from PERDURE_* and .env."""
-    given = {"host": host, "port": port}
+    given: dict[str, Any] = {"host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
     import uvicorn

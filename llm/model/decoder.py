@@ -72,7 +72,7 @@ class Decoder(nn.Module):
 
     def new_cache(self) -> KVCache:
         """An empty cache for a sequence of this model."""
-        return KVCache(self.config, self.dtype)
+        return KVCache.empty(self.config, self.dtype)
 
     @torch.inference_mode()
     def forward(

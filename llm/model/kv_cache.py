@@ -15,12 +15,18 @@ class KVCache:
     forward pass that fails half-way leaves the cache as it was.
     """
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, capacity: int = FIRST_CAPACITY) -> None:
-        self.length = 0
-        self._max_length = config.context_window
-        shape = (config.layers, config.kv_heads, min(capacity, self._max_length), config.head_dim)
-        self._k = torch.empty(shape, dtype=dtype)
-        self._v = torch.empty(shape, dtype=dtype)
+    def __init__(self, k: Tensor, v: Tensor, *, length: int, max_length: int) -> None:
+        self._k = k
+        self._v = v
+        self._max_length = max_length
+        self.length = length
+
+    @classmethod
+    def empty(cls, config: ModelConfig, dtype: torch.dtype) -> "KVCache":
+        capacity = min(FIRST_CAPACITY, config.context_window)
+        shape = (config.layers, config.kv_heads, capacity, config.head_dim)
+        k, v = torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
+        return cls(k, v, length=0, max_length=config.context_window)
 
     @property
     def nbytes(self) -> int:
@@ -36,7 +42,9 @@ class KVCache:
         if needed > self._max_length:
             raise ValueError(f"{needed} tokens pass the context window of {self._max_length}")
         if needed > self.capacity:
-            self._grow(min(self._max_length, max(needed, 2 * self.capacity)))
+            capacity = min(self._max_length, max(needed, 2 * self.capacity))
+            self._k = _resized(self._k, self.length, capacity)
+            self._v = _resized(self._v, self.length, capacity)
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new `k, v [kv_heads, tokens, head_dim]`; room must have been reserved.
@@ -55,10 +63,20 @@ class KVCache:
         """Forget all but the first `length` tokens."""
         self.length = min(self.length, length)
 
-    def _grow(self, capacity: int) -> None:
-        layers, kv_heads, _, head_dim = self._k.shape
-        for name in ("_k", "_v"):
-            old: Tensor = getattr(self, name)
-            new = torch.empty((layers, kv_heads, capacity, head_dim), dtype=old.dtype)
-            new[:, :, : self.length] = old[:, :, : self.length]
-            setattr(self, name, new)
+    def copy(self, length: int) -> "KVCache":
+        """A cache of its own with the first `length` tokens of this one."""
+        length = min(length, self.length)
+        capacity = min(self._max_length, max(FIRST_CAPACITY, length))
+        return KVCache(
+            _resized(self._k, length, capacity),
+            _resized(self._v, length, capacity),
+            length=length,
+            max_length=self._max_length,
+        )
+
+
+def _resized(old: Tensor, length: int, capacity: int) -> Tensor:
+    layers, kv_heads, _, head_dim = old.shape
+    new = torch.empty((layers, kv_heads, capacity, head_dim), dtype=old.dtype)
+    new[:, :, :length] = old[:, :, :length]
+    return new

@@ -1,0 +1,1 @@
+"""Text in and out of the model: tokeniser, chat format, streaming detokeniser, stop strings."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,11 +16,11 @@ from tests.app.service import StartService
 
 
 @pytest.fixture
-def start_service(default_model: LoadedModel, models_folder: Path, tmp_path: Path) -> Iterator[StartService]:
+def start_service(default_model: LoadedModel) -> Iterator[StartService]:
     with ExitStack() as running:
 
         def start(**changes: Any) -> httpx.Client:
-            settings = Settings(**({"home": tmp_path / "home", "models": models_folder} | changes))
+            settings = Settings(**changes)
             app = create_app(settings, lambda settings: start_engine(default_model, settings))
             url = running.enter_context(serve_in_thread(app))
             return running.enter_context(httpx.Client(base_url=url, timeout=120))

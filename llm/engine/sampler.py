@@ -1,0 +1,68 @@
+"""The choice of the next token from its logits."""
+
+import secrets
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from llm.engine.interface import SamplingParameters
+
+
+class Sampler:
+    """Chooses tokens for one request, with a random generator of its own."""
+
+    def __init__(
+        self, parameters: SamplingParameters, prompt_ids: Iterable[int], special_ids: frozenset[int]
+    ) -> None:
+        self.seed = secrets.randbits(53) if parameters.seed is None else parameters.seed
+        self._parameters = parameters
+        self._special_ids = special_ids
+        self._generator = torch.Generator().manual_seed(self.seed)
+        # Special tokens are excepted: a penalty on the end of a turn would make replies run on.
+        self._seen = set(prompt_ids) - special_ids if parameters.repetition_penalty != 1.0 else set()
+
+    def next(self, logits: Tensor) -> int:
+        """The next token's id, from `logits [vocab]`, float32."""
+        parameters = self._parameters
+        if parameters.repetition_penalty != 1.0:
+            logits = self._penalised(logits)
+        if parameters.temperature == 0:
+            token_id = int(logits.argmax())
+        else:
+            token_id = self._drawn(token_probabilities(logits, parameters))
+        if token_id not in self._special_ids:
+            self._seen.add(token_id)
+        return token_id
+
+    def _penalised(self, logits: Tensor) -> Tensor:
+        if not self._seen:
+            return logits
+        seen = torch.tensor(sorted(self._seen))
+        scores = logits[seen]
+        penalty = self._parameters.repetition_penalty
+        return logits.index_copy(0, seen, torch.where(scores > 0, scores / penalty, scores * penalty))
+
+    def _drawn(self, probabilities: Tensor) -> int:
+        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+
+def token_probabilities(logits: Tensor, parameters: SamplingParameters) -> Tensor:
+    """Probabilities `[vocab]` after temperature, top-k, top-p and min-p, in this order."""
+    probabilities = (logits / parameters.temperature).softmax(dim=-1)
+    if 0 < parameters.top_k < probabilities.numel():
+        smallest = probabilities.topk(parameters.top_k).values[-1]
+        probabilities = _keep(probabilities, probabilities >= smallest)
+    if parameters.top_p < 1.0:
+        ordered, order = probabilities.sort(descending=True, stable=True)
+        # A token stays if those before it have not reached top_p yet: so the first always does.
+        stays = ordered.cumsum(0) - ordered < parameters.top_p
+        probabilities = _keep(probabilities, torch.zeros_like(stays).index_copy(0, order, stays))
+    if parameters.min_p > 0.0:
+        probabilities = _keep(probabilities, probabilities >= parameters.min_p * probabilities.max())
+    return probabilities
+
+
+def _keep(probabilities: Tensor, kept: Tensor) -> Tensor:
+    probabilities = probabilities * kept
+    return probabilities / probabilities.sum()

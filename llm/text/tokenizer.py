@@ -1,0 +1,60 @@
+"""The tokeniser of a model folder. Control tokens come from us alone, never out of a user's text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from llm.errors import CorruptModelError
+
+
+class Tokenizer:
+    """Text to token ids and back."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CorruptModelError if the folder's tokeniser cannot be read."""
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise CorruptModelError(f"the tokeniser in {folder} cannot be read: {error}") from error
+        self.special_ids = frozenset(self._tokenizer.all_special_ids) | {
+            token_id for token_id, token in self._tokenizer.added_tokens_decoder.items() if token.special
+        }
+        self.special_tokens: tuple[str, ...] = tuple(
+            str(self._tokenizer.convert_ids_to_tokens(token_id)) for token_id in sorted(self.special_ids)
+        )
+        self.end_id: int | None = self._tokenizer.eos_token_id
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of plain text. What looks like a control token becomes ordinary tokens."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def encode_template(self, text: str) -> tuple[int, ...]:
+        """Ids of a piece of the chat template, in which control tokens are meant."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, control tokens left out. Unfinished characters become U+FFFD."""
+        text: str = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    @property
+    def has_chat_template(self) -> bool:
+        return bool(self._tokenizer.chat_template)
+
+    def render(self, messages: Sequence[dict[str, str]], *, ask: bool = False) -> str:
+        """The model's own chat template applied to messages; with `ask`, the generation prompt behind."""
+        text: str = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=ask
+        )
+        return text
+
+    def vocabulary_digest(self) -> bytes:
+        """What changes when the same text could get other ids."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            return str(backend.to_str()).encode()
+        return repr(sorted(self._tokenizer.get_vocab().items())).encode()

@@ -1,0 +1,36 @@
+"""Parts that are shared by all tests: the models, fetched once, loaded once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from llm.loading import LoadedModel, load_model
+from llm.text.chat_format import ChatTokenizer
+
+
+@pytest.fixture(scope="session")
+def models_folder() -> Path:
+    return Settings().models_folder
+
+
+@pytest.fixture(scope="session")
+def default_model(models_folder: Path) -> LoadedModel:
+    return load_model("smollm2-135m-instruct", models_folder)
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer(default_model: LoadedModel) -> ChatTokenizer:
+    return ChatTokenizer(default_model.folder)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(models_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests meet defaults: neither the user's environment nor a `.env` file reaches them."""
+    for name in os.environ:
+        if name.startswith("PERDURE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PERDURE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PERDURE_MODELS", str(models_folder))
+    monkeypatch.chdir(tmp_path)
