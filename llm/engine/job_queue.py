@@ -32,6 +32,10 @@ class JobQueue:
         self._is_closed = False
         self._job_s = FIRST_GUESS_S
 
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
     def take_place(self) -> None:
         """Raises QueueFullError, with the time until a place is likely to be free, or EngineClosedError."""
         with self._changed:

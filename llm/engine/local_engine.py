@@ -104,6 +104,8 @@ class LocalEngine:
         """Run a job on the engine's thread; of one that fails, nothing is kept."""
         request = job.request
         self._running = job
+        if self._queue.is_closed:
+            job.stream.cancel()
         slot = self.slots.take(request.prompt, request.owner, request.conversation)
         try:
             Reply(request, job.stream, slot, self.decoder, self.tokenizer).generate()

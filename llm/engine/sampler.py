@@ -51,8 +51,8 @@ def token_probabilities(logits: Tensor, parameters: SamplingParameters) -> Tenso
     """Probabilities `[vocab]` after temperature, top-k, top-p and min-p, in this order."""
     probabilities = (logits / parameters.temperature).softmax(dim=-1)
     if 0 < parameters.top_k < probabilities.numel():
-        smallest = probabilities.topk(parameters.top_k).values[-1]
-        probabilities = _keep(probabilities, probabilities >= smallest)
+        likeliest = probabilities.topk(parameters.top_k).indices
+        probabilities = _keep(probabilities, torch.zeros_like(probabilities).index_fill(0, likeliest, 1.0))
     if parameters.top_p < 1.0:
         ordered, order = probabilities.sort(descending=True, stable=True)
         # A token stays if those before it have not reached top_p yet: so the first always does.

@@ -1,0 +1,170 @@
+"""The decoder agrees with transformers on the same weights, however its work is cut up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from llm.loading import LoadedModel
+from llm.model.decoder import Decoder
+from llm.text.chat_format import ChatTokenizer
+from llm.weights.safetensors_folder import load_decoder
+from tests.llm.tiny import TINY, save_tiny_llama
+
+CONVERSATION = [
+    "Tell me about the sea, and why sailors of old feared it so much.",
+    "Wetter heute? Ja: 25 °C, leichter Wind. 今日はいい天気ですね 🌞",
+]
+
+
+@pytest.fixture(scope="session")
+def prompt(chat_tokenizer: ChatTokenizer) -> torch.Tensor:
+    ids = [*chat_tokenizer.encode_preamble("You are Pippa, a pirate.")]
+    for content in CONVERSATION:
+        ids += chat_tokenizer.encode_message("user", content)
+        ids += chat_tokenizer.encode_message("assistant", "Aye, I know a tale about that!")
+    return torch.tensor([*ids, *chat_tokenizer.generation_prompt])
+
+
+@pytest.fixture(scope="session")
+def transformers_from_gguf(default_model: LoadedModel) -> Any:
+    """transformers' own reading of the GGUF file, which shares no code with ours."""
+    [gguf] = default_model.folder.parent.glob("*.gguf")
+    return AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
+
+
+def test_logits_agree_with_transformers_reading_the_same_gguf(
+    default_model: LoadedModel, transformers_from_gguf: Any, prompt: torch.Tensor
+) -> None:
+    decoder = default_model.decoder
+    with torch.inference_mode():
+        theirs = transformers_from_gguf(prompt.unsqueeze(0)).logits[0]
+    ours = decoder(prompt, decoder.new_cache(), logits="all")
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+
+
+def test_128_greedy_tokens_are_those_of_transformers_with_cache_and_without(
+    default_model: LoadedModel, transformers_from_gguf: Any, prompt: torch.Tensor
+) -> None:
+    with torch.inference_mode():
+        generated = transformers_from_gguf.generate(
+            prompt.unsqueeze(0), max_new_tokens=128, min_new_tokens=128, do_sample=False
+        )
+    theirs = generated[0, len(prompt) :]
+    assert greedy(default_model.decoder, prompt, 128, suppressed=2) == theirs.tolist()
+
+    # Without a cache the whole sequence is computed anew; each of its tokens follows from those before.
+    decoder = default_model.decoder
+    sequence = torch.cat((prompt, theirs))
+    logits = decoder(sequence[:-1], decoder.new_cache(), logits="all").clone()
+    logits[:, 2] = float("-inf")
+    assert logits[len(prompt) - 1 :].argmax(dim=-1).tolist() == theirs.tolist()
+
+
+def greedy(decoder: Decoder, prompt: torch.Tensor, tokens: int, *, suppressed: int) -> list[int]:
+    """Greedy tokens with a cache, without the token `suppressed` (the end of the turn)."""
+    cache = decoder.new_cache()
+    chosen: list[int] = []
+    given = prompt
+    for _ in range(tokens):
+        logits = decoder(given, cache)[0].clone()
+        logits[suppressed] = float("-inf")
+        chosen.append(int(logits.argmax()))
+        given = torch.tensor(chosen[-1:])
+    return chosen
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tie_word_embeddings": True},
+        {"num_key_value_heads": 4},
+        {"num_key_value_heads": 1},
+        {"head_dim": 32},
+        {"rope_theta": 500000.0},
+        {"rms_norm_eps": 1e-3},
+    ],
+)
+@pytest.mark.parametrize("attention", ["sdpa", "reference"])
+def test_every_shape_of_llama_agrees_with_transformers(
+    tmp_path: Path, changes: dict[str, Any], attention: Any
+) -> None:
+    theirs: Any = save_tiny_llama(tmp_path, **changes)
+    decoder = load_decoder(tmp_path, torch.float32, attention)
+    ids = torch.arange(100) * 7 % TINY["vocab_size"]
+    with torch.inference_mode():
+        expected = theirs(ids.unsqueeze(0)).logits[0]
+    torch.testing.assert_close(
+        decoder(ids, decoder.new_cache(), logits="all"), expected, atol=1e-3, rtol=1e-3
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny_llama(folder)
+    return load_decoder(folder, torch.float32, "sdpa")
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_chunks_truncations_and_copies_give_the_logits_of_one_pass(
+    tiny_decoder: Decoder, data: st.DataObject
+) -> None:
+    ids = torch.tensor(data.draw(st.lists(st.integers(0, 255), min_size=2, max_size=400)))
+    expected = tiny_decoder(ids, tiny_decoder.new_cache())
+    cache = tiny_decoder.new_cache()
+    done = 0
+    while done < len(ids):
+        chunk = data.draw(st.integers(1, len(ids) - done))
+        logits = tiny_decoder(ids[done : done + chunk], cache)
+        done += chunk
+        if data.draw(st.booleans()) and done < len(ids):
+            wrong = torch.tensor(data.draw(st.lists(st.integers(0, 255), min_size=1, max_size=30)))
+            tiny_decoder(wrong[: 512 - done], cache)
+            cache.truncate(done)
+        if data.draw(st.booleans()):
+            cache = cache.copy(done)
+    torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_sequence_past_the_context_window_is_refused_and_the_cache_kept(tiny_decoder: Decoder) -> None:
+    cache = tiny_decoder.new_cache()
+    tiny_decoder(torch.zeros(500, dtype=torch.long), cache)
+    with pytest.raises(ValueError, match="513 tokens pass the context window of 512"):
+        tiny_decoder(torch.zeros(13, dtype=torch.long), cache)
+    assert cache.length == 500
+    tiny_decoder(torch.zeros(12, dtype=torch.long), cache)
+    assert cache.length == 512
+
+
+def test_a_pass_that_fails_half_way_leaves_the_cache_as_it_was(
+    tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.arange(50)
+    cache = tiny_decoder.new_cache()
+    tiny_decoder(ids, cache)
+    expected = tiny_decoder(ids, cache.copy(50))
+    with monkeypatch.context() as broken:
+        broken.setattr(tiny_decoder.blocks[2].mlp, "forward", _fail)
+        with pytest.raises(RuntimeError, match="broken"):
+            tiny_decoder(torch.tensor([9, 9, 9]), cache)
+    assert cache.length == 50
+    torch.testing.assert_close(tiny_decoder(ids, cache), expected)
+
+
+def _fail(_x: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("broken")
+
+
+def test_a_cache_grows_with_its_sequence_and_no_further_than_the_window(tiny_decoder: Decoder) -> None:
+    cache = tiny_decoder.new_cache()
+    small = cache.nbytes
+    tiny_decoder(torch.zeros(300, dtype=torch.long), cache)
+    assert cache.capacity == 512
+    assert cache.nbytes == small * 512 // 256
