@@ -2,8 +2,10 @@
 
 import time
 import uuid
+from http import HTTPStatus
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BodyTooLargeProblem
@@ -34,7 +36,8 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise _too_large(self._max_bytes)
+                # The one kind of exception that FastAPI lets through while it reads a body.
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(self._max_bytes).detail)
             return message
 
         await self._app(scope, counted_receive, send)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from app.errors import (
     BadRequestProblem,
+    BodyTooLargeProblem,
     InternalProblem,
     InvalidProblem,
     MessageTooLargeProblem,
@@ -58,7 +59,11 @@ def _handler(to_problem: Callable[[Any], ProblemError]) -> Callable[[Request, Ex
 
 
 def _from_http(error: HTTPException) -> ProblemError:
-    known: dict[int, type[ProblemError]] = {404: NotFoundProblem, 405: MethodNotAllowedProblem}
+    known: dict[int, type[ProblemError]] = {
+        404: NotFoundProblem,
+        405: MethodNotAllowedProblem,
+        413: BodyTooLargeProblem,
+    }
     problem = known.get(error.status_code, BadRequestProblem)
     return problem(str(error.detail), headers=error.headers)
 

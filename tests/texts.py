@@ -31,7 +31,7 @@ WORDS = [
 
 texts = st.one_of(
     st.text(
-        alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=60
+        alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60
     ),
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=30).map(" ".join),
 )

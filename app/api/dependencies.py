@@ -66,9 +66,11 @@ def decode_position_cursor(cursor: str | None) -> int | None:
         return None
     try:
         [position] = _decode(cursor)
-        return int(position) if 0 <= position < 2**31 else None
+        if isinstance(position, int) and 0 <= position < 2**31:
+            return position
     except (ValueError, TypeError):
-        raise _not_a_cursor() from None
+        pass
+    raise _not_a_cursor()
 
 
 def _decode(cursor: str) -> Any:

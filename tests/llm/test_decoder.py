@@ -34,7 +34,8 @@ def prompt(chat_tokenizer: ChatTokenizer) -> torch.Tensor:
 def transformers_from_gguf(default_model: LoadedModel) -> Any:
     """transformers' own reading of the GGUF file, which shares no code with ours."""
     [gguf] = default_model.folder.parent.glob("*.gguf")
-    return AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    return model.eval()
 
 
 def test_logits_agree_with_transformers_reading_the_same_gguf(

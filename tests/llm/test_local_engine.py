@@ -116,8 +116,12 @@ def test_a_reply_has_at_most_max_tokens_and_says_why_it_ended(
 ) -> None:
     _, _, cut = run(engine.submit(request(prompt_of(chat_tokenizer, LONG_TASK), max_tokens=7)))
     assert (cut.reason, cut.completion_tokens, len(cut.token_ids)) == ("length", 7, 7)
-    question = prompt_of(chat_tokenizer, "What is the capital of France?")
-    _, _, ended = run(engine.submit(request(question, max_tokens=200)))
+    question = (
+        *chat_tokenizer.encode_preamble(None),
+        *chat_tokenizer.encode_message("user", "What is the capital of France?"),
+        *chat_tokenizer.generation_prompt,
+    )
+    _, _, ended = run(engine.submit(request(question, max_tokens=50)))
     assert ended.reason == "stop"
     assert ended.completion_tokens == len(ended.token_ids) + 1
 

@@ -1,6 +1,7 @@
 """Sampling: each setting does what it says, and a seed repeats."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ PLAIN = SamplingParameters(max_tokens=1, temperature=1.0)
 logit_lists = st.lists(st.integers(-160, 160).map(lambda n: n / 8), min_size=2, max_size=50, unique=True)
 
 
-def probabilities(logits: list[float], **changes: float) -> list[float]:
+def probabilities(logits: list[float], **changes: Any) -> list[float]:
     kept: list[float] = token_probabilities(torch.tensor(logits), replace(PLAIN, **changes)).tolist()
     return kept
 

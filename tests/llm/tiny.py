@@ -19,9 +19,10 @@ TINY: dict[str, Any] = {
 }
 
 
-def save_tiny_llama(folder: Path, **changes: Any) -> LlamaForCausalLM:
+def save_tiny_llama(folder: Path, **changes: Any) -> Any:
     """A random Llama in Hugging Face format in `folder`, and as transformers runs it."""
     torch.manual_seed(0)
-    model: Any = LlamaForCausalLM(LlamaConfig(**(TINY | changes))).eval()
+    model: Any = LlamaForCausalLM(LlamaConfig(**(TINY | changes)))
+    model.eval()
     model.save_pretrained(folder)
     return model
