@@ -13,6 +13,9 @@ from app.cli.client import Json, ServiceClient, ServiceError, service_client
 from app.cli.context_bar import context_bar
 from app.settings import Settings
 
+PERSONA_NAME = "persona"
+"""What a persona made in the terminal is called, where only its instructions are given."""
+
 HELP = {
     "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
     "/persona": "show the persona; `/persona You are a pirate.` gives this chat a new one",
@@ -55,6 +58,7 @@ class TerminalChat:
         self._session = f"/v1/sessions/{session_id}"
         self._session_id = session_id
         self._sampling = sampling
+        self._speaker = self._persona_name()
         self._commands: dict[str, Callable[[str], None]] = {
             "/memory": self._memory,
             "/persona": self._persona,
@@ -82,10 +86,10 @@ class TerminalChat:
     def _show_latest(self) -> None:
         page = self._client.get(f"{self._session}/messages", limit=6, order="newest_first")
         for message in reversed(page["data"]):
-            self._console.print(f"[dim]{message['role']}: {message['content']}[/dim]", markup=True)
+            self._console.print(f"{message['role']}: {message['content']}", style="dim", markup=False)
 
     def _say(self, content: str) -> None:
-        self._console.print("[bold cyan]it[/bold cyan]  ", end="")
+        self._console.print(f"{self._speaker} ", style="bold cyan", end="", markup=False)
         events = self._client.stream_message(self._session_id, {"content": content, **self._sampling})
         with closing(events), suppress(KeyboardInterrupt):
             for event, data in events:
@@ -119,8 +123,9 @@ class TerminalChat:
 
     def _persona(self, argument: str) -> None:
         if argument:
-            persona = self._client.post("/v1/personas", {"name": "Persona", "instructions": argument})
+            persona = self._client.post("/v1/personas", {"name": PERSONA_NAME, "instructions": argument})
             self._client.patch(self._session, {"persona_id": persona["id"]})
+            self._speaker = self._persona_name()
         persona_id = self._client.get(self._session)["persona_id"]
         if persona_id is None:
             self._console.print("no persona; `/persona You are ...` gives this chat one")
@@ -128,6 +133,10 @@ class TerminalChat:
         persona = self._client.get(f"/v1/personas/{persona_id}")
         self._console.print(f"[bold]{persona['name']}[/bold], {persona['tokens']} tokens")
         self._console.print(persona["instructions"], markup=False)
+
+    def _persona_name(self) -> str:
+        persona_id = self._client.get(self._session)["persona_id"]
+        return str(self._client.get(f"/v1/personas/{persona_id}")["name"]) if persona_id else "assistant"
 
     def _context(self, argument: str) -> None:
         asked = {"content": argument} if argument else {}
@@ -157,7 +166,7 @@ def parse_memory(text: str) -> Json:
 def _new_session(client: ServiceClient, instructions: str | None, memory: str | None) -> str:
     session: Json = {"title": "terminal chat"}
     if instructions:
-        persona = client.post("/v1/personas", {"name": "Persona", "instructions": instructions})
+        persona = client.post("/v1/personas", {"name": PERSONA_NAME, "instructions": instructions})
         session["persona_id"] = persona["id"]
     if memory:
         session["memory"] = parse_memory(memory)

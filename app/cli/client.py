@@ -80,8 +80,8 @@ def service_client(settings: Settings, url: str | None) -> Iterator[tuple[Servic
     client.close()
     if url:
         raise ServiceError({"detail": f"no service is ready at {url}"})
-    from app.background_server import serve_in_thread
     from app.server import create_app
+    from app.web_server import serve_in_thread
 
     with claim_home(settings.home):
         pass

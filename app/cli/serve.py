@@ -16,20 +16,16 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
-    import uvicorn
-
     from app.home import claim_home
     from app.logs import configure_logs
     from app.server import create_app
+    from app.web_server import WebServer
     from llm.catalog import ensure_model
 
     with claim_home(settings.home), stage_progress() as progress:
         ensure_model(settings.model, settings.models_folder, progress=progress)
     configure_logs(settings)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        timeout_graceful_shutdown=10,
-    )
+    server = WebServer(create_app(settings), host=settings.host, port=settings.port)
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.background_server import serve_in_thread
 from app.chat_model import start_engine
 from app.server import create_app
 from app.settings import Settings
+from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
 from tests.app.service import StartService
 

@@ -1,0 +1,156 @@
+"""The command line, as a user types it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.cli.chat import parse_memory
+from app.cli.context_bar import _cells
+
+PERDURE = str(Path(sys.executable).parent / "perdure")
+
+
+def perdure(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PERDURE, *arguments],
+        input=typed,
+        env=os.environ | {"COLUMNS": "120"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: httpx.Client) -> None:
+    typed = "\n".join(
+        [
+            "What is the capital of France?",
+            "/context",
+            "/memory",
+            "/memory sliding_window turns=3 retention_ratio=1.0",
+            "/memory no_such",
+            "/persona You are Anne, a pirate.",
+            "/wrong",
+            "/help",
+            "/quit",
+        ]
+    )
+    url = str(client.base_url)
+    done = perdure("chat", "--url", url, "--temperature", "0", "--max-tokens", "20", typed=typed)
+    assert done.returncode == 0, done.stderr
+    for expected in (
+        "Paris",
+        "tokens in (",
+        "first word after",
+        "█",
+        "asks the model to reply",
+        "token_budget",
+        "unknown strategy 'no_such'; known are buffer, sliding_window, token_buffer",
+        "You are Anne, a pirate.",
+        "no command /wrong",
+        "leave (also Ctrl-D)",
+    ):
+        assert expected in done.stdout, expected
+    [session] = client.get("/v1/sessions").json()["data"]
+    assert session["memory"] == {"strategy": "sliding_window", "turns": 3, "retention_ratio": 1.0}
+    messages = client.get(f"/v1/sessions/{session['id']}/messages").json()["data"]
+    assert [message["role"] for message in messages] == ["user", "assistant"]
+
+
+def test_a_terminal_chat_goes_on_with_an_old_session(client: httpx.Client, session_id: str) -> None:
+    client.post(
+        f"/v1/sessions/{session_id}/messages/append",
+        json={"messages": [{"role": "user", "content": "Remember [the] whale."}]},
+    )
+    url = str(client.base_url)
+    done = perdure("chat", "--url", url, "--session", session_id, "--max-tokens", "3", typed="Hi\n")
+    assert "Remember [the] whale." in done.stdout
+    assert len(client.get(f"/v1/sessions/{session_id}/messages").json()["data"]) == 3
+    unknown = perdure("chat", "--url", url, "--session", "ses_none")
+    assert unknown.returncode == 1
+    assert "session ses_none does not exist" in unknown.stderr
+
+
+def test_a_terminal_chat_without_a_service_runs_one_itself() -> None:
+    done = perdure(
+        "chat",
+        "--persona",
+        "You are Pippa.",
+        "--memory",
+        "buffer",
+        "--max-tokens",
+        "3",
+        typed="Hello!\n/memory\n",
+        PERDURE_PORT="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "served by this process" in done.stdout
+    assert "first word after" in done.stdout
+    assert "buffer" in done.stdout
+
+
+def test_a_service_that_is_not_there_is_said_so() -> None:
+    done = perdure("chat", "--url", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "no service is ready at http://127.0.0.1:1" in done.stderr
+
+
+def test_models_are_listed_with_where_they_are(models_folder: Path) -> None:
+    done = perdure("models", COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    assert "smollm2-135m-instruct (in use)" in done.stdout
+    assert "all-minilm-l6-v2" in done.stdout
+    assert str(models_folder) in done.stdout
+
+
+def test_a_model_that_does_not_exist_is_said_so_in_a_line() -> None:
+    done = perdure("serve", "--port", "0", PERDURE_MODEL="no-such-model")
+    assert done.returncode == 1
+    assert "no model 'no-such-model'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_named() -> None:
+    done = perdure("doctor", PERDURE_PORT="many", PERDURE_MEMORY='{"strategy": "no_such"}')
+    assert done.returncode == 1
+    assert "PERDURE_PORT" in done.stderr
+    assert "PERDURE_MEMORY" in done.stderr
+    assert "no_such" in done.stderr
+
+
+def test_the_doctor_finds_a_whole_installation_well_and_a_broken_one_not(tmp_path: Path) -> None:
+    well = perdure("doctor", COLUMNS="200")
+    assert well.returncode == 0, well.stdout
+    assert well.stdout.count("ok ") == 8
+    assert "384 numbers" in well.stdout
+    broken = perdure("doctor", COLUMNS="200", PERDURE_MODELS=str(tmp_path / "none"))
+    assert broken.returncode == 1
+    assert "perdure models fetch" in broken.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "memory"),
+    [
+        ("buffer", {"strategy": "buffer"}),
+        ("sliding_window turns=5", {"strategy": "sliding_window", "turns": 5}),
+        (
+            "token_buffer retention_ratio=0.5 x=a",
+            {"strategy": "token_buffer", "retention_ratio": 0.5, "x": "a"},
+        ),
+    ],
+)
+def test_memory_is_read_as_it_is_typed(text: str, memory: dict[str, Any]) -> None:
+    assert parse_memory(text) == memory
+
+
+@pytest.mark.parametrize("amounts", [[1, 1, 1], [1, 0, 9999], [5000, 1, 1, 1], [0, 0, 1]])
+def test_a_bar_is_as_wide_as_asked_and_shows_whatever_is_there(amounts: list[int]) -> None:
+    cells = _cells(amounts, 40)
+    assert sum(cells) == 40
+    assert all((cell > 0) == (amount > 0) for cell, amount in zip(cells, amounts, strict=True))

@@ -1,0 +1,224 @@
+"""Storage: units of work, owners, migrations, and the history that strategies read."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine
+
+from app.storage.database import Database, migrate
+from app.storage.history import StoredHistory
+from app.storage.messages import MessageDraft, Messages
+from app.storage.sessions import Sessions
+from app.storage.tables import Table
+from app.storage.token_index import TokenIndex, bring_up
+from memory.messages import ROLES, Message, Role
+from tests.memory.naive_history import NaiveHistory
+
+
+class ByteEncoder:
+    """A tokeniser as simple as can be: a token for each byte."""
+
+    fingerprint = "bytes"
+    generation_prompt = (1,)
+
+    def encode_preamble(self, system: str | None) -> tuple[int, ...]:
+        return tuple((system or "").encode())
+
+    def encode_message(self, role: Role, content: str) -> tuple[int, ...]:
+        return (ROLES.index(role), *content.encode())
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "perdure.sqlite3"
+    migrate(path)
+    return path
+
+
+async def new_session(database: Database, owner: str = "local") -> str:
+    async with database.write() as session:
+        row = await Sessions(session, owner).create(persona_id=None, user_id=None, title=None, memory={})
+    return row.id
+
+
+async def store(database: Database, session_id: str, said: Sequence[tuple[Role, str]]) -> None:
+    async with database.write() as session:
+        await Messages(session, "local").append(session_id, [MessageDraft(*message) for message in said])
+
+
+def test_migrations_make_the_tables_and_may_run_again(empty_database: Path) -> None:
+    migrate(empty_database)
+    engine = create_engine(f"sqlite:///{empty_database}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+    engine.dispose()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batches=st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(ROLES), st.text("ab", min_size=1, max_size=30)), min_size=1, max_size=8
+        ),
+        max_size=6,
+    ),
+    questions=st.lists(st.integers(0, 400), max_size=8),
+)
+def test_the_stored_history_answers_like_the_plain_one(
+    empty_database: Path, batches: list[list[tuple[Role, str]]], questions: list[int]
+) -> None:
+    asyncio.run(_compare(empty_database, batches, questions))
+
+
+async def _compare(path: Path, batches: list[list[tuple[Role, str]]], questions: list[int]) -> None:
+    database = Database(path)
+    encoder = ByteEncoder()
+    session_id = await new_session(database)
+    await store(database, await new_session(database), [("user", "of another chat")])
+    for number, said in enumerate(batches):
+        await store(database, session_id, said)
+        if number % 2:
+            await bring_up(database, "local", session_id, encoder, encoder.fingerprint)
+    await bring_up(database, "local", session_id, encoder, encoder.fingerprint)
+    async with database.read() as session:
+        rows = await Messages(session, "local").list(session_id, after=None, limit=1000, newest_first=False)
+        plain = NaiveHistory(
+            [
+                Message(row.id, row.turn, role, row.content, encoder.encode_message(role, row.content))
+                for row in rows
+                for role in ROLES
+                if role == row.role
+            ]
+        )
+        stored = await StoredHistory.open(session, "local", session_id)
+        assert (stored.turn_count, stored.total_tokens) == (plain.turn_count, plain.total_tokens)
+        for turn in range(plain.turn_count + 1):
+            assert await stored.tokens_before(turn) == await plain.tokens_before(turn)
+            if turn < plain.turn_count:
+                assert list(await stored.messages(turn)) == list(await plain.messages(turn))
+        for tokens in questions:
+            assert await stored.first_turn_from(tokens) == await plain.first_turn_from(tokens)
+        of_nobody = await StoredHistory.open(session, "another", session_id)
+        assert (of_nobody.turn_count, of_nobody.total_tokens) == (0, 0)
+    await database.close()
+
+
+def test_an_index_of_another_tokeniser_is_built_anew(empty_database: Path) -> None:
+    class OtherEncoder(ByteEncoder):
+        fingerprint = "double"
+
+        def encode_message(self, role: Role, content: str) -> tuple[int, ...]:
+            return super().encode_message(role, content) * 2
+
+    async def totals() -> list[int]:
+        database = Database(empty_database)
+        session_id = await new_session(database)
+        await store(database, session_id, [("user", "hello"), ("assistant", "hi")])
+        found = []
+        for encoder in (ByteEncoder(), OtherEncoder(), ByteEncoder()):
+            await bring_up(database, "local", session_id, encoder, encoder.fingerprint)
+            async with database.read() as session:
+                found.append((await StoredHistory.open(session, "local", session_id)).total_tokens)
+        await database.close()
+        return found
+
+    first, doubled, again = asyncio.run(totals())
+    assert (first, doubled, again) == (9, 18, 9)
+
+
+def test_an_index_brought_up_by_many_at_once_is_built_once(empty_database: Path) -> None:
+    async def build() -> tuple[int, int]:
+        database = Database(empty_database)
+        encoder = ByteEncoder()
+        session_id = await new_session(database)
+        await store(database, session_id, [("user", "hello"), ("assistant", "hi")] * 600)
+        await asyncio.gather(
+            *(bring_up(database, "local", session_id, encoder, encoder.fingerprint) for _ in range(5))
+        )
+        async with database.read() as session:
+            history = await StoredHistory.open(session, "local", session_id)
+        await database.close()
+        return history.turn_count, history.total_tokens
+
+    assert asyncio.run(build()) == (600, 600 * 9)
+
+
+def test_a_unit_of_work_happens_whole_or_not_at_all(empty_database: Path) -> None:
+    async def fail_half_way() -> list[Any]:
+        database = Database(empty_database)
+        session_id = await new_session(database)
+
+        async def fail() -> None:
+            async with database.write() as session:
+                rows = await Messages(session, "local").append(session_id, [MessageDraft("user", "lost")])
+                await TokenIndex(session, "local").extend(rows, [[1]], "bytes")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        async with database.read() as session:
+            found = await Messages(session, "local").list(session_id, after=None, limit=9, newest_first=False)
+            index = await TokenIndex(session, "local").last(session_id)
+        await database.close()
+        return [*found, index]
+
+    assert asyncio.run(fail_half_way()) == [None]
+
+
+def test_readers_see_one_moment_and_do_not_wait_for_the_writer(empty_database: Path) -> None:
+    async def read_while_writing() -> tuple[int, int, int]:
+        database = Database(empty_database)
+        session_id = await new_session(database)
+
+        async def count(session: Any) -> int:
+            rows = await Messages(session, "local").list(session_id, after=None, limit=9, newest_first=False)
+            return len(rows)
+
+        async with database.read() as reader:
+            before = await count(reader)
+            async with database.write() as writer:
+                await Messages(writer, "local").append(session_id, [MessageDraft("user", "hi")])
+                during = await asyncio.wait_for(count(reader), 5)
+            after = await count(reader)
+        await database.close()
+        return before, during, after
+
+    assert asyncio.run(read_while_writing()) == (0, 0, 0)
+
+
+def test_no_owner_reaches_the_rows_of_another(empty_database: Path) -> None:
+    async def look() -> None:
+        database = Database(empty_database)
+        session_id = await new_session(database, "ann")
+        async with database.write() as session:
+            [said] = await Messages(session, "ann").append(session_id, [MessageDraft("user", "secret")])
+        async with database.write() as session:
+            messages, sessions = Messages(session, "bob"), Sessions(session, "bob")
+            assert await messages.get(said.id) is None
+            assert await messages.get_many([said.id]) == {}
+            assert await messages.list(session_id, after=None, limit=9, newest_first=True) == []
+            assert await sessions.get(session_id) is None
+            assert await sessions.update(session_id, {"title": "stolen"}) is None
+            assert not await sessions.remove(session_id)
+        await database.close()
+
+    asyncio.run(look())
+
+
+def test_the_database_is_in_write_ahead_mode_and_holds_its_rules(empty_database: Path) -> None:
+    with closing(sqlite3.connect(empty_database)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+        for table in tables:
+            if table not in ("alembic_version", "sqlite_sequence"):
+                columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+                assert "owner" in columns, table
