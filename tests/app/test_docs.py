@@ -1,0 +1,159 @@
+"""What the docs say is so: their commands run, their tables are complete."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import httpx
+import jsonschema
+import pytest
+import yaml
+
+from app import errors
+from app.errors import ProblemError
+from app.settings import SamplingDefaults, Settings
+from memory.context import SegmentKind
+from memory.strategies import STRATEGIES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_readme_work_as_they_are_written(client: httpx.Client) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 4
+    script = "set -euo pipefail\n" + "\n".join(blocks)
+    script = script.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert '"cached_tokens"' in done.stdout
+    assert "event: finished" in done.stdout
+    assert '"kind":"persona"' in done.stdout
+    assert "I am allergic to fish." in done.stdout
+
+
+def test_every_strategy_is_in_the_readme_and_has_its_paragraph() -> None:
+    strategies = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    for name, strategy in STRATEGIES.items():
+        assert f"\n## `{name}`\n" in strategies
+        assert f"| `{name}`" in README
+        for parameter, field in strategy.model_fields.items():
+            if parameter != "strategy":
+                assert f"`{parameter}` ({field.default})" in README
+
+
+def test_every_problem_is_documented() -> None:
+    documented = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    problems = [
+        problem
+        for problem in vars(errors).values()
+        if isinstance(problem, type) and issubclass(problem, ProblemError)
+    ]
+    assert len(problems) > 10
+    for problem in problems:
+        assert f"| `{problem.slug}` | {int(problem.status)} |" in documented, problem.slug
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    settings = Settings.model_fields
+    for name, field in settings.items():
+        if name == "sampling":
+            continue
+        [row] = re.findall(rf"^\| `PERDURE_{name.upper()}` \| (.*?) \|", documented, flags=re.MULTILINE)
+        if not isinstance(field.default, type(None) | dict) and name != "home":
+            assert row == f"`{field.default}`", name
+    for name, field in SamplingDefaults.model_fields.items():
+        assert f"| `PERDURE_SAMPLING__{name.upper()}` | `{field.default}` |" in documented
+    assert documented.count("| `PERDURE_") == len(settings) - 1 + len(SamplingDefaults.model_fields)
+
+
+def test_every_link_within_the_docs_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture
+def compose() -> dict[str, dict[str, dict[str, object]]]:
+    parsed: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(
+        (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    )
+    return parsed
+
+
+COMPOSE_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["services"],
+    "properties": {
+        "services": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "build": {"type": "string"},
+                    "command": {"type": "array", "items": {"type": "string"}},
+                    "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "ports": {"type": "array", "items": {"type": "string", "pattern": r"^[\d.]+:\d+:\d+$"}},
+                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^\w+:/\w+$"}},
+                    "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
+                    "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
+                    "healthcheck": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["test"],
+                        "properties": {
+                            "test": {"type": "array", "items": {"type": "string"}},
+                            "interval": {"type": "string", "pattern": r"^\d+s$"},
+                            "timeout": {"type": "string", "pattern": r"^\d+s$"},
+                            "start_period": {"type": "string", "pattern": r"^\d+s$"},
+                            "retries": {"type": "integer"},
+                        },
+                    },
+                },
+            },
+        },
+        "volumes": {"type": "object"},
+    },
+}
+
+
+def test_the_compose_file_is_well_formed_and_names_what_exists(
+    compose: dict[str, dict[str, dict[str, object]]],
+) -> None:
+    """By the parts of the Compose specification that it uses (https://github.com/compose-spec)."""
+    jsonschema.validate(compose, COMPOSE_SCHEMA)
+    service = compose["services"]["perdure"]
+    assert service["command"] == ["perdure", "serve"]
+    environment = service["environment"]
+    assert isinstance(environment, dict)
+    for name in environment:
+        assert name.removeprefix("PERDURE_").lower() in Settings.model_fields
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])  # type: ignore[attr-defined]
+    assert str(service["build"]) == "."
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for source in re.findall(r"^COPY (.+) \S+$", dockerfile, flags=re.MULTILINE):
+        for name in source.split():
+            assert (ROOT / name).exists(), name
+
+
+def test_the_health_check_of_the_compose_file_passes_on_a_running_service(
+    client: httpx.Client, compose: dict[str, dict[str, dict[str, object]]]
+) -> None:
+    check = compose["services"]["perdure"]["healthcheck"]
+    assert isinstance(check, dict)
+    kind, *command = check["test"]
+    assert kind == "CMD"
+    here = [part.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/")) for part in command]
+    assert subprocess.run(here, check=False, timeout=20).returncode == 0
+    nowhere = [part.replace("http://127.0.0.1:8000", "http://127.0.0.1:1") for part in command]
+    assert subprocess.run(nowhere, check=False, timeout=20, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_the_order_of_the_window_names_every_kind_of_segment() -> None:
+    strategies = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    [order] = re.findall(r"^    (persona.*)$", strategies, flags=re.MULTILINE)
+    assert set(re.findall(r"\w+", order)) == set(get_args(SegmentKind))
