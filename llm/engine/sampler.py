@@ -54,13 +54,21 @@ def token_probabilities(logits: Tensor, parameters: SamplingParameters) -> Tenso
         likeliest = probabilities.topk(parameters.top_k).indices
         probabilities = _keep(probabilities, torch.zeros_like(probabilities).index_fill(0, likeliest, 1.0))
     if parameters.top_p < 1.0:
-        ordered, order = probabilities.sort(descending=True, stable=True)
-        # A token stays if those before it have not reached top_p yet: so the first always does.
-        stays = ordered.cumsum(0) - ordered < parameters.top_p
-        probabilities = _keep(probabilities, torch.zeros_like(stays).index_copy(0, order, stays))
+        probabilities = _keep(probabilities, _nucleus(probabilities, parameters.top_p))
     if parameters.min_p > 0.0:
         probabilities = _keep(probabilities, probabilities >= parameters.min_p * probabilities.max())
     return probabilities
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """The fewest likeliest tokens whose probabilities reach `top_p`, as a mask `[vocab]`."""
+    # All tokens below this mark together have less than 1 - top_p: they are never needed, nor sorted.
+    needless = (1 - top_p) / probabilities.numel()
+    candidates = (probabilities >= needless).nonzero().squeeze(1)
+    ordered, order = probabilities[candidates].sort(descending=True, stable=True)
+    # A token stays if those before it have not reached top_p yet: so the first always does.
+    stays = (ordered.cumsum(0) - ordered < top_p).to(probabilities.dtype)
+    return torch.zeros_like(probabilities).index_copy(0, candidates[order], stays)
 
 
 def _keep(probabilities: Tensor, kept: Tensor) -> Tensor:

@@ -37,6 +37,11 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(logits: list[float], top_p:
     assert survivors[0] == max(whole)
 
 
+def test_top_p_is_right_where_very_many_tokens_are_needed() -> None:
+    kept = token_probabilities(torch.zeros(5000), replace(PLAIN, top_p=0.5))
+    assert (kept > 0).sum() == pytest.approx(2500, abs=2)
+
+
 @given(logits=logit_lists, min_p=st.floats(0.01, 1))
 def test_min_p_keeps_what_is_likely_beside_the_likeliest(logits: list[float], min_p: float) -> None:
     whole, kept = probabilities(logits), probabilities(logits, min_p=min_p)
