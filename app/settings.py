@@ -16,7 +16,8 @@ class SamplingDefaults(BaseModel):
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0)
     min_p: float = Field(0.0, ge=0, le=1)
-    repetition_penalty: float = Field(1.1, gt=0, le=10)
+    # No penalty: it acts on the words of the persona too, and a small model soon avoids its own name.
+    repetition_penalty: float = Field(1.0, gt=0, le=10)
 
 
 class Settings(BaseSettings):

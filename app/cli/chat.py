@@ -13,9 +13,6 @@ from app.cli.client import Json, ServiceClient, ServiceError, service_client
 from app.cli.context_bar import context_bar
 from app.settings import Settings
 
-PERSONA_NAME = "persona"
-"""What a persona made in the terminal is called, where only its instructions are given."""
-
 HELP = {
     "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
     "/persona": "show the persona; `/persona You are a pirate.` gives this chat a new one",
@@ -31,6 +28,7 @@ def chat(
     ] = None,
     session: Annotated[str | None, typer.Option(help="Id of a session to go on with.")] = None,
     persona: Annotated[str | None, typer.Option(help="Instructions of a new session's persona.")] = None,
+    name: Annotated[str, typer.Option(help="Name of a new session's persona.")] = "persona",
     memory: Annotated[
         str | None, typer.Option(help="Memory of a new session, such as 'sliding_window turns=5'.")
     ] = None,
@@ -44,7 +42,7 @@ def chat(
     console = Console(highlight=False)
     console.print("[dim]opening the service ...[/dim]")
     with service_client(Settings(), url) as (client, where):
-        session_id = session or _new_session(client, persona, memory)
+        session_id = session or _new_session(client, name, persona, memory)
         console.print(f"[dim]session {session_id}, served by {where}; /help shows the commands[/dim]")
         TerminalChat(console, client, session_id, sampling).run()
 
@@ -123,7 +121,7 @@ class TerminalChat:
 
     def _persona(self, argument: str) -> None:
         if argument:
-            persona = self._client.post("/v1/personas", {"name": PERSONA_NAME, "instructions": argument})
+            persona = self._client.post("/v1/personas", {"name": self._speaker, "instructions": argument})
             self._client.patch(self._session, {"persona_id": persona["id"]})
             self._speaker = self._persona_name()
         persona_id = self._client.get(self._session)["persona_id"]
@@ -163,10 +161,10 @@ def parse_memory(text: str) -> Json:
     return memory
 
 
-def _new_session(client: ServiceClient, instructions: str | None, memory: str | None) -> str:
+def _new_session(client: ServiceClient, name: str, instructions: str | None, memory: str | None) -> str:
     session: Json = {"title": "terminal chat"}
     if instructions:
-        persona = client.post("/v1/personas", {"name": PERSONA_NAME, "instructions": instructions})
+        persona = client.post("/v1/personas", {"name": name, "instructions": instructions})
         session["persona_id"] = persona["id"]
     if memory:
         session["memory"] = parse_memory(memory)
