@@ -23,6 +23,8 @@ STRATEGIES: tuple[dict[str, Any], ...] = (
     {"strategy": "token_buffer", "token_budget": 1000},
     {"strategy": "buffer"},
 )
+# Spelled out, so that the service's defaults do not matter; the penalty keeps a small model from looping.
+SAMPLING = {"temperature": 0.7, "top_p": 0.95, "repetition_penalty": 1.1}
 WINDOW_FULL = "urn:perdure:problem:context-window-full"
 
 
@@ -70,7 +72,7 @@ def chat(
     for content in islice(cycle(chain.from_iterable(dialogue.messages for dialogue in dialogues)), turns):
         answer = client.post(
             f"/v1/sessions/{session['id']}/messages",
-            json={"content": content, "max_tokens": reply_tokens, "seed": len(costs)},
+            json={"content": content, "max_tokens": reply_tokens, "seed": len(costs), **SAMPLING},
         )
         if answer.status_code == 422 and answer.json()["type"] == WINDOW_FULL:
             if memory["strategy"] != "buffer":
