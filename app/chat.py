@@ -56,10 +56,10 @@ class Chat:
 
         Raises a problem, or an error of `memory` or `llm`, before anything is stored.
         """
-        if self._is_closing:
-            raise ShuttingDownProblem("no new turns are taken")
         await self._lock(session_id, message.if_busy)
         try:
+            if self._is_closing:
+                raise ShuttingDownProblem("no new turns are taken")
             turn = await self._start_locked(owner, session_id, message, arrived_at)
         except BaseException:
             self._locks.release(session_id)

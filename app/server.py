@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.api import catalog, messages, personas, sessions
 from app.api.dependencies import LOCAL_OWNER, Service
+from app.api.schemas import ProblemView
 from app.chat import Chat
 from app.chat_model import ChatModel, open_chat_model
 from app.home import claim_home
@@ -46,6 +47,12 @@ def create_app(settings: Settings, open_model: Callable[[Settings], ChatModel] =
         version=__version__,
         summary="Chat memory and context windows, with the model behind them.",
         lifespan=lifespan,
+        responses={
+            "default": {
+                "description": "A problem document",
+                "content": {"application/problem+json": {"schema": ProblemView.model_json_schema()}},
+            }
+        },
     )
     for router in (personas.router, sessions.router, messages.router, catalog.router):
         app.include_router(router)

@@ -1,5 +1,6 @@
 """`/v1/sessions/{id}/messages` and `/v1/messages`: chatting, listing, appending, and contexts."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -37,8 +38,15 @@ from app.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
 
 router = APIRouter(prefix="/v1", tags=["messages"])
 
+CLIENT_CLOSED_REQUEST = 499
+"""For the log alone: nobody is there to receive it."""
 
-@router.post("/sessions/{session_id}/messages", response_model=ReplyView)
+
+@router.post(
+    "/sessions/{session_id}/messages",
+    response_model=ReplyView,
+    responses={HTTPStatus.OK: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 async def create_message(
     session_id: str, body: MessageCreate, request: Request, service: ServiceDep, owner: OwnerDep
 ) -> Response:
@@ -48,7 +56,15 @@ async def create_message(
     then `finished` with message and usage, or `error` with a problem document. A client that goes away
     ends the generation; what was generated until then is kept, marked `interrupted`.
     """
-    turn = await service.chat.start_turn(owner, session_id, body, arrived_at=time.perf_counter())
+    arrived_at = time.perf_counter()
+    starting = asyncio.ensure_future(service.chat.start_turn(owner, session_id, body, arrived_at=arrived_at))
+    async with until_disconnect(request, starting.cancel):
+        try:
+            turn = await starting
+        except asyncio.CancelledError:
+            if starting.cancelled():  # the client went away before its message was stored
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            raise
     if body.stream:
         return EventStream(_stream(turn), on_disconnect=turn.cancel)
     async with until_disconnect(request, turn.cancel):

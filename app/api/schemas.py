@@ -216,5 +216,17 @@ class ListView(BaseModel, Generic[Item]):
     data: list[Item]
 
 
+class ProblemView(BaseModel):
+    """A problem document (RFC 9457). Further members carry the numbers; see docs/errors.md."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = Field(
+        [], description='`{"field": ..., "problem": ...}` for each field that is wrong, where fields are.'
+    )
+
+
 class HealthView(BaseModel):
     status: Literal["ok"]

@@ -19,7 +19,7 @@ def sse(event: str, data: Any) -> bytes:
 
 
 @asynccontextmanager
-async def until_disconnect(request: Request, on_disconnect: Callable[[], None]) -> AsyncIterator[None]:
+async def until_disconnect(request: Request, on_disconnect: Callable[[], object]) -> AsyncIterator[None]:
     """Inside, call `on_disconnect` once the client goes away. The request's body must have been read."""
     watch = asyncio.create_task(_watch(request.receive, on_disconnect))
     try:
@@ -75,7 +75,7 @@ def _body(chunk: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": chunk, "more_body": True}
 
 
-async def _watch(receive: Receive, on_disconnect: Callable[[], None]) -> None:
+async def _watch(receive: Receive, on_disconnect: Callable[[], object]) -> None:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

@@ -115,7 +115,7 @@ def test_a_user_message_has_no_context_record(client: httpx.Client, session_id: 
     assert missing.status_code == 404
 
 
-def test_strategies_and_models_are_listed(client: httpx.Client) -> None:
+def test_strategies_models_and_routes_are_listed(client: httpx.Client) -> None:
     strategies = {s["name"]: s for s in client.get("/v1/strategies").json()["data"]}
     assert list(strategies) == ["buffer", "sliding_window", "token_buffer"]
     assert strategies["sliding_window"]["parameters"]["properties"]["turns"]["default"] == 10
@@ -123,5 +123,10 @@ def test_strategies_and_models_are_listed(client: httpx.Client) -> None:
     [model] = client.get("/v1/models").json()["data"]
     assert model["id"] == "smollm2-135m-instruct"
     assert model["context_window"] == 8192
+    openapi = client.get("/openapi.json").json()
+    posting = openapi["paths"]["/v1/sessions/{session_id}/messages"]["post"]["responses"]
+    assert set(posting) == {"200", "default"}
+    assert set(posting["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert set(posting["default"]["content"]) == {"application/problem+json"}
     assert client.get("/readyz").json() == {"status": "ok"}
     assert client.get("/healthz").json() == {"status": "ok"}

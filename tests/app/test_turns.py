@@ -195,3 +195,17 @@ def _wait_for_reply(client: httpx.Client, session_id: str) -> dict[str, Any]:
             return reply
         time.sleep(0.05)
     raise AssertionError("no reply was stored")
+
+
+def test_a_client_that_goes_away_while_it_waits_leaves_no_message(
+    client: httpx.Client, session_id: str
+) -> None:
+    path = f"/v1/sessions/{session_id}/messages"
+    with open_stream(client, session_id, content=LONG_TASK, max_tokens=60, temperature=0) as stream:
+        next(stream)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(path, json={"content": "I give up soon.", "if_busy": "wait"}, timeout=0.5)
+        assert [event for event, _ in stream][-1] == "finished"
+    assert client.post(path, json={"content": "Next.", "max_tokens": 2}).status_code == 200
+    said = [message["content"] for message in client.get(path).json()["data"] if message["role"] == "user"]
+    assert said == [LONG_TASK, "Next."]
