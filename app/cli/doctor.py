@@ -88,13 +88,10 @@ def _database(settings: Settings) -> str:
 def _chat_model(settings: Settings) -> str:
     from app.chat_model import open_chat_model
     from llm.engine.interface import Finished, GenerationRequest, SamplingParameters
-    from llm.packages import PACKAGED_MODELS, is_fetched, verify
+    from llm.packages import PACKAGED_MODELS
 
-    if packaged := PACKAGED_MODELS.get(settings.model):
-        folder = settings.models_folder / packaged.name
-        if not is_fetched(packaged, folder):
-            raise CheckFailedError(f"{packaged.name} is not here yet; `perdure models fetch` fetches it")
-        verify(packaged, folder)
+    if settings.model in PACKAGED_MODELS:
+        _check_packaged(settings.model, settings)
     model = open_chat_model(settings)
     try:
         prompt = (*model.tokenizer.encode_message("user", "Say hello."), *model.tokenizer.generation_prompt)
@@ -110,18 +107,23 @@ def _chat_model(settings: Settings) -> str:
 
 def _embedding_model(settings: Settings) -> str:
     from llm.catalog import EMBEDDING_MODEL
-    from llm.packages import PACKAGED_MODELS, is_fetched, verify
 
-    packaged = PACKAGED_MODELS[EMBEDDING_MODEL]
-    folder = settings.models_folder / packaged.name
-    if not is_fetched(packaged, folder):
-        raise CheckFailedError(f"{packaged.name} is not here yet; `perdure models fetch` fetches it")
-    verify(packaged, folder)
+    _check_packaged(EMBEDDING_MODEL, settings)
 
     from sentence_transformers import SentenceTransformer
 
+    folder = settings.models_folder / EMBEDDING_MODEL
     vector = SentenceTransformer(str(folder), device="cpu").encode("Is it well?")
-    return f"{packaged.name}, {len(vector)} numbers to a text"
+    return f"{EMBEDDING_MODEL}, {len(vector)} numbers to a text"
+
+
+def _check_packaged(name: str, settings: Settings) -> None:
+    from llm.catalog import verify
+    from llm.packages import PACKAGED_MODELS, is_fetched
+
+    if not is_fetched(PACKAGED_MODELS[name], settings.models_folder / name):
+        raise CheckFailedError(f"{name} is not here yet; `perdure models fetch` fetches it")
+    verify(name, settings.models_folder)
 
 
 def _service(settings: Settings) -> str:

@@ -16,15 +16,17 @@ Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """q [heads, tokens, head_dim], k and v [kv_heads, length, head_dim], mask -> [heads, tokens, head_dim]."""
 
 
-def causal_mask(tokens: int, length: int, dtype: torch.dtype) -> Tensor | None:
+def causal_mask(
+    tokens: int, length: int, dtype: torch.dtype, device: torch.device | None = None
+) -> Tensor | None:
     """What to add to the scores `[tokens, length]`: 0 where a token may look, -inf where it may not.
 
     None where nothing is hidden: the last token alone sees everything.
     """
     if tokens == 1:
         return None
-    hidden = torch.ones(tokens, length, dtype=torch.bool).triu(length - tokens + 1)
-    return torch.zeros(tokens, length, dtype=dtype).masked_fill_(hidden, float("-inf"))
+    hidden = torch.ones(tokens, length, dtype=torch.bool, device=device).triu(length - tokens + 1)
+    return torch.zeros(tokens, length, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
 
 def reference_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -37,7 +37,7 @@ class ModelConfig:
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         _refuse_unsupported(config, rope)
         heads = config["num_attention_heads"]
-        return cls(
+        shape = cls(
             architecture=architecture,
             vocab_size=config["vocab_size"],
             hidden_size=config["hidden_size"],
@@ -51,6 +51,17 @@ class ModelConfig:
             rms_norm_eps=config["rms_norm_eps"],
             tied_head=config.get("tie_word_embeddings", False),
         )
+        shape._check()
+        return shape
+
+    def _check(self) -> None:
+        sizes = (self.vocab_size, self.hidden_size, self.intermediate_size, self.layers, self.context_window)
+        if min(*sizes, self.heads, self.kv_heads, self.head_dim) < 1:
+            raise ValueError("a size is less than one")
+        if self.heads % self.kv_heads or self.head_dim % 2:
+            raise ValueError(
+                f"{self.heads} heads of {self.head_dim} do not divide into pairs on {self.kv_heads} KV heads"
+            )
 
 
 def _refuse_unsupported(config: dict[str, Any], rope: dict[str, Any]) -> None:
@@ -59,6 +70,8 @@ def _refuse_unsupported(config: dict[str, Any], rope: dict[str, Any]) -> None:
         "attention_bias": (config.get("attention_bias", False), False),
         "mlp_bias": (config.get("mlp_bias", False), False),
         "rope_type": (rope.get("rope_type", rope.get("type", "default")), "default"),
+        "partial_rotary_factor": (rope.get("partial_rotary_factor", 1.0), 1.0),
+        "quantization_config": (config.get("quantization_config"), None),
     }
     for feature, (value, supported) in wanted.items():
         if value != supported:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from llm.model.attention import ATTENTION_PATHS, Attention, AttentionPath, causal_mask
 from llm.model.config import ModelConfig
 from llm.model.kv_cache import KVCache
-from llm.model.layers import RMSNorm, SwiGLU
+from llm.model.layers import Embedding, Linear, RMSNorm, SwiGLU
 from llm.model.rope import rope_table, rotate
 
 
@@ -19,10 +19,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.attend = attend
-        self.qkv = nn.Linear(
-            config.hidden_size, (config.heads + 2 * config.kv_heads) * config.head_dim, bias=False
-        )
-        self.out = nn.Linear(config.heads * config.head_dim, config.hidden_size, bias=False)
+        self.qkv = Linear(config.hidden_size, (config.heads + 2 * config.kv_heads) * config.head_dim)
+        self.out = Linear(config.heads * config.head_dim, config.hidden_size)
 
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache, layer: int
@@ -58,10 +56,10 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig, attention: AttentionPath = "sdpa") -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config, ATTENTION_PATHS[attention]) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.head = Linear(config.hidden_size, config.vocab_size)
         if config.tied_head:
             self.head.weight = self.embedding.weight
         self._rope: tuple[Tensor, Tensor] | None = None
@@ -70,9 +68,13 @@ class Decoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.embedding.weight.dtype
 
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
     def new_cache(self) -> KVCache:
         """An empty cache for a sequence of this model."""
-        return KVCache.empty(self.config, self.dtype)
+        return KVCache.empty(self.config, self.dtype, self.device)
 
     @torch.inference_mode()
     def forward(
@@ -80,7 +82,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Continue the cached sequence by `token_ids [tokens]`.
 
-        Gives float32 logits `[1, vocab]` after the last token, or `[tokens, vocab]` after each.
+        Gives float32 logits `[1, vocab]` after the last token, or `[tokens, vocab]` after each, on the
+        device that the ids are on, which need not be the model's.
         Raises ValueError if the sequence passes the context window; the cache is then as it was.
         """
         tokens = token_ids.shape[0]
@@ -88,17 +91,17 @@ class Decoder(nn.Module):
         length = cache.length + tokens
         cos, sin = self._rope_table()
         rope = (cos[cache.length : length], sin[cache.length : length])
-        mask = causal_mask(tokens, length, self.dtype)
-        x = self.embedding(token_ids)
+        mask = causal_mask(tokens, length, self.dtype, self.device)
+        x = self.embedding(token_ids.to(self.device))
         for layer, block in enumerate(self.blocks):
             x = block(x, rope, mask, cache, layer)
         cache.advance(tokens)
         if logits == "last":
             x = x[-1:]
-        return self.head(self.norm(x)).float()  # type: ignore[no-any-return]
+        return self.head(self.norm(x)).to(token_ids.device, torch.float32)  # type: ignore[no-any-return]
 
     def _rope_table(self) -> tuple[Tensor, Tensor]:
         if self._rope is None:
             cos, sin = rope_table(self.config.head_dim, self.config.context_window, self.config.rope_theta)
-            self._rope = (cos.to(self.dtype), sin.to(self.dtype))
+            self._rope = (cos.to(self.device, self.dtype), sin.to(self.device, self.dtype))
         return self._rope

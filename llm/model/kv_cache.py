@@ -22,14 +22,15 @@ class KVCache:
         self.length = length
 
     @classmethod
-    def empty(cls, config: ModelConfig, dtype: torch.dtype) -> "KVCache":
+    def empty(cls, config: ModelConfig, dtype: torch.dtype, device: torch.device | None = None) -> "KVCache":
         capacity = min(FIRST_CAPACITY, config.context_window)
         shape = (config.layers, config.kv_heads, capacity, config.head_dim)
-        k, v = torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
+        k, v = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
         return cls(k, v, length=0, max_length=config.context_window)
 
     @property
     def nbytes(self) -> int:
+        """Bytes that the cache holds, filled or not."""
         return self._k.nbytes + self._v.nbytes
 
     @property
@@ -77,6 +78,6 @@ class KVCache:
 
 def _resized(old: Tensor, length: int, capacity: int) -> Tensor:
     layers, kv_heads, _, head_dim = old.shape
-    new = torch.empty((layers, kv_heads, capacity, head_dim), dtype=old.dtype)
+    new = old.new_empty((layers, kv_heads, capacity, head_dim))
     new[:, :, :length] = old[:, :, :length]
     return new

@@ -6,17 +6,18 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from llm.checksums import FileRecord, record_files, sha256_of, sizes_match, verify_files
 from llm.errors import CorruptModelError, UnsupportedModelError
+from llm.progress import Progress
 
-CONVERSION = 1
+CONVERSION = 2
 """Counts changes to what a conversion writes; folders of an older count are converted again."""
 
 MANIFEST = "conversion.json"
@@ -34,49 +35,97 @@ BLOCK_TENSORS = {
 }
 OUTER_TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
-Progress = Callable[[str, int, int], None]
+
+class _Source(TypedDict):
+    bytes: int
+    modified_ns: int
+    sha256: str
+
+
+class _Manifest(TypedDict):
+    conversion: int
+    source: _Source
+    files: dict[str, FileRecord]
 
 
 def is_converted(gguf: Path, folder: Path) -> bool:
-    """Whether `folder` holds a whole conversion of the file as it is now."""
-    try:
-        return bool(json.loads((folder / MANIFEST).read_text(encoding="utf-8")) == _identity(gguf))
-    except (OSError, ValueError):
-        return False
+    """Whether `folder` holds a whole conversion of the file as it is now: by sizes and times, so quick."""
+    manifest, stat = _manifest(folder), gguf.stat()
+    return (
+        manifest is not None
+        and (manifest["source"]["bytes"], manifest["source"]["modified_ns"])
+        == (stat.st_size, stat.st_mtime_ns)
+        and sizes_match(folder, manifest["files"])
+    )
 
 
 def convert(gguf: Path, folder: Path, progress: Progress) -> None:
     """Write the model of `gguf`, dequantised to float32, with its tokeniser, to `folder`.
 
-    What was in `folder` is replaced as a whole, or not at all. Raises CorruptModelError or
-    UnsupportedModelError.
+    What was in `folder` is replaced as a whole, or not at all; it stays if it came from a file of the
+    same contents. Raises CorruptModelError or UnsupportedModelError. The caller sees to it that nobody
+    else converts to the same folder meanwhile.
     """
-    identity = _identity(gguf)
+    stat = gguf.stat()
+    source: _Source = {
+        "bytes": stat.st_size,
+        "modified_ns": stat.st_mtime_ns,
+        "sha256": sha256_of(gguf),
+    }
+    known = _manifest(folder)
+    if known and known["source"]["sha256"] == source["sha256"] and sizes_match(folder, known["files"]):
+        _write_manifest(folder, source, known["files"])
+        return
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    reader = _read(gguf)
-    config = _config(reader)
-    tensors = _tensors(reader, config, progress)
-    save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
-    (partial / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    progress("converting the tokeniser", 0, 1)
-    _save_tokenizer(gguf, partial)
-    progress("converting the tokeniser", 1, 1)
-    (partial / MANIFEST).write_text(json.dumps(identity), encoding="utf-8")
-    _sync(partial)
+    try:
+        _write_model(gguf, partial, progress)
+        _write_manifest(partial, source, record_files(partial))
+        _sync(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
-def _identity(gguf: Path) -> dict[str, Any]:
-    stat = gguf.stat()
-    return {
-        "conversion": CONVERSION,
-        "file": gguf.name,
-        "bytes": stat.st_size,
-        "modified_ns": stat.st_mtime_ns,
-    }
+def verify_conversion(folder: Path) -> None:
+    """Read every file of a conversion. Raises CorruptModelError naming the one that is not as written."""
+    manifest = _manifest(folder)
+    if manifest is None:
+        raise CorruptModelError(f"{folder} holds no whole conversion of a GGUF file")
+    verify_files(folder, manifest["files"])
+
+
+def _manifest(folder: Path) -> _Manifest | None:
+    """None if there is none, or one of another version."""
+    try:
+        manifest: _Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return manifest if manifest["conversion"] == CONVERSION else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_manifest(folder: Path, source: _Source, files: dict[str, FileRecord]) -> None:
+    manifest: _Manifest = {"conversion": CONVERSION, "source": source, "files": files}
+    partial = folder / (MANIFEST + ".partial")
+    partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+
+
+def _write_model(gguf: Path, folder: Path, progress: Progress) -> None:
+    reader = _read(gguf)
+    try:
+        config = _config(reader)
+    except (TypeError, ValueError, KeyError, ArithmeticError, StopIteration) as error:
+        raise CorruptModelError(f"the metadata of {gguf} are not whole: {error!r}") from error
+    tensors = _tensors(reader, config, progress)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    progress("converting the tokeniser", 0, 1)
+    _save_tokenizer(gguf, folder)
+    progress("converting the tokeniser", 1, 1)
 
 
 def _read(gguf: Path) -> Any:
@@ -84,7 +133,7 @@ def _read(gguf: Path) -> Any:
 
     try:
         return GGUFReader(gguf)
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
+    except Exception as error:  # whatever the reader stumbles over in bytes that are no GGUF
         raise CorruptModelError(f"{gguf} is not a whole GGUF file: {error}") from error
 
 
@@ -145,11 +194,11 @@ def _tensors(reader: Any, config: dict[str, Any], progress: Progress) -> dict[st
             raise UnsupportedModelError(
                 f"tensor {tensor.name} is stored as {tensor.tensor_type.name}, which cannot be read: {error}"
             ) from error
-        part = tensor.name.split(".")[-2]
-        if part in ("attn_q", "attn_k"):
-            heads = config["num_attention_heads" if part == "attn_q" else "num_key_value_heads"]
-            values = _unpermute(values, heads)
-        tensors[_hf_name(tensor.name)] = values.contiguous()
+        name = _hf_name(tensor.name)
+        for part, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
+            if part in name:
+                values = _unpermute(tensor.name, values, config[heads])
+        tensors[name] = values.contiguous()
     progress("converting the weights", len(reader.tensors), len(reader.tensors))
     return tensors
 
@@ -163,8 +212,10 @@ def _hf_name(name: str) -> str:
     raise UnsupportedModelError(f"tensor {name} has no place in this architecture")
 
 
-def _unpermute(weight: Tensor, heads: int) -> Tensor:
+def _unpermute(name: str, weight: Tensor, heads: int) -> Tensor:
     """From the row order of interleaved RoPE, which llama GGUF files have, to that of half-split RoPE."""
+    if weight.dim() != 2 or weight.shape[0] % (2 * heads):
+        raise CorruptModelError(f"tensor {name} of shape {list(weight.shape)} does not hold {heads} heads")
     rows, columns = weight.shape
     return weight.view(heads, rows // heads // 2, 2, columns).transpose(1, 2).reshape(rows, columns)
 
@@ -172,7 +223,10 @@ def _unpermute(weight: Tensor, heads: int) -> Tensor:
 def _save_tokenizer(gguf: Path, folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except Exception as error:  # transformers names no class for a vocabulary that it cannot make out
+        raise UnsupportedModelError(f"the tokeniser in {gguf} cannot be read: {error!r}") from error
     tokenizer.save_pretrained(folder)
 
 

@@ -10,13 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from llm.errors import CorruptModelError, ModelNotFoundError
+from llm.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from llm.model.attention import AttentionPath
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
 
-SAMPLES = 64
 SAMPLE_BYTES = 4096
+CPU = torch.device("cpu")
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -26,19 +26,23 @@ def read_config(folder: Path) -> ModelConfig:
         raise ModelNotFoundError(f"{folder} has no config.json: not a model folder in Hugging Face format")
     try:
         return ModelConfig.from_hf(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CorruptModelError(f"{path} cannot be read: {error!r}") from error
 
 
-def load_decoder(folder: Path, dtype: torch.dtype, attention: AttentionPath) -> Decoder:
+def load_decoder(
+    folder: Path, dtype: torch.dtype, attention: AttentionPath, device: torch.device = CPU
+) -> Decoder:
     """The decoder with the folder's weights, ready to run.
 
-    Raises CorruptModelError naming the tensor that is missing, too many, or of a wrong shape.
+    Raises CorruptModelError naming the tensor that is missing, too many, or of a wrong shape, and
+    UnsupportedModelError for one of quantised numbers.
     """
     config = read_config(folder)
     with torch.device("meta"):
         decoder = Decoder(config, attention)
-    state = {name: tensor.to(dtype) for name, tensor in _state(config, _TensorFiles(folder))}
+    files = _TensorFiles(folder)
+    state = {name: _placed(tensor, dtype, device) for name, tensor in _state(config, files)}
     if config.tied_head:
         state["head.weight"] = state["embedding.weight"]
     decoder.load_state_dict(state, assign=True, strict=True)
@@ -47,25 +51,44 @@ def load_decoder(folder: Path, dtype: torch.dtype, attention: AttentionPath) -> 
     return decoder.requires_grad_(False).eval()
 
 
+def _placed(weight: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    weight = weight.to(device, dtype)
+    if weight.dim() == 2 and dtype == torch.float32 and device.type == "cpu":
+        # By columns, decoding is a quarter faster on AMD processors (MKL's product of one row with a
+        # matrix that lies by rows is slow there). Not in bfloat16, whose kernels want rows.
+        return weight.t().contiguous().t()
+    return weight
+
+
 def fingerprint(folder: Path) -> str:
-    """Identifies the weights: a hash of the config, the tables of tensors, and samples of their data."""
+    """Identifies the weights: a hash of the config, the tables of tensors, and samples of each tensor.
+
+    Reading all would take longer than loading. Training changes numbers all over a tensor, so samples
+    of its beginning, middle and end tell.
+    """
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in _weight_files(folder):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
-            digest.update(file.read(min(header_bytes, size)))
-            for sample in range(SAMPLES):
-                file.seek(8 + header_bytes + sample * max(0, size - 8 - header_bytes) // SAMPLES)
-                digest.update(file.read(SAMPLE_BYTES))
+            header = file.read(header_bytes)
+            digest.update(header)
+            for name, entry in json.loads(header).items():
+                if name == "__metadata__":
+                    continue
+                start, end = entry["data_offsets"]
+                for offset in (start, (start + end) // 2, max(start, end - SAMPLE_BYTES)):
+                    file.seek(8 + header_bytes + offset)
+                    digest.update(file.read(min(SAMPLE_BYTES, end - offset)))
     return digest.hexdigest()
 
 
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptModelError(f"{index} cannot be read: {error!r}") from error
         return [folder / name for name in sorted(names)]
     return [folder / "model.safetensors"]
 
@@ -92,6 +115,10 @@ class _TensorFiles:
         if tensor.shape != shape:
             raise CorruptModelError(
                 f"{self.folder}: tensor {name} has the shape {list(tensor.shape)} instead of {list(shape)}"
+            )
+        if not tensor.is_floating_point():
+            raise UnsupportedModelError(
+                f"{self.folder}: tensor {name} holds {tensor.dtype}, not floating point"
             )
         return tensor
 

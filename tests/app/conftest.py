@@ -1,7 +1,7 @@
 """A real service on loopback, with the real model, a database of its own, and nothing else of the user's."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -15,22 +15,36 @@ from llm.loading import LoadedModel
 from tests.app.service import StartService
 
 
+@contextmanager
+def running_service(model: LoadedModel, settings: Settings) -> Iterator[httpx.Client]:
+    app = create_app(settings, lambda settings: start_engine(model, settings))
+    with serve_in_thread(app) as url, httpx.Client(base_url=url, timeout=120) as client:
+        yield client
+
+
 @pytest.fixture
 def start_service(default_model: LoadedModel) -> Iterator[StartService]:
     with ExitStack() as running:
 
         def start(**changes: Any) -> httpx.Client:
-            settings = Settings(**changes)
-            app = create_app(settings, lambda settings: start_engine(default_model, settings))
-            url = running.enter_context(serve_in_thread(app))
-            return running.enter_context(httpx.Client(base_url=url, timeout=120))
+            return running.enter_context(running_service(default_model, Settings(**changes)))
 
         yield start
 
 
 @pytest.fixture
 def client(start_service: StartService) -> httpx.Client:
+    """A client of a service that nobody has used yet."""
     return start_service()
+
+
+@pytest.fixture(scope="module")
+def used_client(
+    default_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A client of a service that the tests of a module share: for those that look at their own chats only."""
+    with running_service(default_model, Settings(home=tmp_path_factory.mktemp("home"))) as client:
+        yield client
 
 
 @pytest.fixture

@@ -35,6 +35,11 @@ MESSAGE_BODIES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.fixture
+def client(used_client: httpx.Client) -> httpx.Client:
+    return used_client
+
+
 @pytest.mark.parametrize(("body", "field"), MESSAGE_BODIES)
 def test_a_bad_message_is_refused_by_its_field_and_not_stored(
     client: httpx.Client, session_id: str, body: dict[str, Any], field: str

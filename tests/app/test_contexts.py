@@ -1,6 +1,7 @@
 """Contexts over HTTP: what would be in the window, and what was."""
 
 import httpx
+import pytest
 
 from tests.app.service import StartService
 
@@ -9,6 +10,11 @@ PERSONA = {
     "instructions": "You are Anne, a pirate captain.",
     "examples": [{"user": "Who are you?", "assistant": "Captain Anne!"}],
 }
+
+
+@pytest.fixture
+def client(used_client: httpx.Client) -> httpx.Client:
+    return used_client
 
 
 def test_the_preview_is_what_the_reply_then_gets(client: httpx.Client) -> None:

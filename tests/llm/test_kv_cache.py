@@ -1,0 +1,136 @@
+"""The KV cache holds what was appended, whatever is cut, copied or grown in between."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from llm.model.config import ModelConfig
+from llm.model.kv_cache import FIRST_CAPACITY, KVCache
+
+CONFIG = ModelConfig(
+    architecture="llama",
+    vocab_size=16,
+    hidden_size=8,
+    intermediate_size=8,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    head_dim=4,
+    context_window=3 * FIRST_CAPACITY + 5,
+    rope_theta=10000.0,
+    rms_norm_eps=1e-5,
+    tied_head=True,
+)
+
+
+def tokens_of(count: int, value: float) -> torch.Tensor:
+    """Keys of `count` tokens, each head and token with another number."""
+    shape = (CONFIG.kv_heads, count, CONFIG.head_dim)
+    return torch.arange(CONFIG.kv_heads * count * CONFIG.head_dim).view(shape) + value
+
+
+def append(cache: KVCache, count: int, value: float) -> None:
+    cache.reserve(count)
+    for layer in range(CONFIG.layers):
+        cache.append(layer, tokens_of(count, value + layer), -tokens_of(count, value + layer))
+    cache.advance(count)
+
+
+def contents(cache: KVCache, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    nothing = torch.empty(CONFIG.kv_heads, 0, CONFIG.head_dim)
+    return cache.append(layer, nothing, nothing)
+
+
+class AgainstPlainTensors(RuleBasedStateMachine):
+    """A cache beside one joined tensor a layer, on which nothing can go wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = KVCache.empty(CONFIG, torch.float32)
+        nothing = torch.empty(CONFIG.kv_heads, 0, CONFIG.head_dim)
+        self.expected = [nothing] * CONFIG.layers
+        self.value = 0.0
+
+    @rule(count=st.integers(1, 400))
+    def append_or_refuse(self, count: int) -> None:
+        self.value += 0.5
+        before = self.cache.capacity
+        if self.cache.length + count > CONFIG.context_window:
+            with pytest.raises(ValueError, match="pass the context window"):
+                append(self.cache, count, self.value)
+            assert self.cache.capacity == before
+            return
+        append(self.cache, count, self.value)
+        for layer, old in enumerate(self.expected):
+            self.expected[layer] = torch.cat((old, tokens_of(count, self.value + layer)), dim=1)
+
+    @rule(length=st.integers(0, CONFIG.context_window))
+    def truncate(self, length: int) -> None:
+        self.cache.truncate(length)
+        self.expected = [old[:, :length] for old in self.expected]
+
+    @rule(length=st.integers(0, CONFIG.context_window), goes_on_in_copy=st.booleans())
+    def copy(self, length: int, goes_on_in_copy: bool) -> None:
+        copied = self.cache.copy(length)
+        assert copied.length == min(length, self.cache.length)
+        if goes_on_in_copy:
+            self.cache = copied
+            self.expected = [old[:, :length] for old in self.expected]
+        elif copied.length < CONFIG.context_window:
+            append(copied, 1, 1e6)
+
+    @rule(count=st.integers(1, 50))
+    def write_without_advancing(self, count: int) -> None:
+        """A forward pass that failed half-way."""
+        if self.cache.length + count <= CONFIG.context_window:
+            self.cache.reserve(count)
+            self.cache.append(0, tokens_of(count, 1e6), tokens_of(count, 1e6))
+
+    @invariant()
+    def holds_what_was_appended(self) -> None:
+        assert self.cache.length == self.expected[0].shape[1]
+        for layer, expected in enumerate(self.expected):
+            k, v = contents(self.cache, layer)
+            assert torch.equal(k, expected)
+            assert torch.equal(v, -expected)
+
+    @invariant()
+    def is_bounded(self) -> None:
+        assert self.cache.length <= self.cache.capacity <= CONFIG.context_window
+        held = 2 * CONFIG.layers * CONFIG.kv_heads * CONFIG.head_dim * self.cache.capacity * 4
+        assert self.cache.nbytes == held
+
+
+TestAgainstPlainTensors: Any = AgainstPlainTensors.TestCase
+TestAgainstPlainTensors.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_capacity_doubles_so_that_growing_copies_each_token_a_bounded_number_of_times() -> None:
+    config = replace(CONFIG, context_window=100 * FIRST_CAPACITY)
+    cache = KVCache.empty(config, torch.float32)
+    capacities = []
+    for _ in range(40 * FIRST_CAPACITY // 64):
+        cache.reserve(64)
+        cache.advance(64)
+        capacities.append(cache.capacity)
+    assert sorted(set(capacities)) == [FIRST_CAPACITY * 2**n for n in range(7)]
+
+
+def test_attention_reads_views_not_copies() -> None:
+    cache = KVCache.empty(CONFIG, torch.float32)
+    append(cache, 10, 0.0)
+    first, again = contents(cache, 0), contents(cache, 0)
+    assert first[0].data_ptr() == again[0].data_ptr()
+    assert first[1].data_ptr() == again[1].data_ptr()
+
+
+def test_a_cache_has_the_number_format_and_device_it_was_asked_for() -> None:
+    cache = KVCache.empty(CONFIG, torch.bfloat16, torch.device("meta"))
+    cache.reserve(2 * FIRST_CAPACITY)
+    k, _ = contents(cache.copy(0), 0)
+    assert (k.dtype, k.device.type) == (torch.bfloat16, "meta")
