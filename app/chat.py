@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.api.schemas import ContextView, MessageCreate
 from app.chat_model import ChatModel
 from app.context_records import context_view
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.ids import new_id
+from app.schemas import ContextView, MessageCreate
 from app.session_locks import SessionLocks
 from app.settings import Settings
 from app.storage.database import Database
@@ -67,7 +67,7 @@ class Chat:
         task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
         self._running[session_id] = turn
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._turn_ended(session_id, done))
+        task.add_done_callback(self._tasks.discard)
         return turn
 
     async def _start_locked(
@@ -108,6 +108,7 @@ class Chat:
             model=self._model,
             database=self._database,
             checkpoint_s=self._settings.checkpoint_s,
+            on_end=lambda: self._turn_ended(session_id),
         )
 
     async def append(
@@ -171,8 +172,7 @@ class Chat:
         wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
         await self._locks.acquire(session_id, wait_s=wait_s)
 
-    def _turn_ended(self, session_id: str, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _turn_ended(self, session_id: str) -> None:
         del self._running[session_id]
         self._locks.release(session_id)
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from llm.engine.interface import Engine
 from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel, load_model
+from llm.progress import Progress, silent
 from llm.text.chat_format import ChatTokenizer
+from memory.persona import ROOM_FOR_A_MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,12 @@ class ChatModel:
         return self.engine.model.context_window
 
 
-def open_chat_model(settings: Settings) -> ChatModel:
+def open_chat_model(settings: Settings, progress: Progress = silent) -> ChatModel:
     """Load the model that the settings name, fetching it first if need be. Blocks.
 
-    Raises ModelError if it cannot be had.
+    Raises ModelError if it cannot be had, SettingsError if it leaves no room for what the settings want.
     """
-    loaded = load_model(settings.model, settings.models_folder, dtype=settings.dtype)
+    loaded = load_model(settings.model, settings.models_folder, dtype=settings.dtype, progress=progress)
     return start_engine(loaded, settings)
 
 
@@ -34,10 +36,16 @@ def start_engine(loaded: LoadedModel, settings: Settings) -> ChatModel:
     """An engine of its own for a model that is loaded already."""
     tokenizer = ChatTokenizer(loaded.folder)
     own_window = loaded.config.context_window
+    context_window = min(settings.context_window or own_window, own_window)
+    if settings.reply_tokens + ROOM_FOR_A_MESSAGE > context_window:
+        raise SettingsError(
+            f"PERDURE_REPLY_TOKENS is {settings.reply_tokens}: a context window of {context_window} tokens "
+            f"leaves less than {ROOM_FOR_A_MESSAGE} for a message beside it"
+        )
     engine = LocalEngine(
         loaded,
         tokenizer,
-        context_window=min(settings.context_window or own_window, own_window),
+        context_window=context_window,
         max_waiting=settings.max_waiting,
         kv_cache_bytes=settings.kv_cache_mb * 2**20,
         threads=settings.threads,

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api.schemas import ContextView, SegmentMessage
+from app.schemas import ContextView, SegmentMessage
 from app.storage.messages import Messages
 from app.storage.personas import Personas, StoredPersona
 from memory.context import Context, ContextMessage

@@ -9,12 +9,12 @@ from fastapi import FastAPI
 from app import __version__
 from app.api import catalog, messages, personas, sessions
 from app.api.dependencies import LOCAL_OWNER, Service
-from app.api.schemas import ProblemView
 from app.chat import Chat
 from app.chat_model import ChatModel, open_chat_model
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.problem_responses import install_problem_handlers
+from app.schemas import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages

@@ -9,6 +9,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from memory.strategies import parse_strategy
 
 
+class SettingsError(Exception):
+    """Settings that do not go together, or not with the model; the message names them."""
+
+
 class SamplingDefaults(BaseModel):
     """What a request that does not say otherwise is sampled with."""
 

@@ -7,7 +7,7 @@ of its own, so that it is kept whatever becomes of the client.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -74,12 +74,14 @@ class RunningTurn:
         model: ChatModel,
         database: Database,
         checkpoint_s: float,
+        on_end: Callable[[], None],
     ) -> None:
         self.turn = turn
         self._generation = generation
         self._model = model
         self._database = database
         self._checkpoint_s = checkpoint_s
+        self._on_end = on_end
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
         self._reply_id = new_id("msg")
         self._text = ""
@@ -108,6 +110,8 @@ class RunningTurn:
             last = TurnFailed(
                 InternalProblem("the reply could not be stored", user_message_id=self.turn.user_message.id)
             )
+        # Before the client hears of the end: its next message must not find the session busy.
+        self._on_end()
         self._events.put_nowait(last)
 
     async def _generate(self) -> TurnEvent:

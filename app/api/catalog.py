@@ -5,8 +5,8 @@ from inspect import getdoc
 from fastapi import APIRouter
 
 from app.api.dependencies import ServiceDep
-from app.api.schemas import HealthView, ListView, ModelView, StrategyView
 from app.errors import NotReadyProblem
+from app.schemas import HealthView, ListView, ModelView, StrategyView
 from memory.strategies import STRATEGIES
 
 router = APIRouter()

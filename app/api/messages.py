@@ -17,8 +17,11 @@ from app.api.dependencies import (
     decode_position_cursor,
     encode_cursor,
 )
-from app.api.fields import Text
-from app.api.schemas import (
+from app.api.streams import EventStream, sse, until_disconnect
+from app.context_records import recorded_view
+from app.errors import NotFoundProblem
+from app.fields import Text
+from app.schemas import (
     ContextView,
     MessageCreate,
     MessagesAppend,
@@ -28,9 +31,6 @@ from app.api.schemas import (
     ReplyView,
     Usage,
 )
-from app.api.streams import EventStream, sse, until_disconnect
-from app.context_records import recorded_view
-from app.errors import NotFoundProblem
 from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow

@@ -13,8 +13,8 @@ from app.api.dependencies import (
     decode_listing_cursor,
     encode_cursor,
 )
-from app.api.schemas import Exchange, Page, PersonaCreate, PersonaUpdate, PersonaView
 from app.errors import NotFoundProblem, PersonaInUseProblem
+from app.schemas import Exchange, Page, PersonaCreate, PersonaUpdate, PersonaView
 from app.storage.personas import Personas, StoredPersona
 from memory.persona import ExampleExchange, Persona, check_persona_fits, persona_segments
 

@@ -14,8 +14,8 @@ from app.api.dependencies import (
     decode_listing_cursor,
     encode_cursor,
 )
-from app.api.schemas import Page, SessionCreate, SessionUpdate, SessionView
 from app.errors import InvalidProblem, NotFoundProblem
+from app.schemas import Page, SessionCreate, SessionUpdate, SessionView
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import Personas, StoredPersona
 from app.storage.sessions import Sessions

@@ -43,6 +43,7 @@ def cli() -> None:
     """Run a command; what the user can mend is said in a line, not in a traceback."""
     from app.cli.client import ServiceError
     from app.home import HomeInUseError
+    from app.settings import SettingsError
     from llm.errors import ModelError
 
     try:
@@ -53,7 +54,7 @@ def cli() -> None:
                 f"setting PERDURE_{'__'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
             )
         sys.exit(1)
-    except (ModelError, HomeInUseError, ServiceError) as error:
+    except (ModelError, HomeInUseError, ServiceError, SettingsError) as error:
         _fail(str(error))
         sys.exit(1)
 

@@ -16,6 +16,7 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
+    from app.chat_model import open_chat_model
     from app.home import claim_home
     from app.logs import configure_logs
     from app.server import create_app
@@ -23,10 +24,10 @@ def serve(
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
     with claim_home(settings.home), stage_progress() as progress:
-        for model in (settings.model, EMBEDDING_MODEL):
-            ensure_model(model, settings.models_folder, progress)
+        ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
+        model = open_chat_model(settings, progress)
     configure_logs(settings)
-    server = WebServer(create_app(settings), host=settings.host, port=settings.port)
+    server = WebServer(create_app(settings, lambda _settings: model), host=settings.host, port=settings.port)
     server.run()
     if not server.started:
         raise typer.Exit(1)

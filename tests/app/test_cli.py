@@ -116,6 +116,13 @@ def test_a_model_that_does_not_exist_is_said_so_in_a_line() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_settings_that_the_model_leaves_no_room_for_are_said_so_in_a_line() -> None:
+    done = perdure("serve", "--port", "0", PERDURE_CONTEXT_WINDOW="300", PERDURE_REPLY_TOKENS="256")
+    assert done.returncode == 1
+    assert "PERDURE_REPLY_TOKENS is 256: a context window of 300 tokens" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_wrong_setting_is_named() -> None:
     done = perdure("doctor", PERDURE_PORT="many", PERDURE_MEMORY='{"strategy": "no_such"}')
     assert done.returncode == 1

@@ -5,7 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from app.api.fields import Name, PlainText, StopString, Text, Time, Wire
+from app.fields import Name, PlainText, StopString, Text, Time, Wire
 from memory.context import SegmentKind
 from memory.messages import Role
 
