@@ -73,6 +73,7 @@ class Chat:
     async def _start_locked(
         self, owner: str, session_id: str, message: MessageCreate, arrived_at: float
     ) -> RunningTurn:
+        await self._settle(owner, session_id)
         message_id = new_id("msg")
         sampling = self._sampling(message)
         token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", message.content)
@@ -118,6 +119,7 @@ class Chat:
         await self._lock(session_id, if_busy)
         try:
             await self._existing(owner, session_id)
+            await self._settle(owner, session_id)
             await self._bring_up_index(owner, session_id)
             token_ids = await asyncio.to_thread(
                 lambda: [self._model.tokenizer.encode_message(draft.role, draft.content) for draft in drafts]
@@ -182,6 +184,14 @@ class Chat:
         if row is None:
             raise NotFoundProblem(f"session {session_id} does not exist")
         return row
+
+    async def _settle(self, owner: str, session_id: str) -> None:
+        """Mark a reply that could not be stored to its end. We hold the session's lock: nobody generates it."""
+        async with self._database.read() as session:
+            last = await Messages(session, owner).last(session_id)
+        if last is not None and last.status == "generating":
+            async with self._database.write() as session:
+                await Messages(session, owner).interrupt_unfinished(session_id)
 
     async def _bring_up_index(self, owner: str, session_id: str) -> None:
         tokenizer = self._model.tokenizer

@@ -88,13 +88,13 @@ class Messages(Repository):
                 query = query.where(MessageRow.position > after)
         return list((await self.session.scalars(query.limit(limit))).all())
 
-    async def interrupt_unfinished(self) -> int:
-        """Mark replies that no process generates any more; how many there were."""
+    async def interrupt_unfinished(self, session_id: str | None = None) -> None:
+        """Mark the replies, of one session or of all, that nobody generates any more."""
         query = self.select(MessageRow).where(MessageRow.status == "generating")
-        rows = (await self.session.scalars(query)).all()
-        for row in rows:
+        if session_id is not None:
+            query = query.where(MessageRow.session_id == session_id)
+        for row in (await self.session.scalars(query)).all():
             row.status = "interrupted"
-        return len(rows)
 
     async def keep_record(self, message: MessageRow, record: dict[str, Any]) -> None:
         self.add(ContextRecordRow(message_id=message.id, session_id=message.session_id, record=record))

@@ -1,8 +1,11 @@
 """Chatting over HTTP: replies, usage, streaming, the cache, one writer a session."""
 
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -214,3 +217,22 @@ def test_a_client_that_goes_away_while_it_waits_leaves_no_message(
     assert client.post(path, json={"content": "Next.", "max_tokens": 2}).status_code == 200
     said = [message["content"] for message in client.get(path).json()["data"] if message["role"] == "user"]
     assert said == [LONG_TASK, "Next."]
+
+
+def test_a_reply_that_could_not_be_stored_to_its_end_stays_in_the_chat(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    client = start_service()
+    session_id = client.post("/v1/sessions", json={}).json()["id"]
+    path = f"/v1/sessions/{session_id}/messages"
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well, half of"}]
+    half = client.post(f"{path}/append", json={"messages": said}).json()["data"][1]
+    with closing(sqlite3.connect(tmp_path / "home" / "perdure.sqlite3")) as database:
+        database.execute("UPDATE messages SET status = 'generating' WHERE id = ?", [half["id"]])
+        database.execute("DELETE FROM message_tokens WHERE message_id = ?", [half["id"]])
+        database.commit()
+    answer = client.post(path, json={"content": "And?", "max_tokens": 2}).json()
+    assert client.get(f"/v1/messages/{half['id']}").json()["status"] == "interrupted"
+    context = client.get(f"/v1/messages/{answer['message']['id']}/context").json()
+    turn = next(segment for segment in context["segments"] if segment["kind"] == "turn")
+    assert [message["content"] for message in turn["messages"]] == ["Hi", "Well, half of"]
