@@ -186,7 +186,7 @@ class Chat:
         return row
 
     async def _settle(self, owner: str, session_id: str) -> None:
-        """Mark a reply that could not be stored to its end. We hold the session's lock: nobody generates it."""
+        """Mark a reply that could not be stored to its end: with the lock held, nobody generates it."""
         async with self._database.read() as session:
             last = await Messages(session, owner).last(session_id)
         if last is not None and last.status == "generating":
