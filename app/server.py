@@ -1,7 +1,7 @@
-"""The app, made from its settings: routes, the running parts, and how errors become problem documents."""
+"""The app, made from its settings and its model: routes, running parts, and problem documents for errors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -10,7 +10,7 @@ from app import __version__
 from app.api import catalog, messages, personas, sessions
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
-from app.chat_model import ChatModel, open_chat_model
+from app.chat_model import ChatModel
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.problem_responses import install_problem_handlers
@@ -20,8 +20,8 @@ from app.storage.database import Database, migrate
 from app.storage.messages import Messages
 
 
-def create_app(settings: Settings, open_model: Callable[[Settings], ChatModel] = open_chat_model) -> FastAPI:
-    """The service. Its model is opened, and its home folder claimed, when the app starts up."""
+def create_app(settings: Settings, model: ChatModel) -> FastAPI:
+    """The service. It claims its home folder when it starts up, and closes the model when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -31,7 +31,6 @@ def create_app(settings: Settings, open_model: Callable[[Settings], ChatModel] =
             try:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
-                model = await asyncio.to_thread(open_model, settings)
                 chat = Chat(settings, database, model)
                 app.state.service = Service(settings, database, model, chat)
                 try:

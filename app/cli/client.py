@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from httpx_sse import connect_sse
 
+from app.cli.progress import stage_progress
 from app.home import claim_home
 from app.settings import Settings
 
@@ -80,12 +81,21 @@ def service_client(settings: Settings, url: str | None) -> Iterator[tuple[Servic
     client.close()
     if url:
         raise ServiceError({"detail": f"no service is ready at {url}"})
-    from app.server import create_app
-    from app.web_server import serve_in_thread
-
-    with claim_home(settings.home):
-        pass
-    with serve_in_thread(create_app(settings)) as own_url:
+    with _service_in_process(settings) as own_url:
         client = ServiceClient(own_url)
         yield client, "this process"
         client.close()
+
+
+@contextmanager
+def _service_in_process(settings: Settings) -> Iterator[str]:
+    from app.chat_model import open_chat_model
+    from app.logs import configure_logs
+    from app.server import create_app
+    from app.web_server import serve_in_thread
+
+    configure_logs(settings.model_copy(update={"log_level": "warning"}))
+    with claim_home(settings.home), stage_progress() as progress:
+        model = open_chat_model(settings, progress)
+    with serve_in_thread(create_app(settings, model)) as url:
+        yield url

@@ -17,7 +17,7 @@ from tests.app.service import StartService
 
 @contextmanager
 def running_service(model: LoadedModel, settings: Settings) -> Iterator[httpx.Client]:
-    app = create_app(settings, lambda settings: start_engine(model, settings))
+    app = create_app(settings, start_engine(model, settings))
     with serve_in_thread(app) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 

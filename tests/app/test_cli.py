@@ -91,6 +91,7 @@ def test_a_terminal_chat_without_a_service_runs_one_itself() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "served by this process" in done.stdout
+    assert "POST" not in done.stdout + done.stderr, "the log stays out of the chat"
     assert "first word after" in done.stdout
     assert "buffer" in done.stdout
 
