@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
+from llm.loading import LoadedModel
 from tests.app.service import StartService, open_stream
 
 LONG_TASK = "Write a very long story about a whale and a ship, with many chapters."
@@ -236,3 +238,27 @@ def test_a_reply_that_could_not_be_stored_to_its_end_stays_in_the_chat(
     context = client.get(f"/v1/messages/{answer['message']['id']}/context").json()
     turn = next(segment for segment in context["segments"] if segment["kind"] == "turn")
     assert [message["content"] for message in turn["messages"]] == ["Hi", "Well, half of"]
+
+
+def test_a_fault_of_the_model_is_told_as_a_problem_and_the_chat_goes_on(
+    client: httpx.Client, session_id: str, default_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/sessions/{session_id}/messages"
+    with monkeypatch.context() as broken:
+        broken.setattr(default_model.decoder.norm, "forward", _fail)
+        failed = client.post(path, json={"content": "First."})
+        assert failed.status_code == 500
+        with open_stream(client, session_id, content="Second.") as stream:
+            [(started, asked), (event, told)] = list(stream)
+    assert (started, event) == ("started", "error")
+    for problem in (failed.json(), told):
+        assert problem["type"] == "urn:perdure:problem:generation-failed"
+        assert "broken" in problem["detail"]
+    assert told["user_message_id"] == asked["user_message"]["id"]
+    assert client.post(path, json={"content": "Third.", "max_tokens": 2}).status_code == 200
+    said = [(message["role"], message["turn"]) for message in client.get(path).json()["data"]]
+    assert said == [("user", 0), ("user", 1), ("user", 2), ("assistant", 2)]
+
+
+def _fail(_x: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("broken")
