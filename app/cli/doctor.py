@@ -111,7 +111,9 @@ def _embedding_model(settings: Settings) -> str:
     _check_packaged(EMBEDDING_MODEL, settings)
 
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     folder = settings.models_folder / EMBEDDING_MODEL
     vector = SentenceTransformer(str(folder), device="cpu").encode("Is it well?")
     return f"{EMBEDDING_MODEL}, {len(vector)} numbers to a text"
