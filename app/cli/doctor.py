@@ -113,7 +113,7 @@ def _embedding_model(settings: Settings) -> str:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = settings.models_folder / EMBEDDING_MODEL
     vector = SentenceTransformer(str(folder), device="cpu").encode("Is it well?")
     return f"{EMBEDDING_MODEL}, {len(vector)} numbers to a text"
