@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 import torch
 
@@ -78,7 +79,7 @@ class LocalEngine:
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         self.check_length(len(token_ids), 0)
-        job = _ScoreJob(self.decoder, token_ids)
+        job = _ScoreJob(self.decoder, self._queue, token_ids)
         self._queue.take_place()
         try:
             self._queue.add(job)
@@ -89,8 +90,9 @@ class LocalEngine:
 
     def close(self) -> None:
         self._queue.close()
-        if self._running is not None:
-            self._running.stream.cancel()
+        running = self._running  # read once: the engine's thread may end it meanwhile
+        if running is not None:
+            running.stream.cancel()
         self._worker.join()
 
     def check_length(self, prompt_tokens: int, max_tokens: int) -> None:
@@ -106,12 +108,16 @@ class LocalEngine:
         self._running = job
         if self._queue.is_closed:
             job.stream.cancel()
-        slot = self.slots.take(request.prompt, request.owner, request.conversation)
+        slot = reply = None
         try:
-            Reply(request, job.stream, slot, self.decoder, self.tokenizer).generate()
-        except Exception:
+            slot = self.slots.take(request.prompt, request.owner, request.conversation)
+            reply = Reply(request, job.stream, slot, self.decoder, self.tokenizer)
+            reply.generate()
+        except Exception as error:
             log.exception("a generation failed")
-            self.slots.discard(slot)
+            if slot is not None:
+                self.slots.discard(slot)
+            job.stream.put(_failure(error, reply))
         else:
             self.slots.give_back(slot)
         finally:
@@ -121,6 +127,14 @@ class LocalEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self._queue.work()
+
+
+def _failure(error: Exception, reply: Reply | None) -> Failed:
+    failed = Failed(f"{type(error).__name__}: {error}")
+    if reply is not None:
+        with suppress(Exception):  # the tokeniser itself may be at fault
+            return Failed(failed.error, *reply.so_far())
+    return failed
 
 
 class QueuePlace:
@@ -164,9 +178,10 @@ class _ReplyJob:
 
 
 class _ScoreJob:
-    def __init__(self, decoder: Decoder, token_ids: Sequence[int]) -> None:
+    def __init__(self, decoder: Decoder, queue: JobQueue, token_ids: Sequence[int]) -> None:
         self.result: Future[list[float]] = Future()
         self._decoder = decoder
+        self._queue = queue
         self._token_ids = token_ids
 
     def run(self) -> None:
@@ -183,6 +198,8 @@ class _ScoreJob:
         cache = self._decoder.new_cache()
         scores: list[float] = []
         for start in range(0, len(ids) - 1, SCORE_CHUNK):
+            if self._queue.is_closed:
+                raise EngineClosedError("the engine has been closed")
             given = ids[start : min(start + SCORE_CHUNK, len(ids) - 1)]
             following = ids[start + 1 : start + 1 + len(given)]
             log_probabilities = self._decoder(given, cache, logits="all").log_softmax(dim=-1)

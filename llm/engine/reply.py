@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llm.engine.generation import EventStream
-from llm.engine.interface import Delta, Failed, Finished, FinishReason, GenerationRequest, Started
+from llm.engine.interface import Delta, Finished, FinishReason, GenerationRequest, Started
 from llm.engine.sampler import Sampler
 from llm.engine.slots import Slot
 from llm.model.decoder import Decoder
@@ -42,17 +42,16 @@ class Reply:
         self._text = ""
 
     def generate(self) -> None:
-        """Run to the end. A fault is reported as `Failed`, then raised."""
+        """Run to the end. A fault is raised; its report is left to the caller, as is the slot."""
         self._stream.put(Started(len(self._request.prompt), self._slot.cache.length, self._sampler.seed))
-        try:
-            reason = self._run()
-            self._stream.put(self._finished(reason))
-        except Exception as error:
-            kept = ids_of_text(
-                self._token_ids, self._text, self._tokenizer.decode, self._tokenizer.encode_text
-            )
-            self._stream.put(Failed(f"{type(error).__name__}: {error}", self._text, kept))
-            raise
+        reason = self._run()
+        self._stream.put(self._finished(reason))
+
+    def so_far(self) -> tuple[str, tuple[int, ...]]:
+        """The text that has gone out, and ids that decode to it."""
+        return self._text, ids_of_text(
+            self._token_ids, self._text, self._tokenizer.decode, self._tokenizer.encode_text
+        )
 
     def _run(self) -> FinishReason:
         logits = self._prefill()
@@ -95,11 +94,5 @@ class Reply:
                 rest += self._stops.end()
             if rest:
                 self._pass_on(rest)
-        return Finished(
-            reason=reason,
-            text=self._text,
-            token_ids=ids_of_text(
-                self._token_ids, self._text, self._tokenizer.decode, self._tokenizer.encode_text
-            ),
-            completion_tokens=self._sampled,
-        )
+        text, token_ids = self.so_far()
+        return Finished(reason, text, token_ids, completion_tokens=self._sampled)

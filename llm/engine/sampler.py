@@ -8,6 +8,9 @@ from torch import Tensor
 
 from llm.engine.interface import SamplingParameters
 
+COLDEST = 1e-6
+"""Below this temperature only the likeliest token has any probability, and a softmax would overflow."""
+
 
 class Sampler:
     """Chooses tokens for one request, with a random generator of its own."""
@@ -27,7 +30,7 @@ class Sampler:
         parameters = self._parameters
         if parameters.repetition_penalty != 1.0:
             logits = self._penalised(logits)
-        if parameters.temperature == 0:
+        if parameters.temperature < COLDEST:
             token_id = int(logits.argmax())
         else:
             token_id = self._drawn(token_probabilities(logits, parameters))

@@ -86,7 +86,7 @@ class SlotPool:
                 common = _common_prefix(prompt, slot.token_ids)
                 if common >= shared:
                     best, shared = slot, common
-        return best, min(shared, len(prompt) - 1)
+        return best, min(shared, max(0, len(prompt) - 1))
 
     def _nbytes(self) -> int:
         return sum(slot.cache.nbytes for slot in self._slots)

@@ -30,6 +30,28 @@ def test_any_ids_at_all_stream_to_their_text(chat_tokenizer: ChatTokenizer, ids:
     assert streamed.rstrip(REPLACEMENT) == chat_tokenizer.decode(ids).rstrip(REPLACEMENT)
 
 
+@st.composite
+def fragment_heavy_ids(draw: st.DrawFn, tokenizer: ChatTokenizer) -> list[int]:
+    """Ids as a confused model may sample them: characters broken off anywhere, between whole ones."""
+    ids: list[int] = []
+    for piece in draw(st.lists(st.sampled_from(["🦭", "한", "ß", "a", " the", "👩‍👩‍👧", "€"]), max_size=12)):
+        whole = tokenizer.encode_text(piece)
+        start = draw(st.integers(0, len(whole) - 1))
+        ids += whole[start : draw(st.integers(start + 1, len(whole)))]
+    return ids
+
+
+@settings(max_examples=500, deadline=None)
+@given(data=st.data())
+def test_broken_characters_cost_none_of_the_whole_ones_around_them(
+    chat_tokenizer: ChatTokenizer, data: st.DataObject
+) -> None:
+    ids = data.draw(fragment_heavy_ids(chat_tokenizer))
+    detokenizer = Detokenizer(chat_tokenizer.decode)
+    streamed = "".join(detokenizer.add(token_id) for token_id in ids) + detokenizer.end()
+    assert streamed.rstrip(REPLACEMENT) == chat_tokenizer.decode(ids).rstrip(REPLACEMENT)
+
+
 def test_a_character_of_several_tokens_comes_out_once_whole(chat_tokenizer: ChatTokenizer) -> None:
     ids = chat_tokenizer.encode_text("a🦭b")
     assert len(ids) > 4
