@@ -1,6 +1,7 @@
 """Tokenisers of Llama 2's kind: "▁" for a space, one put before every text, bytes for unknown characters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -30,9 +31,10 @@ def llama2_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ChatTokenizer:
     )
     backend.add_special_tokens([AddedToken(token, special=True) for token in ("<unk>", "<s>", "</s>")])
     folder = tmp_path_factory.mktemp("llama2")
-    PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    wrap: Any = PreTrainedTokenizerFast
+    wrap(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>").save_pretrained(
+        folder
+    )
     return ChatTokenizer(folder)
 
 
