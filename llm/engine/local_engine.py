@@ -194,14 +194,14 @@ class _ScoreJob:
         self.result.set_exception(EngineClosedError("the engine has been closed"))
 
     def _score(self) -> list[float]:
-        ids = torch.tensor(self._token_ids)
+        ids = self._token_ids
         cache = self._decoder.new_cache()
         scores: list[float] = []
         for start in range(0, len(ids) - 1, SCORE_CHUNK):
             if self._queue.is_closed:
                 raise EngineClosedError("the engine has been closed")
             given = ids[start : min(start + SCORE_CHUNK, len(ids) - 1)]
-            following = ids[start + 1 : start + 1 + len(given)]
-            log_probabilities = self._decoder(given, cache, logits="all").log_softmax(dim=-1)
+            following = torch.tensor(ids[start + 1 : start + 1 + len(given)])
+            log_probabilities = self._decoder.extend(given, cache, logits="all").log_softmax(dim=-1)
             scores += log_probabilities.gather(1, following.unsqueeze(1)).squeeze(1).tolist()
         return scores

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from llm.engine.generation import EventStream
@@ -79,9 +78,9 @@ class Reply:
         return logits
 
     def _compute(self, token_ids: Sequence[int]) -> Tensor:
-        logits = self._decoder(torch.tensor(token_ids), self._slot.cache)
+        logits = self._decoder.extend(token_ids, self._slot.cache)
         self._slot.token_ids.extend(token_ids)
-        return logits[0]  # type: ignore[no-any-return]
+        return logits[0]
 
     def _pass_on(self, text: str) -> None:
         self._text += text

@@ -52,10 +52,12 @@ class KVCache:
 
         Gives views of all its keys and values, the new ones included.
         """
-        end = self.length + k.shape[1]
-        self._k[layer, :, self.length : end] = k
-        self._v[layer, :, self.length : end] = v
-        return self._k[layer, :, :end], self._v[layer, :, :end]
+        tokens = k.shape[1]
+        keys, values = self._k[layer], self._v[layer]
+        keys.narrow(1, self.length, tokens).copy_(k)
+        values.narrow(1, self.length, tokens).copy_(v)
+        end = self.length + tokens
+        return keys.narrow(1, 0, end), values.narrow(1, 0, end)
 
     def advance(self, tokens: int) -> None:
         self.length += tokens

@@ -257,7 +257,7 @@ def test_scores_are_the_log_probabilities_of_one_whole_pass(
     ids = prompt_of(chat_tokenizer, *[f"This is message number {n}, as it was said." for n in range(30)])
     assert len(ids) > 512
     decoder = default_model.decoder
-    logits = decoder(torch.tensor(ids), decoder.new_cache(), logits="all")
+    logits = decoder.extend(ids, decoder.new_cache(), logits="all")
     expected = logits[:-1].log_softmax(-1)[range(len(ids) - 1), list(ids[1:])]
     torch.testing.assert_close(torch.tensor(engine.score(ids)), expected, atol=1e-3, rtol=1e-3)
     assert engine.score(ids[:1]) == []
