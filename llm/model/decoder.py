@@ -99,9 +99,14 @@ class Decoder(nn.Module):
     def device(self) -> torch.device:
         return self.embedding.weight.device
 
+    @property
+    def kv_bytes_per_token(self) -> int:
+        config = self.config
+        return 2 * config.layers * config.kv_heads * config.head_dim * self.dtype.itemsize
+
     def new_cache(self) -> KVCache:
         """An empty cache for a sequence of this model."""
-        return KVCache.empty(self.config, self.dtype, self.device)
+        return KVCache(self.config, self.dtype, self.device)
 
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> list[Tensor]:
