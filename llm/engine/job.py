@@ -56,7 +56,7 @@ class Job(ABC):
         return len(self.token_ids) - self.cache.length
 
     def begin(self, decoder: Decoder, store: KVStore) -> None:
-        self._cache = decoder.new_cache()
+        self._cache = decoder.new_cache(self.max_length)
         self._chain = store.open(self._sharing) if self._sharing is not None else None
 
     def look_up(self) -> None:

@@ -104,9 +104,9 @@ class Decoder(nn.Module):
         config = self.config
         return 2 * config.layers * config.kv_heads * config.head_dim * self.dtype.itemsize
 
-    def new_cache(self) -> KVCache:
-        """An empty cache for a sequence of this model."""
-        return KVCache(self.config, self.dtype, self.device)
+    def new_cache(self, max_length: int | None = None) -> KVCache:
+        """An empty cache for a sequence of up to `max_length` tokens, by default the context window."""
+        return KVCache(self.config, self.dtype, self.device, max_length)
 
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> list[Tensor]:

@@ -15,8 +15,15 @@ class KVCache:
     forward pass that fails half-way leaves the cache as it was.
     """
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device | None = None) -> None:
-        self._max_length = config.context_window
+    def __init__(
+        self,
+        config: ModelConfig,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        """For a sequence of up to `max_length` tokens, at most and by default the model's context window."""
+        self._max_length = min(max_length or config.context_window, config.context_window)
         capacity = min(FIRST_CAPACITY, self._max_length)
         shape = (2, config.layers, config.kv_heads, capacity, config.head_dim)
         self._kv = torch.empty(shape, dtype=dtype, device=device)
@@ -32,7 +39,7 @@ class KVCache:
         return self._kv.shape[3]
 
     def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` more. Raises ValueError if they pass the model's context window."""
+        """Make room for `tokens` more. Raises ValueError if they pass the longest that it may be."""
         needed = self.length + tokens
         if needed > self._max_length:
             raise ValueError(f"{needed} tokens pass the context window of {self._max_length}")
@@ -67,7 +74,7 @@ class KVCache:
         return self._kv[:, :, :, start:end].clone()
 
     def write(self, kv: Tensor) -> None:
-        """Continue by tokens as `read` gives them. Raises ValueError past the model's context window."""
+        """Continue by tokens as `read` gives them. Raises ValueError like `reserve`."""
         tokens = kv.shape[3]
         self.reserve(tokens)
         self._kv[:, :, :, self.length : self.length + tokens] = kv
