@@ -152,10 +152,11 @@ class Chat:
             turn.cancel()
         await self._locks.acquire(session_id, wait_s=self._settings.busy_wait_s)
         try:
+            # Its keys and values go first: were the process killed in between, only they would be missing.
+            await asyncio.to_thread(self._model.engine.forget, session_id)
             async with self._database.write() as session:
                 if not await Sessions(session, owner).remove(session_id):
                     raise NotFoundProblem(f"session {session_id} does not exist")
-            self._model.engine.forget(session_id)
         finally:
             self._locks.release(session_id)
 

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     kv_cache_mb: int = Field(
         1024, ge=1, description="Memory for keys and values, of running replies and cached, in MiB."
     )
+    kv_disk_mb: int = Field(
+        2048, ge=0, description="Disk for keys and values of idle chats, in MiB; 0 keeps none."
+    )
     busy_wait_s: float = Field(
         120.0, gt=0, description='How long a message sent with `"if_busy": "wait"` waits for its session.'
     )
@@ -92,6 +95,11 @@ class Settings(BaseSettings):
     @property
     def models_folder(self) -> Path:
         return self.models or self.home / "models"
+
+    @property
+    def kv_folder(self) -> Path | None:
+        """Where keys and values of idle chats are kept; None if nowhere."""
+        return self.home / "kv" if self.kv_disk_mb else None
 
     @property
     def database_path(self) -> Path:

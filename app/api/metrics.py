@@ -44,6 +44,7 @@ class EngineCollector(Collector):
                 stats.kv_max_bytes,
             ),
             "perdure_kv_cache_blocks": ("Blocks in the KV cache", stats.kv_blocks),
+            "perdure_kv_cache_disk_bytes": ("Bytes of idle chats' cache on the disk", stats.kv_disk_bytes),
             "perdure_requests_running": ("Requests that are being computed", stats.running),
             "perdure_requests_waiting": ("Requests that wait for the model", stats.waiting),
             "perdure_waiting_tokens": ("Tokens of prompts that wait to be computed", stats.waiting_tokens),

@@ -61,6 +61,10 @@ class Block:
     def nbytes(self) -> int:
         return self.kv.nbytes
 
+    @property
+    def is_full(self) -> bool:
+        return len(self.token_ids) == BLOCK_TOKENS
+
     def path(self) -> Iterator["Block"]:
         """This block and those before it, the root excepted, last first."""
         block = self

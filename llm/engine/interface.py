@@ -140,6 +140,7 @@ class EngineStats:
     kv_bytes: int
     kv_max_bytes: int
     kv_evicted_blocks: int
+    kv_disk_bytes: int
 
 
 class Reservation(Protocol):

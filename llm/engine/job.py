@@ -17,6 +17,7 @@ class Job(ABC):
     """A sequence whose tokens are to be computed. All but `is_cancelled` is the scheduler's thread's alone.
 
     `token_ids` may grow while it runs; what `cache` holds of them has been computed or was found.
+    While it `is_loading`, more of them can be found by another `look_up`.
     """
 
     wanted_logits: ClassVar[WantedLogits]
@@ -27,6 +28,7 @@ class Job(ABC):
         self.added_at = time.monotonic()
         self.computed_tokens = 0
         self.is_done = False
+        self.is_loading = False
         self._sharing = sharing
         self._cache: KVCache | None = None
         self._chain: Chain | None = None
@@ -60,9 +62,9 @@ class Job(ABC):
         self._chain = store.open(self._sharing) if self._sharing is not None else None
 
     def look_up(self) -> None:
-        """Take from the store what it knows of the sequence by now."""
+        """Take from the store what it knows of the sequence by now, a part of it if it is on the disk."""
         if self._chain is not None:
-            self._chain.follow(self.token_ids, self.cache, self.useful_prefix)
+            self.is_loading = not self._chain.follow(self.token_ids, self.cache, self.useful_prefix)
 
     @property
     def useful_prefix(self) -> int:

@@ -1,18 +1,26 @@
 """The KV store: keys and values of what was computed lately, each prefix once, for all chats.
 
 A tree of blocks (see `llm.engine.blocks`). Within a budget of bytes; the least recently used go first,
-ends of paths before their beginnings, and nothing that a running sequence stands on.
+ends of paths before their beginnings, and nothing that a running sequence stands on. Behind it, the blocks
+of idle chats on the disk (see `llm.engine.block_files`).
 """
 
 import threading
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from llm.engine.blocks import BLOCK_TOKENS, Block, Sharing
+from llm.engine.block_files import BlockFiles
+from llm.engine.blocks import BLOCK_TOKENS, Block, Sharing, chained_key
 from llm.model.kv_cache import KVCache
+
+MOST_LOADED = 32
+"""Blocks read from the disk at a time, between two steps of the engine."""
+MOST_EVICTED = 256
+"""Blocks of idle chats that wait, after their eviction, to be written to the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class KVStore:
     A sequence uses it through a `Chain`. Thread-safe.
     """
 
-    def __init__(self, fingerprint: str, max_bytes: int) -> None:
+    def __init__(self, fingerprint: str, max_bytes: int, files: BlockFiles | None = None) -> None:
         self.lock = threading.RLock()
         self.root = Block.root(fingerprint)
         self._max_bytes = max_bytes
@@ -42,6 +50,9 @@ class KVStore:
         self._blocks: OrderedDict[Block, None] = OrderedDict()
         self._of_conversation: defaultdict[str, set[Block]] = defaultdict(set)
         self._chains: set[Chain] = set()
+        self._files = files
+        self._idle_since: dict[str, float] = {}
+        self._evicted_unsaved: list[Block] = []
 
     @property
     def stats(self) -> StoreStats:
@@ -56,7 +67,7 @@ class KVStore:
                 node, depth = child, depth + 1
             start = depth * BLOCK_TOKENS
             _, common = node.closest_child(sharing.salt(depth), token_ids[start : start + BLOCK_TOKENS])
-            return start + common
+            return max(start + common, self._tokens_with_files(node, depth, token_ids, sharing))
 
     def open(self, sharing: Sharing) -> "Chain":
         """A path for a sequence that begins to run."""
@@ -68,6 +79,9 @@ class KVStore:
     def forget(self, conversation: str) -> None:
         """Drop what no other conversation uses; nothing more of its running sequences will be kept."""
         with self.lock:
+            self._idle_since.pop(conversation, None)
+            for block in self._evicted_unsaved:
+                block.conversations.discard(conversation)
             for chain in self._chains:
                 if chain.sharing.conversation == conversation:
                     chain.is_forgotten = True
@@ -75,6 +89,8 @@ class KVStore:
                 block.conversations.discard(conversation)
                 if not block.conversations:
                     self._remove_with_all_on_it(block)
+        if self._files is not None:
+            self._files.forget(conversation)
 
     def make_room(self, running_bytes: int) -> None:
         """Keep free, within the budget, what the caches of running sequences take."""
@@ -87,6 +103,16 @@ class KVStore:
         start = depth * BLOCK_TOKENS
         ids = tuple(token_ids[start : start + BLOCK_TOKENS])
         return node.children.get((sharing.salt(depth), ids)) if len(ids) == BLOCK_TOKENS else None
+
+    def load_child(self, node: Block, depth: int, token_ids: Sequence[int], sharing: Sharing) -> Block | None:
+        """Like `child`, from the disk; it is in the tree then."""
+        start = depth * BLOCK_TOKENS
+        ids = tuple(token_ids[start : start + BLOCK_TOKENS])
+        if self._files is None or len(ids) < BLOCK_TOKENS:
+            return None
+        salt = sharing.salt(depth)
+        kv = self._files.load(chained_key(node.key, salt, ids), ids)
+        return self.add(node, salt, ids, kv) if kv is not None else None
 
     def add(self, node: Block, salt: str | None, token_ids: tuple[int, ...], kv: Tensor) -> Block | None:
         """A new block on `node`, which must be pinned; None if there is no room."""
@@ -115,7 +141,34 @@ class KVStore:
 
     def close(self, chain: "Chain") -> None:
         self._chains.discard(chain)
+        conversation = chain.sharing.conversation
+        if conversation is not None and conversation in self._of_conversation:
+            self._idle_since[conversation] = time.monotonic()
         self._evict()
+
+    def take_unsaved(self, idle_s: float) -> dict[str, list[Block]]:
+        """Whole blocks that are not on the disk, by conversation, last first: of conversations that have
+        been idle for so long, and such as were evicted."""
+        with self.lock:
+            if self._files is None:
+                return {}
+            before = time.monotonic() - idle_s
+            idle = [conversation for conversation, since in self._idle_since.items() if since <= before]
+            unsaved: defaultdict[str, list[Block]] = defaultdict(list)
+            for conversation in idle:
+                del self._idle_since[conversation]
+                unsaved[conversation] = sorted(
+                    (block for block in self._of_conversation[conversation] if block.is_full),
+                    key=lambda block: sum(1 for _ in block.path()),
+                    reverse=True,
+                )
+            for block in self._evicted_unsaved:
+                for conversation in block.conversations:
+                    unsaved[conversation].append(block)
+            self._evicted_unsaved = []
+            for conversation in unsaved:
+                self._files.announce(conversation)
+            return unsaved
 
     def _evict(self, coming: int = 0) -> None:
         limit = self._max_bytes - self._running_bytes - coming
@@ -125,6 +178,28 @@ class KVStore:
                 return
             self._remove(victim)
             self._evicted += 1
+            if self._is_worth_saving(victim):
+                self._evicted_unsaved.append(victim)
+
+    def _is_worth_saving(self, block: Block) -> bool:
+        return (
+            self._files is not None
+            and block.is_full
+            and bool(block.conversations)
+            and block.key not in self._files
+            and len(self._evicted_unsaved) < MOST_EVICTED
+        )
+
+    def _tokens_with_files(self, node: Block, depth: int, token_ids: Sequence[int], sharing: Sharing) -> int:
+        """How many tokens are known with what stands on the disk behind `node`, in whole blocks."""
+        key = node.key
+        while self._files is not None:
+            ids = tuple(token_ids[depth * BLOCK_TOKENS : (depth + 1) * BLOCK_TOKENS])
+            key = chained_key(key, sharing.salt(depth), ids)
+            if len(ids) < BLOCK_TOKENS or key not in self._files:
+                break
+            depth += 1
+        return depth * BLOCK_TOKENS
 
     def _remove_with_all_on_it(self, block: Block) -> None:
         for each in block.subtree():
@@ -157,20 +232,38 @@ class Chain:
         self.depth = 0
         self._store = store
 
-    def follow(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> None:
-        """Continue `cache` by what the store knows of `token_ids`, up to `limit` tokens."""
+    def follow(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> bool:
+        """Continue `cache` by what the store knows of `token_ids`, up to `limit` tokens.
+
+        Whether that was all: otherwise there is more on the disk, for another call.
+        """
         with self._store.lock:
             if not self._is_kept:
-                return
-            while (child := self._store.child(self.node, self.depth, token_ids, self.sharing)) is not None:
-                _copy(child.kv, cache, self.depth * BLOCK_TOKENS, limit)
-                self._step_to(child)
+                return True
+            is_all = self._follow_blocks(token_ids, cache, limit)
             start = self.depth * BLOCK_TOKENS
             salt = self.sharing.salt(self.depth)
             end, common = self.node.closest_child(salt, token_ids[start : start + BLOCK_TOKENS])
-            if end is not None:
+            if end is not None and is_all:
                 _copy(end.kv[:, :, :, :common], cache, start, limit)
             self._store.touch(self.node, self.sharing.conversation)
+            return is_all
+
+    def _follow_blocks(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> bool:
+        loaded = 0
+        while cache.length < limit:
+            place = (self.node, self.depth, token_ids, self.sharing)
+            child = self._store.child(*place)
+            if child is None:
+                if loaded == MOST_LOADED:
+                    return False
+                child = self._store.load_child(*place)
+                loaded += 1
+            if child is None:
+                return True
+            _copy(child.kv, cache, self.depth * BLOCK_TOKENS, limit)
+            self._step_to(child)
+        return True
 
     def publish(self, token_ids: Sequence[int], cache: KVCache) -> None:
         """Add the whole blocks that `cache` holds by now; `token_ids` are those of the sequence."""

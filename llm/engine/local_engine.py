@@ -3,11 +3,14 @@
 import logging
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from llm.engine.admission import AdmissionQueue
+from llm.engine.block_files import BlockFiles
 from llm.engine.blocks import Sharing
+from llm.engine.idle_saver import IdleSaver
 from llm.engine.interface import EngineStats, Generation, GenerationRequest, ModelInfo
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
@@ -28,6 +31,7 @@ class LocalEngine:
     computed, each for up to `queue_timeout_s`. `kv_cache_bytes` bound all keys and values: those of
     running requests, and what is kept for later turns.
     `threads`: CPU threads of the model, by default one for each core.
+    `kv_folder`: where keys and values of idle chats are kept, up to `kv_folder_bytes`; nowhere by default.
     """
 
     def __init__(
@@ -41,10 +45,16 @@ class LocalEngine:
         max_waiting_tokens: int = 16384,
         queue_timeout_s: float = 60.0,
         threads: int | None = None,
+        kv_folder: Path | None = None,
+        kv_folder_bytes: int = 0,
     ) -> None:
         self.decoder = loaded.decoder
         self.tokenizer = tokenizer
-        self.store = KVStore(f"{loaded.fingerprint} {loaded.dtype}", kv_cache_bytes)
+        identity = f"{loaded.fingerprint} {loaded.dtype}"
+        files = BlockFiles(kv_folder, identity, kv_folder_bytes) if kv_folder is not None else None
+        self.store = KVStore(identity, kv_cache_bytes, files)
+        self._saver = IdleSaver(self.store, files) if files is not None else None
+        self._files = files
         self.queue = AdmissionQueue(max_waiting_tokens, queue_timeout_s)
         self._kv_cache_bytes = kv_cache_bytes
         self._model = ModelInfo(
@@ -81,6 +91,7 @@ class LocalEngine:
             kv_bytes=store.nbytes,
             kv_max_bytes=self._kv_cache_bytes,
             kv_evicted_blocks=store.evicted_blocks,
+            kv_disk_bytes=self._files.nbytes if self._files is not None else 0,
         )
 
     def reserve(self, request: GenerationRequest) -> "QueuePlace":
@@ -125,6 +136,8 @@ class LocalEngine:
             job.fail(EngineClosedError("the engine has been closed"))
             job.report_end()
         self._worker.join()
+        if self._saver is not None:
+            self._saver.close()
 
     def _check_length(self, prompt_tokens: int, max_tokens: int) -> None:
         """Raise PromptTooLongError if so many tokens pass the context window."""

@@ -65,10 +65,10 @@ class Scheduler:
                 job.fail(QueueTimeoutError(time.monotonic() - job.added_at))
                 job.report_end()
             self._admit()
-            if self.running:
-                self._step(self._pick())
-            else:
+            if not self.running:
                 self._prepare()
+            elif picked := self._pick():
+                self._step(picked)
 
     def _end_cancelled(self) -> None:
         for job in list(self.running):
@@ -110,6 +110,7 @@ class Scheduler:
         """
         prompts = [job for job in list(self.running) if not job.is_decoding]
         prompts = [job for job in prompts if self._guarded(job, partial(self._look_up, job))]
+        prompts = [job for job in prompts if not job.is_loading]
         free = [
             job
             for index, job in enumerate(prompts)
@@ -165,7 +166,7 @@ class Scheduler:
         job = self._prefix
         try:
             job.look_up()
-            if job.remaining and not job.is_cancelled:
+            if job.remaining and not job.is_loading and not job.is_cancelled:
                 span = job.span(SMALL_CHUNK)
                 self._store.make_room(job.cache.nbytes)
                 [logits] = self._decoder([span])

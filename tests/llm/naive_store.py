@@ -12,9 +12,7 @@ from llm.model.kv_cache import KVCache
 
 
 class NaiveStore:
-    def __init__(self, fingerprint: str, max_bytes: int) -> None:
-        self.fingerprint = fingerprint
-        self.max_bytes = max_bytes
+    def __init__(self, fingerprint: str, max_bytes: int, files: object) -> None:
         self.stats = StoreStats(0, 0, 0)
 
     def cached_tokens(self, token_ids: Sequence[int], sharing: Sharing) -> int:
@@ -29,7 +27,8 @@ class NaiveStore:
 
 
 class NaiveChain:
-    def follow(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> None: ...
+    def follow(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> bool:
+        return True
 
     def publish(self, token_ids: Sequence[int], cache: KVCache) -> None: ...
 

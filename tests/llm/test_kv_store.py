@@ -120,7 +120,7 @@ class AgainstRecomputing(RuleBasedStateMachine):
         if fails:
             running.chain.abandon()
             return
-        forgotten = running.chain.is_forgotten
+        forgotten = running.chain.is_forgotten or not self.store.holds(running.chain.node)
         running.chain.close(running.token_ids, running.cache)
         stats = self.store.stats
         room = self.max_bytes - self.taken - stats.nbytes >= BLOCK_TOKENS * TOKEN_BYTES

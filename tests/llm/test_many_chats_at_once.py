@@ -46,9 +46,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 def start_engine(tiny_model: LoadedModel, chat_tokenizer: ChatTokenizer) -> Iterator[StartEngine]:
     engines: list[LocalEngine] = []
 
-    def start(**options: int) -> LocalEngine:
-        settings = {"context_window": 2048, "kv_cache_bytes": 2**28} | options
-        engines.append(LocalEngine(tiny_model, chat_tokenizer, **settings))
+    def start(*, max_running: int = 16, kv_cache_bytes: int = 2**28) -> LocalEngine:
+        engine = LocalEngine(
+            tiny_model,
+            chat_tokenizer,
+            context_window=2048,
+            kv_cache_bytes=kv_cache_bytes,
+            max_running=max_running,
+        )
+        engines.append(engine)
         return engines[-1]
 
     yield start
