@@ -4,8 +4,10 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from app.chat_model import ChatModel
 from app.context_records import context_view
@@ -25,8 +27,14 @@ from app.turn import AdmittedTurn, RunningTurn
 from llm.engine.interface import GenerationRequest, SamplingParameters
 from memory.assembly import Limits, NewMessage, assemble
 from memory.context import Context
+from memory.errors import MemoryLayerError
 from memory.persona import persona_segments
 from memory.strategies import parse_strategy
+
+log = structlog.get_logger()
+
+WORTH_PREPARING = 16
+"""Tokens of a next window that are not in the KV cache: fewer are soon computed when its turn comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class Chat:
         self._locks = SessionLocks()
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._preparing: dict[str, asyncio.Task[None]] = {}
         self._is_closing = False
 
     async def start_turn(
@@ -64,10 +73,8 @@ class Chat:
         except BaseException:
             self._locks.release(session_id)
             raise
-        task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
         self._running[session_id] = turn
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(turn.run(), f"turn of {session_id}")
         return turn
 
     async def _start_locked(
@@ -106,7 +113,7 @@ class Chat:
             model=self._model,
             database=self._database,
             checkpoint_s=self._settings.checkpoint_s,
-            on_end=lambda: self._turn_ended(session_id),
+            on_end=lambda: self._turn_ended(owner, session_id),
         )
 
     async def append(
@@ -121,9 +128,11 @@ class Chat:
             token_ids = await asyncio.to_thread(
                 lambda: [self._model.tokenizer.encode_message(draft.role, draft.content) for draft in drafts]
             )
-            return await self._store(owner, session_id, drafts, token_ids)
+            stored = await self._store(owner, session_id, drafts, token_ids)
         finally:
             self._locks.release(session_id)
+        self._prepare_soon(owner, session_id)
+        return stored
 
     async def preview(
         self, owner: str, session_id: str, content: str | None, *, max_tokens: int | None
@@ -150,7 +159,7 @@ class Chat:
         await self._existing(owner, session_id)
         if turn := self._running.get(session_id):
             turn.cancel()
-        await self._locks.acquire(session_id, wait_s=self._settings.busy_wait_s)
+        await self._lock(session_id, "wait")
         try:
             # Its keys and values go first: were the process killed in between, only they would be missing.
             await asyncio.to_thread(self._model.engine.forget, session_id)
@@ -171,10 +180,45 @@ class Chat:
     async def _lock(self, session_id: str, if_busy: str) -> None:
         wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
         await self._locks.acquire(session_id, wait_s=wait_s)
+        if (preparing := self._preparing.pop(session_id, None)) is not None:
+            preparing.cancel()
 
-    def _turn_ended(self, session_id: str) -> None:
+    def _turn_ended(self, owner: str, session_id: str) -> None:
         del self._running[session_id]
         self._locks.release(session_id)
+        self._prepare_soon(owner, session_id)
+
+    def _prepare_soon(self, owner: str, session_id: str) -> None:
+        if not self._is_closing:
+            task = self._spawn(self._prepare(owner, session_id), f"next window of {session_id}")
+            self._preparing[session_id] = task
+            task.add_done_callback(lambda done: self._prepared(session_id, done))
+
+    def _prepared(self, session_id: str, task: asyncio.Task[None]) -> None:
+        if self._preparing.get(session_id) is task:
+            del self._preparing[session_id]
+
+    async def _prepare(self, owner: str, session_id: str) -> None:
+        """Have the next window's beginning computed while nobody waits, if the window has moved."""
+        try:
+            assembled = await self._assemble(
+                owner, session_id, None, reply_tokens=self._settings.reply_tokens
+            )
+        except (MemoryLayerError, NotFoundProblem):
+            return  # the next message meets it, and says so
+        except Exception:
+            log.exception("the next window could not be prepared", session=session_id)
+            return
+        engine = self._model.engine
+        prefix = assembled.context.token_ids[: -len(self._model.tokenizer.generation_prompt) or None]
+        if len(prefix) - engine.cached_tokens(prefix, owner) >= WORTH_PREPARING:
+            engine.prepare(prefix, owner, session_id)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _existing(self, owner: str, session_id: str) -> SessionRow:
         async with self._database.read() as session:

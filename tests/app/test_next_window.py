@@ -1,0 +1,59 @@
+"""When the window moves, its new beginning is computed after the reply, not when the next message comes."""
+
+import time
+
+import httpx
+
+from tests.app.service import StartService
+
+MEMORY = {"strategy": "sliding_window", "turns": 2, "retention_ratio": 0.5}
+WORDS = "The sea was grey that morning, and nobody on the quay spoke a word about the ship that had left."
+
+
+def send(client: httpx.Client, session_id: str, content: str) -> dict[str, int]:
+    answer = client.post(f"/v1/sessions/{session_id}/messages", json={"content": content, "max_tokens": 4})
+    usage = answer.json()["usage"]
+    return {"prompt": usage["prompt_tokens"], "cached": usage["prompt_tokens_details"]["cached_tokens"]}
+
+
+def let_it_prepare(client: httpx.Client, session_id: str) -> None:
+    """Until all but the end of the next context is cached, or for as long as that should take."""
+    for _ in range(200):
+        context = client.get(f"/v1/sessions/{session_id}/context").json()
+        if context["prompt_tokens"] - context["cached_tokens"] < 16:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the next window was not prepared")
+
+
+def test_a_moved_window_is_cached_when_the_next_message_comes(client: httpx.Client) -> None:
+    session_id = client.post("/v1/sessions", json={"memory": MEMORY}).json()["id"]
+    message_tokens = 40
+    for turn in range(7):
+        usage = send(client, session_id, f"{turn}. {WORDS}")
+        if turn:
+            assert usage["prompt"] - usage["cached"] < message_tokens
+        let_it_prepare(client, session_id)
+
+
+def test_imported_turns_are_cached_when_the_first_message_comes(client: httpx.Client) -> None:
+    session_id = client.post("/v1/sessions", json={}).json()["id"]
+    said = [{"role": role, "content": WORDS} for _ in range(8) for role in ("user", "assistant")]
+    client.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said})
+    let_it_prepare(client, session_id)
+    usage = send(client, session_id, "Where did it go?")
+    assert usage["cached"] > 8 * 2 * 15
+
+
+def test_a_deleted_session_is_not_prepared(start_service: StartService) -> None:
+    client = start_service()
+    said = [{"role": role, "content": WORDS * 3} for _ in range(20) for role in ("user", "assistant")]
+    for _ in range(3):
+        session_id = client.post("/v1/sessions", json={}).json()["id"]
+        client.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said})
+        assert client.delete(f"/v1/sessions/{session_id}").status_code == 204
+    other = client.post("/v1/sessions", json={}).json()["id"]
+    send(client, other, "Hello!")
+    client.delete(f"/v1/sessions/{other}")
+    metrics = client.get("/metrics").text
+    assert "perdure_kv_cache_blocks 0.0" in metrics
