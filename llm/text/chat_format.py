@@ -7,6 +7,7 @@ kind (it refuses system messages, or rewrites older turns), the pieces are our r
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -135,20 +136,31 @@ def _behind(text: str, start: str) -> str:
     return text[len(start) :]
 
 
-class ChatTokenizer(Tokenizer):
-    """The tokeniser of a chat model, with its chat format. `memory.protocols.ChatEncoder` is its user's view.
+class ChatEncoding(ABC):
+    """Messages to token ids, by a chat format and a vocabulary, wherever that vocabulary is.
 
-    `fingerprint` identifies vocabulary and format: ids made under one are valid under it only.
+    `memory.protocols.ChatEncoder` is its user's view. `fingerprint` identifies vocabulary and format: ids
+    made under one are valid under it only. A subclass sets what is declared here, `format` first.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        derived = derive_format(self.render) if self.has_chat_template else None
-        self.format = derived or PLAIN
-        self.generation_prompt = self.encode_template(self.format.generation_prompt)
-        self.end_of_turn_ids = self._end_of_turn_ids()
-        identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
-        self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]
+    format: ChatFormat
+    special_tokens: tuple[str, ...]
+    special_ids: frozenset[int]
+    generation_prompt: tuple[int, ...]
+    end_of_turn_ids: frozenset[int]
+    fingerprint: str
+
+    @abstractmethod
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of plain text. What looks like a control token becomes ordinary tokens."""
+
+    @abstractmethod
+    def encode_template(self, text: str) -> tuple[int, ...]:
+        """Ids of a piece of the chat template, in which control tokens are meant."""
+
+    @abstractmethod
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, which hold no control tokens or have them left out."""
 
     def encode_preamble(self, system: str | None) -> tuple[int, ...]:
         """What stands before the first turn: the system message, or what the template puts there itself."""
@@ -191,10 +203,21 @@ class ChatTokenizer(Tokenizer):
         start = text.rfind(token)
         return start + len(token) if start >= 0 else 0
 
-    def _end_of_turn_ids(self) -> frozenset[int]:
-        """The model's end token, and the control token that the format puts behind a reply."""
+    def _closing_ids(self) -> frozenset[int]:
+        """The control token that the format puts behind a reply."""
         tail = self.encode_template(self.format.assistant.tail)
-        ends = {token_id for token_id in tail[:1] if token_id in self.special_ids}
-        if self.end_id is not None:
-            ends.add(self.end_id)
-        return frozenset(ends)
+        return frozenset(token_id for token_id in tail[:1] if token_id in self.special_ids)
+
+
+class ChatTokenizer(Tokenizer, ChatEncoding):
+    """The tokeniser of a chat model in a folder here, with its chat format."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        derived = derive_format(self.render) if self.has_chat_template else None
+        self.format = derived or PLAIN
+        self.generation_prompt = self.encode_template(self.format.generation_prompt)
+        own_end = frozenset() if self.end_id is None else frozenset({self.end_id})
+        self.end_of_turn_ids = self._closing_ids() | own_end
+        identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
+        self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]
