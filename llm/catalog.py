@@ -57,8 +57,8 @@ def ensure_tokenizer(model: str, models_folder: Path, progress: Progress = silen
     Raises ModelNotFoundError, CorruptModelError or UnsupportedModelError.
     """
     whole = _hub_folder(model, models_folder)
-    is_hub_id = model not in PACKAGED_MODELS and not Path(model).expanduser().exists()
-    if not (is_hub_id and HUB_ID.fullmatch(model)) or (whole / HUB_COMPLETE).is_file():
+    is_here = model in PACKAGED_MODELS or Path(model).expanduser().exists()
+    if is_here or not HUB_ID.fullmatch(model) or (whole / HUB_COMPLETE).is_file():
         return ensure_model(model, models_folder, progress)
     folder = models_folder / "tokenizers" / whole.name
     complete = folder / HUB_COMPLETE

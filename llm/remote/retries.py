@@ -17,7 +17,7 @@ from llm.errors import RemoteUnavailableError
 
 LONGEST_WAIT_S = 30.0
 
-_backoff = wait_exponential_jitter(initial=0.25, max=8.0, jitter=0.25)
+_backoff = wait_exponential_jitter(multiplier=0.25, max=8.0, jitter=0.25)
 
 
 def retrying(retries: int, may_retry: Callable[[], bool] = lambda: True) -> AsyncRetrying:

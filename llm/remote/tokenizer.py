@@ -32,8 +32,7 @@ class ServerTokenizer(ChatEncoding):
             raise UnsupportedByEngineError(f"the server does not say what chat template {model!r} has")
         self.format = derived
         self.special_tokens, self.special_ids = self._control_tokens(derived)
-        self.generation_prompt = self.encode_template(derived.generation_prompt)
-        self.end_of_turn_ids = self._closing_ids()
+        self._encode_pieces(end_id=None)
         identity = repr((model, self.encode_text(SAMPLE), astuple(derived)))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
 

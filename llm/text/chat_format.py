@@ -140,7 +140,8 @@ class ChatEncoding(ABC):
     """Messages to token ids, by a chat format and a vocabulary, wherever that vocabulary is.
 
     `memory.protocols.ChatEncoder` is its user's view. `fingerprint` identifies vocabulary and format: ids
-    made under one are valid under it only. A subclass sets what is declared here, `format` first.
+    made under one are valid under it only. A subclass sets `format`, `special_tokens`, `special_ids` and
+    `fingerprint`, and then calls `_encode_pieces`.
     """
 
     format: ChatFormat
@@ -179,8 +180,7 @@ class ChatEncoding(ABC):
 
     def encode_reply(self, generated_ids: Sequence[int]) -> tuple[int, ...]:
         """A reply made of the very ids that were generated, as it stands in later contexts."""
-        tail = self.encode_template(self.format.assistant.tail)
-        return (*self.generation_prompt, *generated_ids, *tail)
+        return (*self.generation_prompt, *generated_ids, *self._reply_tail)
 
     def _encode_framed(self, frame: Frame, content: str) -> tuple[int, ...]:
         """Control tokens of the frame as such; plain text and the content between them as one text.
@@ -203,10 +203,15 @@ class ChatEncoding(ABC):
         start = text.rfind(token)
         return start + len(token) if start >= 0 else 0
 
-    def _closing_ids(self) -> frozenset[int]:
-        """The control token that the format puts behind a reply."""
-        tail = self.encode_template(self.format.assistant.tail)
-        return frozenset(token_id for token_id in tail[:1] if token_id in self.special_ids)
+    def _encode_pieces(self, end_id: int | None) -> None:
+        """Set what is the same for every message. `end_id`: the model's own end token, if it is known.
+
+        A reply ends with it, or with the control token that the format puts behind a reply.
+        """
+        self.generation_prompt = self.encode_template(self.format.generation_prompt)
+        self._reply_tail = self.encode_template(self.format.assistant.tail)
+        ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
+        self.end_of_turn_ids = frozenset(ends if end_id is None else {*ends, end_id})
 
 
 class ChatTokenizer(Tokenizer, ChatEncoding):
@@ -216,8 +221,6 @@ class ChatTokenizer(Tokenizer, ChatEncoding):
         super().__init__(folder)
         derived = derive_format(self.render) if self.has_chat_template else None
         self.format = derived or PLAIN
-        self.generation_prompt = self.encode_template(self.format.generation_prompt)
-        own_end = frozenset() if self.end_id is None else frozenset({self.end_id})
-        self.end_of_turn_ids = self._closing_ids() | own_end
+        self._encode_pieces(self.end_id)
         identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
         self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]
