@@ -160,9 +160,9 @@ def request_body(
         "top_k": sampling.top_k or -1,
         "min_p": sampling.min_p,
         "repetition_penalty": sampling.repetition_penalty,
-        # The same in llama.cpp's words; -1: over the whole context.
+        # The same in llama.cpp's words, over the whole context.
         "repeat_penalty": sampling.repetition_penalty,
-        "repeat_last_n": -1,
+        "repeat_last_n": len(request.prompt) + sampling.max_tokens,
     }
     if stops:
         body["stop"] = list(stops)
