@@ -205,6 +205,7 @@ class ScriptedServer:
 
     def __init__(self, *script: Answer) -> None:
         self.requests: list[Json] = []
+        self.authorizations: list[str] = []
         self._script = script
         self.app = FastAPI()
         self.app.post("/{path:path}")(self.answer)
@@ -213,6 +214,7 @@ class ScriptedServer:
     async def answer(self, request: Request) -> Response:
         body = await request.body()
         self.requests.append(json.loads(body) if body else {})
+        self.authorizations.append(request.headers.get("authorization", ""))
         answer = self._script[min(len(self.requests), len(self._script)) - 1]
         return StreamingResponse(_sent(answer), answer.status, answer.headers, media_type=answer.media_type)
 

@@ -43,14 +43,14 @@ def find_model(server: RemoteServer, name: str | None) -> RemoteModel:
 def find_api(server: RemoteServer, model: str, probe: Sequence[int]) -> Api:
     """`completions` if the server takes the ids of `probe` as they are, else `chat`.
 
-    It generates one token to find out. Raises RemoteUnavailableError.
+    It generates one token to find out. Raises RemoteServerError if the server is not well.
     """
     body = {"model": model, "prompt": list(probe), "max_tokens": 1, "temperature": 0}
     try:
         usage = server.post("/v1/completions", body).get("usage") or {}
-    except RemoteUnavailableError:
-        raise
-    except RemoteServerError:
+    except RemoteServerError as error:
+        if error.status is None or isinstance(error, RemoteUnavailableError):
+            raise
         return "chat"
     return "completions" if usage.get("prompt_tokens") == len(probe) else "chat"
 
@@ -73,9 +73,11 @@ def _llama_cpp_window(server: RemoteServer) -> int | None:
     """The window of one slot of llama.cpp's server, in tokens."""
     try:
         window = server.get("/props")["default_generation_settings"]["n_ctx"]
-    except RemoteUnavailableError:
-        raise
-    except (RemoteServerError, KeyError, TypeError):
+    except (KeyError, TypeError):
+        return None
+    except RemoteServerError as error:
+        if error.status is None or isinstance(error, RemoteUnavailableError):
+            raise
         return None
     return int(window)
 

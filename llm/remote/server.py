@@ -25,20 +25,23 @@ NOT_THERE = (404, 405, 501)
 class RemoteServer:
     """An HTTP server. Every request runs on this object's event loop, in a thread of its own.
 
-    `url` may end in `/v1`, as the base URL of OpenAI clients does. `timeout_s` bounds the wait for the
-    first byte of an answer and between any two. `retries` bounds the further tries of a request that the
-    server has not begun to answer. `key` is sent as a bearer token and shown in no error.
+    `url` may end in `/v1`, as the base URL of OpenAI clients does, and hold a user and a password.
+    `timeout_s` bounds the wait for the first byte of an answer and between any two, `retries` the further
+    tries of a request that the server has not begun to answer. `key` is sent as a bearer token. Neither it
+    nor a password is shown in any error.
     """
 
     def __init__(
         self, url: str, *, key: str | None = None, timeout_s: float = 60.0, retries: int = 3
     ) -> None:
-        base = httpx.URL(url.rstrip("/").removesuffix("/v1"))
-        self.shown_url = str(base.copy_with(userinfo=b"")).rstrip("/")
+        given = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+        base = given.copy_with(userinfo=b"")
+        self.shown_url = str(base).rstrip("/")
         self.retries = retries
-        self._secrets = [secret for secret in (key, base.password) if secret]
+        self._secrets = [secret for secret in (key, given.password) if secret]
         self._http = httpx.AsyncClient(
             base_url=base,
+            auth=(given.username, given.password) if given.username else None,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s), pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
@@ -167,7 +170,8 @@ class RemoteServer:
             answer = None
         if not isinstance(answer, dict):
             kind = response.headers.get("content-type", "no content type")
-            raise self.fault(path, f"answered {response.status_code}, but no JSON object ({kind})")
+            problem = f"answered {response.status_code}, but no JSON object ({kind})"
+            raise self.fault(path, problem, response.status_code)
         return answer
 
 

@@ -39,7 +39,7 @@ def find_tokenization(server: RemoteServer, model: str) -> Tokenization | None:
         except RemoteUnavailableError:
             raise
         except RemoteServerError as error:
-            if error.status in REFUSALS_THAT_COUNT:
+            if error.status is None or error.status in REFUSALS_THAT_COUNT:
                 raise
     return None
 
@@ -107,7 +107,7 @@ def _without_control_tokens(text: str) -> list[str]:
 def _ids(server: RemoteServer, answer: Json) -> tuple[int, ...]:
     tokens = answer.get("tokens")
     if not isinstance(tokens, list) or not all(isinstance(token_id, int) for token_id in tokens):
-        raise server.fault("/tokenize", f"answered without token ids: {answer}")
+        raise server.fault("/tokenize", f"answered without token ids: {answer}", 200)
     return tuple(tokens)
 
 

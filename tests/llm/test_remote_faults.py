@@ -2,6 +2,7 @@
 
 import json
 import socket
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -205,3 +206,18 @@ def test_an_answer_that_is_no_json_object_is_told(answer: Answer, problem: str) 
         with pytest.raises(RemoteServerError, match=problem):
             server.get("/props")
         server.close()
+
+
+def test_a_key_or_a_password_goes_to_the_server_and_into_no_message() -> None:
+    answering = ScriptedServer(refused(401, f"not with {KEY}"))
+    with serve(answering.app) as url:
+        for server in (
+            RemoteServer(url, key=KEY),
+            RemoteServer(url.replace("http://", f"http://anne:{KEY}@")),
+        ):
+            with pytest.raises(RemoteServerError, match=rf"^{url}/props answered 401: not with \*\*\*$"):
+                server.get("/props")
+            server.close()
+    bearer, basic = answering.authorizations
+    assert bearer == f"Bearer {KEY}"
+    assert basic == "Basic " + b64encode(f"anne:{KEY}".encode()).decode()

@@ -193,3 +193,25 @@ def test_a_server_that_lists_no_models_is_taken_to_have_the_one_that_is_named() 
         with pytest.raises(ModelNotFoundError, match="serves no model, and none is named"):
             find_model(server, None)
         server.close()
+
+
+def test_a_server_that_is_not_well_is_not_taken_for_one_without_an_api() -> None:
+    with serve(ScriptedServer(Answer(then="hang")).app) as url:
+        server = RemoteServer(url, timeout_s=0.5)
+        for ask in (
+            lambda: find_api(server, MODEL, [1, 2]),
+            lambda: find_tokenization(server, MODEL),
+            lambda: find_model(server, MODEL),
+        ):
+            with pytest.raises(RemoteServerError, match="sent nothing"):
+                ask()
+        server.close()
+
+
+@pytest.mark.parametrize("usage", ["{}", '{"usage": {"prompt_tokens": 7}}'])
+def test_a_server_that_does_not_count_the_ids_it_was_sent_is_given_messages(usage: str) -> None:
+    answer = Answer((usage,), media_type="application/json")
+    with serve(ScriptedServer(answer).app) as url:
+        server = RemoteServer(url)
+        assert find_api(server, MODEL, [1, 2]) == "chat"
+        server.close()
