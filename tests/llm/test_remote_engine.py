@@ -57,13 +57,14 @@ def engine(start_engine: StartEngine) -> RemoteEngine:
 def test_greedy_text_and_ids_are_the_local_engines(
     engine: RemoteEngine, local: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    for max_tokens in (24, 200):
-        asked = request(chat_tokenizer, max_tokens=max_tokens)
+    short = (MESSAGES[0], ("user", "Hello!"))
+    for messages, reason in ((MESSAGES, "length"), (short, "stop")):
+        asked = request(chat_tokenizer, messages, max_tokens=40)
         _, text, finished = run(engine.submit(asked))
         _, _, expected = run(local.submit(asked))
         assert text == finished.text == expected.text
         assert finished.token_ids == expected.token_ids
-        assert finished.reason == expected.reason
+        assert finished.reason == expected.reason == reason
         assert finished.completion_tokens == expected.completion_tokens
 
 
