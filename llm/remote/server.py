@@ -28,13 +28,16 @@ class RemoteServer:
     `url` may end in `/v1`, as the base URL of OpenAI clients does, and hold a user and a password.
     `timeout_s` bounds the wait for the first byte of an answer and between any two, `retries` the further
     tries of a request that the server has not begun to answer. `key` is sent as a bearer token. Neither it
-    nor a password is shown in any error.
+    nor a password is shown in any error. Raises RemoteServerError if `url` is none.
     """
 
     def __init__(
         self, url: str, *, key: str | None = None, timeout_s: float = 60.0, retries: int = 3
     ) -> None:
-        given = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+        try:
+            given = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+        except httpx.InvalidURL as error:
+            raise RemoteServerError(f"the remote server's address is no URL: {error}") from error
         base = given.copy_with(userinfo=b"")
         self.shown_url = str(base).rstrip("/")
         self.retries = retries
@@ -114,7 +117,7 @@ class RemoteServer:
         """Turn faults of the transport into RemoteServerError; those that may pass, the Unavailable one."""
         try:
             yield
-        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+        except httpx.ReadTimeout as error:
             timeout_s = error.request.extensions["timeout"]["read"]
             raise self.fault(path, f"sent nothing for {timeout_s:g} s") from None
         except httpx.TransportError as error:

@@ -221,3 +221,8 @@ def test_a_key_or_a_password_goes_to_the_server_and_into_no_message() -> None:
     bearer, basic = answering.authorizations
     assert bearer == f"Bearer {KEY}"
     assert basic == "Basic " + b64encode(f"anne:{KEY}".encode()).decode()
+
+
+def test_an_address_that_is_no_url_is_told() -> None:
+    with pytest.raises(RemoteServerError, match="is no URL: Invalid port"):
+        RemoteServer("http://127.0.0.1:many/v1")
