@@ -79,7 +79,15 @@ class Chat:
         token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", message.content)
         new_message = NewMessage(message_id, message.content, token_ids)
         assembled = await self._assemble(owner, session_id, new_message, reply_tokens=sampling.max_tokens)
-        reservation = self._model.engine.reserve()
+        reservation = self._model.engine.reserve(
+            GenerationRequest(
+                prompt=assembled.context.token_ids,
+                sampling=sampling,
+                owner=owner,
+                conversation=session_id,
+                messages=assembled.context.spoken,
+            )
+        )
         try:
             stored = await self._store(
                 owner,
@@ -87,15 +95,7 @@ class Chat:
                 [MessageDraft(role="user", content=message.content, id=message_id)],
                 [token_ids],
             )
-            generation = reservation.submit(
-                GenerationRequest(
-                    prompt=assembled.context.token_ids,
-                    sampling=sampling,
-                    owner=owner,
-                    conversation=session_id,
-                    messages=assembled.context.spoken,
-                )
-            )
+            generation = reservation.submit()
         finally:
             reservation.release()
         return RunningTurn(

@@ -60,8 +60,10 @@ def start_engine(loaded: LoadedModel, settings: Settings) -> ChatModel:
         loaded,
         tokenizer,
         context_window=context_window,
-        max_waiting=settings.max_waiting,
         kv_cache_bytes=settings.kv_cache_mb * 2**20,
+        max_running=settings.max_running,
+        max_waiting_tokens=settings.max_waiting_tokens,
+        queue_timeout_s=settings.queue_timeout_s,
         threads=settings.threads,
     )
     return ChatModel(engine, tokenizer)

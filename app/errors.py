@@ -107,6 +107,12 @@ class QueueFullProblem(ProblemError):
     title = "Too many requests wait for the model"
 
 
+class QueueTimeoutProblem(ProblemError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "queue-timeout"
+    title = "The model was too busy for too long"
+
+
 class GenerationFailedProblem(ProblemError):
     slug = "generation-failed"
     title = "The model could not finish the reply"

@@ -94,7 +94,7 @@ def _from_queue_full(error: QueueFullError) -> ProblemError:
     return QueueFullProblem(
         str(error),
         headers={"Retry-After": str(error.retry_after_s)},
-        waiting=error.waiting,
+        waiting_tokens=error.waiting_tokens,
         retry_after_s=error.retry_after_s,
     )
 

@@ -55,7 +55,7 @@ def _open(server: RemoteServer, settings: Settings, progress: Progress) -> tuple
         token_counts="exact" if api == "completions" else "estimated",
         details={"url": server.shown_url, "api": api},
     )
-    engine = RemoteEngine(server, tokenizer, info, api=api, max_waiting=settings.max_waiting)
+    engine = RemoteEngine(server, tokenizer, info, api=api, max_waiting_tokens=settings.max_waiting_tokens)
     return engine, tokenizer
 
 

@@ -76,8 +76,16 @@ class Settings(BaseSettings):
         3, ge=0, le=10, description="Further tries of a request that the server has not begun to answer."
     )
 
-    max_waiting: int = Field(32, ge=0, description="Requests that may wait for the model; more get 429.")
-    kv_cache_mb: int = Field(1024, ge=1, description="Memory for cached keys and values, in MiB.")
+    max_running: int = Field(16, ge=1, description="Replies that are generated together; others wait.")
+    max_waiting_tokens: int = Field(
+        16384, ge=1, description="Tokens of prompts that may wait to be computed; past it, requests get 429."
+    )
+    queue_timeout_s: float = Field(
+        60.0, gt=0, description="How long a request waits for the model before it is given up, in seconds."
+    )
+    kv_cache_mb: int = Field(
+        1024, ge=1, description="Memory for keys and values, of running replies and cached, in MiB."
+    )
     busy_wait_s: float = Field(
         120.0, gt=0, description='How long a message sent with `"if_busy": "wait"` waits for its session.'
     )

@@ -14,7 +14,7 @@ import structlog
 
 from app.chat_model import ChatModel
 from app.context_records import context_record
-from app.errors import GenerationFailedProblem, InternalProblem, ProblemError
+from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
 from app.ids import new_id
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
@@ -151,6 +151,8 @@ class RunningTurn:
         return TurnFinished(await self._store(finished))
 
     async def _fail(self, failed: Failed) -> TurnEvent:
+        if failed.reason == "timeout":
+            return TurnFailed(QueueTimeoutProblem(failed.error, user_message_id=self.turn.user_message.id))
         log.error("generation failed", error=failed.error, user_message=self.turn.user_message.id)
         self._text = failed.text
         reply = await self._store(failed) if failed.text else None

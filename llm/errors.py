@@ -31,12 +31,20 @@ class PromptTooLongError(ModelError):
 
 
 class QueueFullError(ModelError):
-    """Too many requests wait for the engine; try again after `retry_after_s` seconds."""
+    """Too much waits for the engine; try again after `retry_after_s` seconds."""
 
-    def __init__(self, waiting: int, retry_after_s: int) -> None:
-        super().__init__(f"{waiting} requests already wait for the engine")
-        self.waiting = waiting
+    def __init__(self, waiting_tokens: int, retry_after_s: int) -> None:
+        super().__init__(f"prompts of {waiting_tokens} tokens already wait for the engine")
+        self.waiting_tokens = waiting_tokens
         self.retry_after_s = retry_after_s
+
+
+class QueueTimeoutError(ModelError):
+    """A request waited `waited_s` seconds for the engine, longer than it may."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"the request waited {waited_s:.0f} s for the model without its turn coming")
+        self.waited_s = waited_s
 
 
 class EngineClosedError(ModelError):

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "cancelled"]
 TokenCounts = Literal["exact", "estimated"]
+FailureReason = Literal["error", "timeout", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class SamplingParameters:
 class GenerationRequest:
     """A prompt as token ids, and how to go on from it.
 
-    `owner`: cached keys and values are reused only between requests of the same owner.
+    `owner`: cached keys and values are reused only between requests of the same owner, but for those of
+    the first `public_tokens` of the prompt (a persona that is no secret), which all may share.
     `conversation`: names the chat, so that `Engine.forget` can drop what is cached of it.
     `messages`: what the prompt says, as (role, content), for an engine that is given no token ids.
     """
@@ -44,12 +46,13 @@ class GenerationRequest:
     sampling: SamplingParameters
     owner: str = ""
     conversation: str | None = None
+    public_tokens: int = 0
     messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The request left the queue. `cached_tokens` of its prompt need not be computed."""
+    """The prompt is done, the first token follows. `cached_tokens` of it were not computed for it."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -88,16 +91,20 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The engine could not go on; `error` says why. `text` and `token_ids` are what there was until then."""
+    """The engine could not go on; `error` says why. `text` and `token_ids` are what there was until then.
+
+    `reason`: "timeout" if its turn did not come in time, "closed" if the engine was closed first.
+    """
 
     error: str
     text: str = ""
     token_ids: tuple[int, ...] = ()
+    reason: FailureReason = "error"
 
 
 Event = Started | Delta | Finished | Failed
 """A stream is `Started`, any number of `Delta`, then one `Finished` or `Failed`.
-A request cancelled while it waits gives `Finished` alone."""
+A request that ends before its prompt is done gives `Finished` or `Failed` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +136,28 @@ class Generation(Protocol):
     def __iter__(self) -> Iterator[Event]: ...
 
 
-class Reservation(Protocol):
-    """A place in an engine's queue, kept until it is used or released."""
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """How an engine stands now; and since its start, how many tokens of prompts it has found in the cache
+    and computed, how many of replies it has generated, and how many cached blocks it has had to drop."""
 
-    def submit(self, request: GenerationRequest) -> Generation:
-        """Use the place. Raises PromptTooLongError or EngineClosedError, never QueueFullError."""
+    running: int
+    waiting: int
+    waiting_tokens: int
+    found_tokens: int
+    computed_tokens: int
+    generated_tokens: int
+    kv_blocks: int
+    kv_bytes: int
+    kv_max_bytes: int
+    kv_evicted_blocks: int
+
+
+class Reservation(Protocol):
+    """A place in an engine's queue for one request, kept until it is used or released."""
+
+    def submit(self) -> Generation:
+        """Use the place. Raises EngineClosedError, never QueueFullError."""
 
     def release(self) -> None:
         """Give the place back, if it was not used. Idempotent."""
@@ -145,20 +169,26 @@ class Engine(Protocol):
     @property
     def model(self) -> ModelInfo: ...
 
-    def reserve(self) -> Reservation:
+    @property
+    def stats(self) -> EngineStats: ...
+
+    def reserve(self, request: GenerationRequest) -> Reservation:
         """Keep a place in the queue, for what must be done before a request is submitted.
-
-        Raises QueueFullError past the bound of the queue, EngineClosedError after `close`.
-        """
-
-    def submit(self, request: GenerationRequest) -> Generation:
-        """Queue a request.
 
         Raises QueueFullError past the bound of the queue, PromptTooLongError if prompt and reply cannot
         fit the context window, EngineClosedError after `close`.
         """
 
-    def cached_tokens(self, prompt: Sequence[int], owner: str) -> int:
+    def submit(self, request: GenerationRequest) -> Generation:
+        """`reserve` and submit at once. Raises like `reserve`."""
+
+    def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
+        """Compute the beginning of the conversation's next prompt when nothing else is to be done.
+
+        A later call, or a request of the conversation, ends it; what was computed by then is kept.
+        """
+
+    def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:
         """How many leading tokens of `prompt` would not have to be computed if it were submitted now."""
 
     def forget(self, conversation: str) -> None:

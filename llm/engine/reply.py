@@ -1,98 +1,127 @@
-"""One reply: prefill what is not cached, then choose token after token and pass their text on."""
+"""One reply: after its prompt, token after token is chosen and its text passed on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import suppress
 
-import torch
 from torch import Tensor
 
+from llm.engine.blocks import Sharing
 from llm.engine.generation import EventStream
-from llm.engine.interface import Delta, Finished, FinishReason, GenerationRequest, Started
+from llm.engine.interface import (
+    Delta,
+    Failed,
+    FailureReason,
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    Started,
+)
+from llm.engine.job import Job
 from llm.engine.sampler import Sampler
-from llm.engine.slots import Slot
-from llm.model.decoder import Decoder
+from llm.errors import EngineClosedError, QueueTimeoutError
 from llm.text.chat_format import ChatTokenizer
 from llm.text.detokenizer import Detokenizer, ids_of_text
 from llm.text.stop_strings import StopStrings
 
-PREFILL_CHUNK = 256
-"""Tokens computed at a time: between two chunks a cancelled request ends."""
+FAILURE_REASONS: dict[type[Exception], FailureReason] = {
+    QueueTimeoutError: "timeout",
+    EngineClosedError: "closed",
+}
 
 
-class Reply:
-    """Generates one reply in a slot and reports to the stream."""
+class ReplyJob(Job):
+    """Generates one reply and reports to `stream`. `on_cancel` is called by whoever cancels it."""
+
+    wanted_logits = "last"
 
     def __init__(
         self,
         request: GenerationRequest,
-        stream: EventStream,
-        slot: Slot,
-        decoder: Decoder,
         tokenizer: ChatTokenizer,
+        on_cancel: Callable[["ReplyJob"], None],
     ) -> None:
+        sharing = Sharing(request.owner, request.conversation, request.public_tokens)
+        super().__init__(request.prompt, sharing)
+        self.stream = EventStream(lambda: on_cancel(self))
         self._request = request
-        self._stream = stream
-        self._slot = slot
-        self._decoder = decoder
         self._tokenizer = tokenizer
         self._sampler = Sampler(request.sampling, request.prompt, tokenizer.special_ids)
         self._detokenizer = Detokenizer(tokenizer.decode)
         self._stops = StopStrings((*request.sampling.stop, *tokenizer.format.stop))
-        self._token_ids: list[int] = []
         self._sampled = 0
         self._text = ""
+        self._last: Finished | Failed | None = None
 
-    def generate(self) -> None:
-        """Run to the end. A fault is raised; its report is left to the caller, as is the slot."""
-        self._stream.put(Started(len(self._request.prompt), self._slot.cache.length, self._sampler.seed))
-        reason = self._run()
-        self._stream.put(self._finished(reason))
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self._request.prompt)
 
-    def so_far(self) -> tuple[str, tuple[int, ...]]:
-        """The text that has gone out, and ids that decode to it."""
-        return self._text, ids_of_text(
-            self._token_ids, self._text, self._tokenizer.decode, self._tokenizer.encode_text
-        )
+    @property
+    def max_length(self) -> int:
+        return self.prompt_tokens + self._request.sampling.max_tokens
 
-    def _run(self) -> FinishReason:
-        logits = self._prefill()
-        while logits is not None and not self._stream.is_cancelled:
-            token_id = self._sampler.next(logits)
-            self._sampled += 1
-            if token_id in self._tokenizer.end_of_turn_ids:
-                return "stop"
-            self._token_ids.append(token_id)
-            self._pass_on(self._stops.add(self._detokenizer.add(token_id)))
-            if self._stops.found:
-                return "stop"
-            if self._sampled == self._request.sampling.max_tokens:
-                return "length"
-            logits = self._compute([token_id])
-        return "cancelled"
+    @property
+    def is_cancelled(self) -> bool:
+        return self.stream.is_cancelled
 
-    def _prefill(self) -> Tensor | None:
-        """Logits after the prompt; None if the request was cancelled meanwhile."""
-        logits = None
-        for start in range(self._slot.cache.length, len(self._request.prompt), PREFILL_CHUNK):
-            if self._stream.is_cancelled:
-                return None
-            logits = self._compute(self._request.prompt[start : start + PREFILL_CHUNK])
-        return logits
+    @property
+    def is_decoding(self) -> bool:
+        return self._sampled > 0
 
-    def _compute(self, token_ids: Sequence[int]) -> Tensor:
-        logits = self._decoder(torch.tensor(token_ids), self._slot.cache)
-        self._slot.token_ids.extend(token_ids)
-        return logits[0]  # type: ignore[no-any-return]
+    @property
+    def useful_prefix(self) -> int:
+        return self.prompt_tokens - 1  # the first token follows from the logits of the prompt's last
+
+    @property
+    def reply_ids(self) -> list[int]:
+        return self.token_ids[self.prompt_tokens :]
+
+    def advance(self, logits: Tensor) -> None:
+        if not len(logits):
+            return
+        if not self._sampled:
+            cached = self.prompt_tokens - self.computed_tokens
+            self.stream.put(Started(self.prompt_tokens, cached, self._sampler.seed))
+        token_id = self._sampler.next(logits[-1])
+        self._sampled += 1
+        if token_id in self._tokenizer.end_of_turn_ids:
+            self._finish("stop")
+            return
+        self.token_ids.append(token_id)
+        self._pass_on(self._stops.add(self._detokenizer.add(token_id)))
+        if self._stops.found:
+            self._finish("stop")
+        elif self._sampled == self._request.sampling.max_tokens:
+            self._finish("length")
+
+    def end_cancelled(self) -> None:
+        self._finish("cancelled")
+
+    def fail(self, error: Exception) -> None:
+        reason = FAILURE_REASONS.get(type(error), "error")
+        message = str(error) if reason != "error" else f"{type(error).__name__}: {error}"
+        self._last = Failed(message, reason=reason)
+        with suppress(Exception):  # the tokeniser itself may be at fault
+            self._last = Failed(message, self._text, self._ids_of_text(), reason)
+
+    def report_end(self) -> None:
+        assert self._last is not None
+        self.stream.put(self._last)
 
     def _pass_on(self, text: str) -> None:
         self._text += text
-        self._stream.put(Delta(text))
+        self.stream.put(Delta(text))
 
-    def _finished(self, reason: FinishReason) -> Finished:
+    def _finish(self, reason: FinishReason) -> None:
         if not self._stops.found:
             rest = self._stops.add(self._detokenizer.end())
             if not self._stops.found:
                 rest += self._stops.end()
             if rest:
                 self._pass_on(rest)
-        text, token_ids = self.so_far()
-        return Finished(reason, text, token_ids, completion_tokens=self._sampled)
+        self._last = Finished(reason, self._text, self._ids_of_text(), completion_tokens=self._sampled)
+        self.is_done = True
+
+    def _ids_of_text(self) -> tuple[int, ...]:
+        """Ids that decode to the text that has gone out: those that were generated, as far as they do."""
+        return ids_of_text(self.reply_ids, self._text, self._tokenizer.decode, self._tokenizer.encode_text)

@@ -9,53 +9,58 @@ FIRST_CAPACITY = 256
 
 
 class KVCache:
-    """Keys and values `[layers, kv_heads, capacity, head_dim]`, of which `length` tokens are filled.
+    """Keys and values `[2, layers, kv_heads, capacity, head_dim]`, of which `length` tokens are filled.
 
     A layer writes the new tokens with `append`; when all have, `advance` makes them count. So a
     forward pass that fails half-way leaves the cache as it was.
     """
 
-    def __init__(self, k: Tensor, v: Tensor, *, length: int, max_length: int) -> None:
-        self._k = k
-        self._v = v
-        self._max_length = max_length
-        self.length = length
-
-    @classmethod
-    def empty(cls, config: ModelConfig, dtype: torch.dtype, device: torch.device | None = None) -> "KVCache":
-        capacity = min(FIRST_CAPACITY, config.context_window)
-        shape = (config.layers, config.kv_heads, capacity, config.head_dim)
-        k, v = (torch.empty(shape, dtype=dtype, device=device) for _ in range(2))
-        return cls(k, v, length=0, max_length=config.context_window)
+    def __init__(
+        self,
+        config: ModelConfig,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        """For a sequence of up to `max_length` tokens, at most and by default the model's context window."""
+        self._max_length = min(max_length or config.context_window, config.context_window)
+        capacity = min(FIRST_CAPACITY, self._max_length)
+        shape = (2, config.layers, config.kv_heads, capacity, config.head_dim)
+        self._kv = torch.empty(shape, dtype=dtype, device=device)
+        self.length = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes that the cache holds, filled or not."""
-        return self._k.nbytes + self._v.nbytes
+        return self._kv.nbytes
 
     @property
     def capacity(self) -> int:
-        return self._k.shape[2]
+        return self._kv.shape[3]
 
     def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` more. Raises ValueError if they pass the model's context window."""
+        """Make room for `tokens` more. Raises ValueError if they pass the longest that it may be."""
         needed = self.length + tokens
         if needed > self._max_length:
             raise ValueError(f"{needed} tokens pass the context window of {self._max_length}")
         if needed > self.capacity:
-            capacity = min(self._max_length, max(needed, 2 * self.capacity))
-            self._k = _resized(self._k, self.length, capacity)
-            self._v = _resized(self._v, self.length, capacity)
+            kinds, layers, kv_heads, capacity, head_dim = self._kv.shape
+            capacity = min(self._max_length, max(needed, 2 * capacity))
+            grown = self._kv.new_empty((kinds, layers, kv_heads, capacity, head_dim))
+            grown[:, :, :, : self.length] = self._kv[:, :, :, : self.length]
+            self._kv = grown
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new `k, v [kv_heads, tokens, head_dim]`; room must have been reserved.
 
         Gives views of all its keys and values, the new ones included.
         """
-        end = self.length + k.shape[1]
-        self._k[layer, :, self.length : end] = k
-        self._v[layer, :, self.length : end] = v
-        return self._k[layer, :, :end], self._v[layer, :, :end]
+        tokens = k.shape[1]
+        keys, values = self._kv[0, layer], self._kv[1, layer]
+        keys.narrow(1, self.length, tokens).copy_(k)
+        values.narrow(1, self.length, tokens).copy_(v)
+        end = self.length + tokens
+        return keys.narrow(1, 0, end), values.narrow(1, 0, end)
 
     def advance(self, tokens: int) -> None:
         self.length += tokens
@@ -64,20 +69,13 @@ class KVCache:
         """Forget all but the first `length` tokens."""
         self.length = min(self.length, length)
 
-    def copy(self, length: int) -> "KVCache":
-        """A cache of its own with the first `length` tokens of this one."""
-        length = min(length, self.length)
-        capacity = min(self._max_length, max(FIRST_CAPACITY, length))
-        return KVCache(
-            _resized(self._k, length, capacity),
-            _resized(self._v, length, capacity),
-            length=length,
-            max_length=self._max_length,
-        )
+    def read(self, start: int, end: int) -> Tensor:
+        """A copy of the tokens from `start` to `end`: `[2, layers, kv_heads, end - start, head_dim]`."""
+        return self._kv[:, :, :, start:end].clone()
 
-
-def _resized(old: Tensor, length: int, capacity: int) -> Tensor:
-    layers, kv_heads, _, head_dim = old.shape
-    new = old.new_empty((layers, kv_heads, capacity, head_dim))
-    new[:, :, :length] = old[:, :, :length]
-    return new
+    def write(self, kv: Tensor) -> None:
+        """Continue by tokens as `read` gives them. Raises ValueError like `reserve`."""
+        tokens = kv.shape[3]
+        self.reserve(tokens)
+        self._kv[:, :, :, self.length : self.length + tokens] = kv
+        self.advance(tokens)

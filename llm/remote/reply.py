@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from llm.engine.generation import EventStream
@@ -36,11 +36,13 @@ class RemoteReply:
         tokenizer: ChatEncoding,
         model: str,
         api: Api,
+        on_start: Callable[[], None],
     ) -> None:
+        self._on_start = on_start
         self.stream = EventStream(lambda: server.on_loop(self._abort))
         self._server = server
         self._tokenizer = tokenizer
-        self._request = request
+        self.request = request
         self._path = PATHS[api]
         sampling = request.sampling
         self._seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
@@ -49,8 +51,7 @@ class RemoteReply:
         # The server is asked to stop, too: this is for one that does not, or passes the stop string on.
         self._stops = StopStrings(stops)
         self._listening: asyncio.Task[FinishReason] | None = None
-        self._has_started = False
-        self._has_begun = False
+        self.has_started = False
         self._text = ""
         self._token_ids: list[int] = []
         self._usage: ServerUsage | None = None
@@ -78,23 +79,27 @@ class RemoteReply:
             self._listening.cancel()
 
     async def _listen(self) -> FinishReason:
-        async for attempt in retrying(self._server.retries, lambda: not self._has_begun):
+        async for attempt in retrying(self._server.retries, lambda: not self.has_started):
             with attempt, self._server.translated(self._path):
-                async with self._server.stream(self._path, self._body) as response:
-                    self._start()
-                    async with aclosing(chunks(self._server, self._path, response)) as incoming:
-                        return await self._read(incoming)
+                async with (
+                    self._server.stream(self._path, self._body) as response,
+                    aclosing(chunks(self._server, self._path, response)) as incoming,
+                ):
+                    return await self._read(incoming)
         raise AssertionError("the last try neither ended nor raised")
 
     def _start(self) -> None:
-        if not self._has_started:
-            self._has_started = True
-            self.stream.put(Started(len(self._request.prompt), 0, self._seed))
+        """Servers answer before they compute: only with something of the reply is the prompt done."""
+        if not self.has_started:
+            self.has_started = True
+            self._on_start()
+            self.stream.put(Started(len(self.request.prompt), 0, self._seed))
 
     async def _read(self, incoming: AsyncGenerator[Chunk]) -> FinishReason:
         reason: str | None = None
         async for chunk in incoming:
-            self._has_begun = self._has_begun or bool(chunk.text or chunk.token_ids)
+            if chunk.text or chunk.token_ids or chunk.finish_reason:
+                self._start()
             self._usage = chunk.usage or self._usage
             self._token_ids += chunk.token_ids
             self._pass_on(self._stops.add(chunk.text))

@@ -149,7 +149,7 @@ def test_a_second_message_is_refused_or_waits_as_it_asks(client: httpx.Client, s
 def test_past_the_queue_a_message_is_refused_with_retry_after_and_not_stored(
     start_service: StartService,
 ) -> None:
-    client = start_service(max_waiting=1)
+    client = start_service(max_waiting_tokens=1)
     sessions = [client.post("/v1/sessions", json={}).json()["id"] for _ in range(6)]
     gate = threading.Barrier(len(sessions))
 

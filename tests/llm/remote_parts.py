@@ -29,13 +29,13 @@ def remote_engine(
     tokenizer: ChatEncoding,
     *,
     api: Api = "completions",
-    max_waiting: int = 4,
+    max_waiting_tokens: int = 4096,
     context_window: int = 2048,
     **connection: Any,
 ) -> Iterator[RemoteEngine]:
     info = ModelInfo(MODEL, "unknown", None, context_window, "unknown", "remote", "f")
     server = RemoteServer(url, **({"timeout_s": 60, "retries": 2} | connection))
-    engine = RemoteEngine(server, tokenizer, info, api=api, max_waiting=max_waiting)
+    engine = RemoteEngine(server, tokenizer, info, api=api, max_waiting_tokens=max_waiting_tokens)
     try:
         yield engine
     finally:
@@ -58,7 +58,7 @@ def request(
     **sampling: Any,
 ) -> GenerationRequest:
     parameters = SamplingParameters(**({"max_tokens": 16, "temperature": 0} | sampling))
-    return GenerationRequest(prompt_of(tokenizer, messages), parameters, owner, None, messages)
+    return GenerationRequest(prompt_of(tokenizer, messages), parameters, owner, messages=messages)
 
 
 def run(generation: Generation) -> tuple[Started, str, Finished]:

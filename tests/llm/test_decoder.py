@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from llm.loading import LoadedModel
-from llm.model.decoder import Decoder
+from llm.model.decoder import Decoder, Span, WantedLogits
 from llm.text.chat_format import ChatTokenizer
 from llm.weights.safetensors_folder import load_decoder
 from tests.llm.tiny import TINY, save_tiny_llama
@@ -44,7 +44,7 @@ def test_logits_agree_with_transformers_reading_the_same_gguf(
     decoder = default_model.decoder
     with torch.inference_mode():
         theirs = transformers_from_gguf(prompt.unsqueeze(0)).logits[0]
-    ours = decoder(prompt, decoder.new_cache(), logits="all")
+    ours = decoder.extend(prompt.tolist(), decoder.new_cache(), logits="all")
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
 
 
@@ -61,7 +61,7 @@ def test_128_greedy_tokens_are_those_of_transformers_with_cache_and_without(
     # Without a cache the whole sequence is computed anew; each of its tokens follows from those before.
     decoder = default_model.decoder
     sequence = torch.cat((prompt, theirs))
-    logits = decoder(sequence[:-1], decoder.new_cache(), logits="all").clone()
+    logits = decoder.extend(sequence[:-1].tolist(), decoder.new_cache(), logits="all").clone()
     logits[:, 2] = float("-inf")
     assert logits[len(prompt) - 1 :].argmax(dim=-1).tolist() == theirs.tolist()
 
@@ -70,12 +70,12 @@ def greedy(decoder: Decoder, prompt: torch.Tensor, tokens: int, *, suppressed: i
     """Greedy tokens with a cache, without the token `suppressed` (the end of the turn)."""
     cache = decoder.new_cache()
     chosen: list[int] = []
-    given = prompt
+    given = prompt.tolist()
     for _ in range(tokens):
-        logits = decoder(given, cache)[0].clone()
+        logits = decoder.extend(given, cache)[0].clone()
         logits[suppressed] = float("-inf")
         chosen.append(int(logits.argmax()))
-        given = torch.tensor(chosen[-1:])
+        given = chosen[-1:]
     return chosen
 
 
@@ -101,7 +101,7 @@ def test_every_shape_of_llama_agrees_with_transformers(
     with torch.inference_mode():
         expected = theirs(ids.unsqueeze(0)).logits[0]
     torch.testing.assert_close(
-        decoder(ids, decoder.new_cache(), logits="all"), expected, atol=1e-3, rtol=1e-3
+        decoder.extend(ids.tolist(), decoder.new_cache(), logits="all"), expected, atol=1e-3, rtol=1e-3
     )
 
 
@@ -117,46 +117,49 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
 def test_chunks_truncations_and_copies_give_the_logits_of_one_pass(
     tiny_decoder: Decoder, data: st.DataObject
 ) -> None:
-    ids = torch.tensor(data.draw(st.lists(st.integers(0, 255), min_size=2, max_size=400)))
-    expected = tiny_decoder(ids, tiny_decoder.new_cache())
+    ids = data.draw(st.lists(st.integers(0, 255), min_size=2, max_size=400))
+    expected = tiny_decoder.extend(ids, tiny_decoder.new_cache())
     cache = tiny_decoder.new_cache()
     done = 0
     while done < len(ids):
         chunk = data.draw(st.integers(1, len(ids) - done))
-        logits = tiny_decoder(ids[done : done + chunk], cache)
+        logits = tiny_decoder.extend(ids[done : done + chunk], cache)
         done += chunk
         if data.draw(st.booleans()) and done < len(ids):
-            wrong = torch.tensor(data.draw(st.lists(st.integers(0, 255), min_size=1, max_size=30)))
-            tiny_decoder(wrong[: 512 - done], cache)
+            wrong = data.draw(st.lists(st.integers(0, 255), min_size=1, max_size=30))
+            tiny_decoder.extend(wrong[: 512 - done], cache)
             cache.truncate(done)
         if data.draw(st.booleans()):
-            cache = cache.copy(done)
+            kept, cache = cache.read(0, done), tiny_decoder.new_cache()
+            cache.write(kept)
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_a_sequence_past_the_context_window_is_refused_and_the_cache_kept(tiny_decoder: Decoder) -> None:
     cache = tiny_decoder.new_cache()
-    tiny_decoder(torch.zeros(500, dtype=torch.long), cache)
+    tiny_decoder.extend([0] * 500, cache)
     with pytest.raises(ValueError, match="513 tokens pass the context window of 512"):
-        tiny_decoder(torch.zeros(13, dtype=torch.long), cache)
+        tiny_decoder.extend([0] * 13, cache)
     assert cache.length == 500
-    tiny_decoder(torch.zeros(12, dtype=torch.long), cache)
+    tiny_decoder.extend([0] * 12, cache)
     assert cache.length == 512
 
 
 def test_a_pass_that_fails_half_way_leaves_the_cache_as_it_was(
     tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = torch.arange(50)
+    ids = list(range(50))
     cache = tiny_decoder.new_cache()
-    tiny_decoder(ids, cache)
-    expected = tiny_decoder(ids, cache.copy(50))
+    tiny_decoder.extend(ids, cache)
+    twin = tiny_decoder.new_cache()
+    twin.write(cache.read(0, 50))
+    expected = tiny_decoder.extend(ids, twin)
     with monkeypatch.context() as broken:
         broken.setattr(tiny_decoder.blocks[2].mlp, "forward", _fail)
         with pytest.raises(RuntimeError, match="broken"):
-            tiny_decoder(torch.tensor([9, 9, 9]), cache)
+            tiny_decoder.extend([9, 9, 9], cache)
     assert cache.length == 50
-    torch.testing.assert_close(tiny_decoder(ids, cache), expected)
+    torch.testing.assert_close(tiny_decoder.extend(ids, cache), expected)
 
 
 def _fail(_x: torch.Tensor) -> torch.Tensor:
@@ -166,6 +169,39 @@ def _fail(_x: torch.Tensor) -> torch.Tensor:
 def test_a_cache_grows_with_its_sequence_and_no_further_than_the_window(tiny_decoder: Decoder) -> None:
     cache = tiny_decoder.new_cache()
     small = cache.nbytes
-    tiny_decoder(torch.zeros(300, dtype=torch.long), cache)
+    tiny_decoder.extend([0] * 300, cache)
     assert cache.capacity == 512
     assert cache.nbytes == small * 512 // 256
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_sequences_in_a_batch_have_the_logits_they_have_alone(
+    tiny_decoder: Decoder, data: st.DataObject
+) -> None:
+    token_ids = st.lists(st.integers(0, 255), min_size=1, max_size=60)
+    before = data.draw(st.lists(st.one_of(st.just([]), token_ids), min_size=1, max_size=6))
+    spans, expected = [], []
+    for ids in before:
+        alone, together = tiny_decoder.new_cache(), tiny_decoder.new_cache()
+        if ids:
+            tiny_decoder.extend(ids, alone)
+            tiny_decoder.extend(ids, together)
+        new: list[int] = data.draw(
+            st.one_of(token_ids, st.lists(st.integers(0, 255), min_size=1, max_size=1))
+        )
+        wanted: WantedLogits = data.draw(st.sampled_from(["none", "last", "all"]))
+        spans.append(Span(new, together, wanted))
+        expected.append(tiny_decoder.extend(new, alone, wanted))
+    torch.testing.assert_close(tiny_decoder(spans), expected, atol=1e-3, rtol=1e-3)
+    assert [span.cache.length for span in spans] == [
+        len(ids) + len(span.token_ids) for ids, span in zip(before, spans, strict=True)
+    ]
+
+
+def test_one_sequence_past_the_window_leaves_all_of_its_batch_as_it_was(tiny_decoder: Decoder) -> None:
+    short, long = tiny_decoder.new_cache(), tiny_decoder.new_cache()
+    tiny_decoder.extend([1] * 512, long)
+    with pytest.raises(ValueError, match="pass the context window"):
+        tiny_decoder([Span([1], short), Span([1], long)])
+    assert (short.length, long.length) == (0, 512)

@@ -41,6 +41,12 @@ def append(cache: KVCache, count: int, value: float) -> None:
     cache.advance(count)
 
 
+def append_or_overwrite(cache: KVCache) -> None:
+    """Change what the cache holds: copies of it must not change with it."""
+    cache.truncate(cache.length // 2)
+    append(cache, 1, 1e6)
+
+
 def contents(cache: KVCache, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
     nothing = torch.empty(CONFIG.kv_heads, 0, CONFIG.head_dim)
     return cache.append(layer, nothing, nothing)
@@ -51,7 +57,7 @@ class AgainstPlainTensors(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cache = KVCache.empty(CONFIG, torch.float32)
+        self.cache = KVCache(CONFIG, torch.float32)
         nothing = torch.empty(CONFIG.kv_heads, 0, CONFIG.head_dim)
         self.expected = [nothing] * CONFIG.layers
         self.value = 0.0
@@ -74,15 +80,16 @@ class AgainstPlainTensors(RuleBasedStateMachine):
         self.cache.truncate(length)
         self.expected = [old[:, :length] for old in self.expected]
 
-    @rule(length=st.integers(0, CONFIG.context_window), goes_on_in_copy=st.booleans())
-    def copy(self, length: int, goes_on_in_copy: bool) -> None:
-        copied = self.cache.copy(length)
-        assert copied.length == min(length, self.cache.length)
-        if goes_on_in_copy:
-            self.cache = copied
-            self.expected = [old[:, :length] for old in self.expected]
-        elif copied.length < CONFIG.context_window:
-            append(copied, 1, 1e6)
+    @rule(length=st.integers(0, CONFIG.context_window), cut=st.integers(0, CONFIG.context_window))
+    def go_on_in_another_cache(self, length: int, cut: int) -> None:
+        """What is read, in two parts, and written to another cache is the same there."""
+        length = min(length, self.cache.length)
+        parts = (self.cache.read(0, min(cut, length)), self.cache.read(min(cut, length), length))
+        append_or_overwrite(self.cache)
+        self.cache = KVCache(CONFIG, torch.float32)
+        for part in parts:
+            self.cache.write(part)
+        self.expected = [old[:, :length] for old in self.expected]
 
     @rule(count=st.integers(1, 50))
     def write_without_advancing(self, count: int) -> None:
@@ -112,7 +119,7 @@ TestAgainstPlainTensors.settings = settings(max_examples=40, stateful_step_count
 
 def test_capacity_doubles_so_that_growing_copies_each_token_a_bounded_number_of_times() -> None:
     config = replace(CONFIG, context_window=100 * FIRST_CAPACITY)
-    cache = KVCache.empty(config, torch.float32)
+    cache = KVCache(config, torch.float32)
     capacities = []
     for _ in range(40 * FIRST_CAPACITY // 64):
         cache.reserve(64)
@@ -122,7 +129,7 @@ def test_capacity_doubles_so_that_growing_copies_each_token_a_bounded_number_of_
 
 
 def test_attention_reads_views_not_copies() -> None:
-    cache = KVCache.empty(CONFIG, torch.float32)
+    cache = KVCache(CONFIG, torch.float32)
     append(cache, 10, 0.0)
     first, again = contents(cache, 0), contents(cache, 0)
     assert first[0].data_ptr() == again[0].data_ptr()
@@ -130,7 +137,7 @@ def test_attention_reads_views_not_copies() -> None:
 
 
 def test_a_cache_has_the_number_format_and_device_it_was_asked_for() -> None:
-    cache = KVCache.empty(CONFIG, torch.bfloat16, torch.device("meta"))
+    cache = KVCache(CONFIG, torch.bfloat16, torch.device("meta"))
     cache.reserve(2 * FIRST_CAPACITY)
-    k, _ = contents(cache.copy(0), 0)
+    k, _ = contents(cache, 0)
     assert (k.dtype, k.device.type) == (torch.bfloat16, "meta")

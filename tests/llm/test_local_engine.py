@@ -3,13 +3,13 @@
 import asyncio
 import random
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from llm.engine.admission import LEAST_COST
 from llm.engine.interface import (
     Delta,
     Event,
@@ -30,9 +30,7 @@ LONG_TASK = "Write a very long story about a whale and a ship, with many chapter
 
 @pytest.fixture
 def engine(default_model: LoadedModel, chat_tokenizer: ChatTokenizer) -> Iterator[LocalEngine]:
-    engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, max_waiting=4, kv_cache_bytes=2**30
-    )
+    engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30)
     yield engine
     engine.close()
 
@@ -149,10 +147,10 @@ def test_a_request_cancelled_while_it_waits_ends_at_once(
 ) -> None:
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
     running = engine.submit(request(prompt, max_tokens=1000))
+    next(iter(running))
     waiting = engine.submit(request(prompt))
     waiting.cancel()
     assert list(waiting) == [Finished("cancelled", "", (), 0)]
-    next(iter(running))
     running.cancel()
     last = list(running)[-1]
     assert isinstance(last, Finished)
@@ -160,27 +158,72 @@ def test_a_request_cancelled_while_it_waits_ends_at_once(
 
 
 def test_past_its_bound_the_queue_refuses_and_a_freed_place_is_taken_again(
-    engine: LocalEngine, chat_tokenizer: ChatTokenizer
+    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
 ) -> None:
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
-    running = [engine.submit(request(prompt, max_tokens=500)) for _ in range(3)]
-    reserved = [engine.reserve(), engine.reserve()]
+    places = 3
+    engine = LocalEngine(
+        default_model,
+        chat_tokenizer,
+        context_window=2048,
+        kv_cache_bytes=2**30,
+        max_running=1,
+        max_waiting_tokens=places * LEAST_COST,
+    )
+    assert len(prompt) < LEAST_COST
+    running = engine.submit(request(prompt, max_tokens=500))
+    next(iter(running))
+    reserved = [engine.reserve(request(prompt)) for _ in range(2)]
+    waiting = [engine.submit(request(prompt))]
     with pytest.raises(QueueFullError) as refused:
         engine.submit(request(prompt))
-    assert refused.value.waiting == 4
+    assert refused.value.waiting_tokens == places * LEAST_COST
     assert refused.value.retry_after_s >= 1
     reserved[0].release()
     reserved[0].release()
-    running.append(engine.submit(request(prompt)))
-    running.append(reserved[1].submit(request(prompt)))
+    waiting += [engine.submit(request(prompt)), reserved[1].submit()]
     with pytest.raises(QueueFullError):
-        engine.reserve()
-    for generation in running:
+        engine.reserve(request(prompt))
+    for generation in (running, *waiting):
         generation.cancel()
-        assert list(generation)[-1].__class__ is Finished
-    time.sleep(0.2)
-    for _ in range(5):
-        engine.reserve()
+        assert isinstance(list(generation)[-1], Finished)
+    assert engine.stats.waiting_tokens == 0
+    for _ in range(places):
+        engine.reserve(request(prompt))
+    engine.close()
+
+
+def test_a_prompt_larger_than_the_queue_has_a_place_in_an_empty_one(
+    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+) -> None:
+    engine = LocalEngine(
+        default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30, max_waiting_tokens=10
+    )
+    assert run(engine.submit(request(prompt_of(chat_tokenizer, LONG_TASK), max_tokens=2)))[2].text
+    engine.close()
+
+
+def test_a_request_whose_turn_does_not_come_in_time_is_given_up(
+    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+) -> None:
+    engine = LocalEngine(
+        default_model,
+        chat_tokenizer,
+        context_window=2048,
+        kv_cache_bytes=2**30,
+        max_running=1,
+        queue_timeout_s=0.3,
+    )
+    prompt = prompt_of(chat_tokenizer, LONG_TASK)
+    running = engine.submit(request(prompt, max_tokens=1000))
+    next(iter(running))
+    [last] = engine.submit(request(prompt))
+    assert isinstance(last, Failed)
+    assert last.reason == "timeout"
+    running.cancel()
+    assert isinstance(list(running)[-1], Finished)
+    assert engine.stats.waiting_tokens == 0
+    engine.close()
 
 
 def test_what_cannot_fit_the_window_is_refused_before_it_is_queued(engine: LocalEngine) -> None:
@@ -217,23 +260,6 @@ def test_a_forgotten_conversation_is_not_cached(engine: LocalEngine, chat_tokeni
     assert engine.cached_tokens(prompt, "") == 0
 
 
-def test_caches_stay_within_their_budget_and_the_oldest_go_first(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
-) -> None:
-    one = default_model.decoder.new_cache().nbytes
-    engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, max_waiting=4, kv_cache_bytes=3 * one
-    )
-    prompts = [prompt_of(chat_tokenizer, f"Number {n}") for n in range(5)]
-    for number, prompt in enumerate(prompts):
-        run(engine.submit(request(prompt, chat=f"chat {number}", max_tokens=2)))
-        time.sleep(0.05)
-        assert engine.slots.nbytes <= 3 * one
-    cached = [engine.cached_tokens(prompt, "") == len(prompt) - 1 for prompt in prompts]
-    assert cached == [False, False, True, True, True]
-    engine.close()
-
-
 def test_a_fault_ends_its_own_request_alone_and_nothing_of_it_is_kept(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +283,7 @@ def test_scores_are_the_log_probabilities_of_one_whole_pass(
     ids = prompt_of(chat_tokenizer, *[f"This is message number {n}, as it was said." for n in range(30)])
     assert len(ids) > 512
     decoder = default_model.decoder
-    logits = decoder(torch.tensor(ids), decoder.new_cache(), logits="all")
+    logits = decoder.extend(ids, decoder.new_cache(), logits="all")
     expected = logits[:-1].log_softmax(-1)[range(len(ids) - 1), list(ids[1:])]
     torch.testing.assert_close(torch.tensor(engine.score(ids)), expected, atol=1e-3, rtol=1e-3)
     assert engine.score(ids[:1]) == []
@@ -267,7 +293,7 @@ def test_a_closed_engine_refuses_and_ends_what_runs_and_what_waits(
     default_model: LoadedModel, chat_tokenizer: ChatTokenizer
 ) -> None:
     engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, max_waiting=4, kv_cache_bytes=2**30
+        default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30, max_running=1
     )
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
     running, waiting = (engine.submit(request(prompt, max_tokens=1000)) for _ in range(2))
@@ -331,6 +357,5 @@ def test_many_threads_that_submit_and_cancel_at_random_all_see_the_end(
     assert not any(thread.is_alive() for thread in threads)
     assert ended
     assert all(isinstance(event, Finished) for event in ended)
-    time.sleep(0.3)
-    for _ in range(5):
-        engine.reserve()
+    stats = engine.stats
+    assert (stats.running, stats.waiting, stats.waiting_tokens) == (0, 0, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm.engine.blocks import BLOCK_TOKENS
 from llm.engine.interface import Delta, Event, Finished, Started
 from llm.engine.local_engine import LocalEngine
 from llm.errors import EngineClosedError, PromptTooLongError, QueueFullError, UnsupportedByEngineError
@@ -24,9 +25,7 @@ StartEngine = Callable[..., RemoteEngine]
 
 @pytest.fixture
 def local(default_model: LoadedModel, chat_tokenizer: ChatTokenizer) -> Iterator[LocalEngine]:
-    engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, max_waiting=8, kv_cache_bytes=2**30
-    )
+    engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30)
     yield engine
     engine.close()
 
@@ -41,9 +40,9 @@ def start_engine(server: ModelServer, chat_tokenizer: ChatTokenizer) -> Iterator
     with ExitStack() as running:
         url = running.enter_context(serve(server.app))
 
-        def start(api: Api = "completions", max_waiting: int = 4) -> RemoteEngine:
+        def start(api: Api = "completions", max_waiting_tokens: int = 4096) -> RemoteEngine:
             return running.enter_context(
-                remote_engine(f"{url}/v1/", chat_tokenizer, api=api, max_waiting=max_waiting)
+                remote_engine(f"{url}/v1/", chat_tokenizer, api=api, max_waiting_tokens=max_waiting_tokens)
             )
 
         yield start
@@ -88,7 +87,8 @@ def test_a_second_turn_reports_the_servers_cached_tokens(
     _, _, second = run(engine.submit(request(chat_tokenizer, messages, owner="anne")))
     assert second.prompt_tokens == len(prompt_of(chat_tokenizer, messages))
     assert second.cached_tokens is not None
-    assert second.cached_tokens >= len(prompt_of(chat_tokenizer)) + first.completion_tokens - 2
+    known = len(prompt_of(chat_tokenizer)) + first.completion_tokens
+    assert second.cached_tokens > known - 2 - BLOCK_TOKENS, "whole blocks are kept"
 
 
 def test_cached_prefixes_are_not_shared_between_owners(
@@ -165,28 +165,50 @@ def test_a_cancelled_reply_ends_here_and_at_the_server(
     assert not isinstance(server.ended[0], Finished), "the server was still generating"
 
 
-def test_more_requests_than_the_bound_are_refused_until_one_ends(
+def test_more_than_the_bound_is_refused_until_what_waits_is_gone(chat_tokenizer: ChatTokenizer) -> None:
+    asked = request(chat_tokenizer, max_tokens=2)
+    with (
+        serve(ScriptedServer(Answer(then="hang")).app) as url,
+        remote_engine(url, chat_tokenizer, max_waiting_tokens=2 * len(asked.prompt)) as engine,
+    ):
+        waiting = [engine.submit(asked), engine.submit(asked)]
+        assert (engine.stats.waiting, engine.stats.waiting_tokens) == (2, 2 * len(asked.prompt))
+        with pytest.raises(QueueFullError):
+            engine.submit(asked)
+        with pytest.raises(QueueFullError):
+            engine.score(asked.prompt)
+        for generation in waiting:
+            generation.cancel()
+            [last] = generation
+            assert isinstance(last, Finished)
+            assert last.reason == "cancelled"
+        place = engine.reserve(asked)
+        engine.reserve(asked).release()
+        engine.submit(asked).cancel()
+        place.release()
+
+
+def test_a_prompt_beyond_the_bound_is_let_through_alone_and_what_has_begun_does_not_count(
     start_engine: StartEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    engine = start_engine(max_waiting=1)
-    long = request(chat_tokenizer, LONG_TASK, max_tokens=1500)
-    running = [engine.submit(long), engine.submit(long)]
-    with pytest.raises(QueueFullError):
-        engine.submit(long)
-    with pytest.raises(QueueFullError):
-        engine.score(long.prompt)
-    for generation in running:
-        generation.cancel()
-        assert isinstance(list(generation)[-1], Finished)
-    place = engine.reserve()
-    engine.reserve().release()
-    run(place.submit(request(chat_tokenizer, max_tokens=2)))
+    engine = start_engine(max_waiting_tokens=1)
+    long = engine.submit(request(chat_tokenizer, LONG_TASK, max_tokens=1500))
+    events = iter(long)
+    assert isinstance(next(events), Started)
+    assert (engine.stats.running, engine.stats.waiting) == (1, 0)
+    _, _, finished = run(engine.submit(request(chat_tokenizer, max_tokens=2)))
+    long.cancel()
+    assert isinstance(list(events)[-1], Finished)
+    stats = engine.stats
+    assert (stats.running, stats.waiting, stats.waiting_tokens) == (0, 0, 0)
+    assert stats.computed_tokens + stats.found_tokens == finished.prompt_tokens
+    assert stats.generated_tokens >= finished.completion_tokens
 
 
 def test_what_cannot_fit_the_window_is_refused_and_keeps_no_place(
     start_engine: StartEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    engine = start_engine(max_waiting=0)
+    engine = start_engine(max_waiting_tokens=1)
     for _ in range(3):
         with pytest.raises(PromptTooLongError):
             engine.submit(request(chat_tokenizer, max_tokens=2048))
@@ -201,7 +223,7 @@ def test_closing_ends_what_runs_and_refuses_what_comes(
     generation = engine.submit(request(chat_tokenizer, LONG_TASK, max_tokens=1500))
     events = iter(generation)
     next(events)
-    place = engine.reserve()
+    place = engine.reserve(request(chat_tokenizer))
     engine.close()
     engine.close()
     *_, last = events
@@ -209,7 +231,7 @@ def test_closing_ends_what_runs_and_refuses_what_comes(
     assert last.reason == "cancelled"
     generation.cancel()
     for refused in (
-        lambda: place.submit(request(chat_tokenizer)),
+        place.submit,
         lambda: engine.submit(request(chat_tokenizer)),
         lambda: engine.score([1, 2]),
         engine.check,

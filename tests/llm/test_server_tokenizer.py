@@ -21,9 +21,7 @@ DIALECTS: tuple[Dialect, ...] = ("vllm", "llama.cpp")
 
 @pytest.fixture(scope="module")
 def local(default_model: LoadedModel, chat_tokenizer: ChatTokenizer) -> Iterator[LocalEngine]:
-    engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, max_waiting=8, kv_cache_bytes=2**28
-    )
+    engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**28)
     yield engine
     engine.close()
 

@@ -1,0 +1,60 @@
+"""`/metrics`: how the engine stands, in Prometheus' text format."""
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.api.dependencies import ServiceDep
+from llm.engine.interface import EngineStats
+
+router = APIRouter()
+
+
+class EngineCollector(Collector):
+    """The figures of an engine at one moment, as metrics."""
+
+    def __init__(self, stats: EngineStats) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats
+        prompts = CounterMetricFamily(
+            "perdure_prompt_tokens",
+            "Tokens of prompts: found in the KV cache (hit) or computed (miss)",
+            labels=["cache"],
+        )
+        prompts.add_metric(["hit"], stats.found_tokens)
+        prompts.add_metric(["miss"], stats.computed_tokens)
+        yield prompts
+        yield CounterMetricFamily(
+            "perdure_generated_tokens", "Tokens of replies", value=stats.generated_tokens
+        )
+        yield CounterMetricFamily(
+            "perdure_kv_cache_evicted_blocks",
+            "Blocks dropped from the KV cache for want of room",
+            value=stats.kv_evicted_blocks,
+        )
+        gauges = {
+            "perdure_kv_cache_bytes": ("Bytes of cached keys and values", stats.kv_bytes),
+            "perdure_kv_cache_max_bytes": (
+                "Bytes that cached and running keys and values may take",
+                stats.kv_max_bytes,
+            ),
+            "perdure_kv_cache_blocks": ("Blocks in the KV cache", stats.kv_blocks),
+            "perdure_requests_running": ("Requests that are being computed", stats.running),
+            "perdure_requests_waiting": ("Requests that wait for the model", stats.waiting),
+            "perdure_waiting_tokens": ("Tokens of prompts that wait to be computed", stats.waiting_tokens),
+        }
+        for name, (description, value) in gauges.items():
+            yield GaugeMetricFamily(name, description, value=value)
+
+
+@router.get("/metrics", tags=["health"], response_class=Response)
+async def metrics(service: ServiceDep) -> Response:
+    """The engine's figures: tokens cached, computed and generated, the KV cache's bytes, the queue."""
+    registry = CollectorRegistry()
+    registry.register(EngineCollector(service.model.engine.stats))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

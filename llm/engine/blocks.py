@@ -1,0 +1,102 @@
+"""Blocks: the keys and values of a few tokens in a row, and the tree that they form by what stands before."""
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+BLOCK_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Who may use what a request computes.
+
+    All of it is the owner's alone, but for the blocks that lie wholly within the first `public_tokens`.
+    `conversation`: with whose end it is forgotten.
+    """
+
+    owner: str
+    conversation: str | None = None
+    public_tokens: int = 0
+
+    def salt(self, block_index: int) -> str | None:
+        """What keeps that block of a sequence, and all after it, from other owners; None if it is public."""
+        return None if (block_index + 1) * BLOCK_TOKENS <= self.public_tokens else self.owner
+
+
+class Block:
+    """Immutable keys and values `kv [2, layers, kv_heads, tokens, head_dim]` of up to `BLOCK_TOKENS` tokens.
+
+    What they are depends on all that stands before, which is the path from the tree's root to here. A
+    block that is not full ends a path. `key` names the path: a hash chained from block to block.
+    """
+
+    __slots__ = ("children", "conversations", "key", "kv", "parent", "pins", "salt", "token_ids")
+
+    def __init__(self, parent: "Block", salt: str | None, token_ids: tuple[int, ...], kv: Tensor) -> None:
+        self.parent: Block | None = parent
+        self.salt = salt
+        self.token_ids = token_ids
+        self.kv = kv
+        self.key: bytes = chained_key(parent.key, salt, token_ids)
+        self.children: dict[tuple[str | None, tuple[int, ...]], Block] = {}
+        self.pins = 0
+        self.conversations: set[str] = set()
+
+    @classmethod
+    def root(cls, fingerprint: str) -> "Block":
+        """The beginning of all sequences. `fingerprint`: of all that decides what keys and values are."""
+        block = cls.__new__(cls)
+        block.parent, block.salt, block.token_ids = None, None, ()
+        block.key = hashlib.sha256(fingerprint.encode()).digest()
+        block.children = {}
+        block.pins = 1
+        block.conversations = set()
+        return block
+
+    @property
+    def nbytes(self) -> int:
+        return self.kv.nbytes
+
+    def path(self) -> Iterator["Block"]:
+        """This block and those before it, the root excepted, last first."""
+        block = self
+        while block.parent is not None:
+            yield block
+            block = block.parent
+
+    def subtree(self) -> Iterator["Block"]:
+        """This block and all that stand on it, each after its own children."""
+        for child in list(self.children.values()):
+            yield from child.subtree()
+        yield self
+
+    def closest_child(self, salt: str | None, token_ids: Sequence[int]) -> tuple["Block | None", int]:
+        """The child that has most of its first tokens in common with `token_ids`, and how many."""
+        best, most = None, 0
+        for (its_salt, its_ids), child in self.children.items():
+            if its_salt == salt and its_ids[:1] == tuple(token_ids[:1]):
+                common = common_prefix(its_ids, token_ids)
+                if common > most:
+                    best, most = child, common
+        return best, most
+
+
+def chained_key(parent_key: bytes, salt: str | None, token_ids: Sequence[int]) -> bytes:
+    """SHA-256 over what stands before, who may share it, and the tokens."""
+    digest = hashlib.sha256(parent_key)
+    secret = b"public" if salt is None else b"owner" + salt.encode()
+    digest.update(struct.pack("<q", len(secret)) + secret)
+    digest.update(struct.pack(f"<{len(token_ids)}q", *token_ids))
+    return digest.digest()
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    for index, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return index
+    return min(len(first), len(second))

@@ -1,0 +1,118 @@
+"""What the scheduler works on: a sequence of tokens that waits, runs, and ends."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from llm.engine.blocks import Sharing
+from llm.engine.kv_store import Chain, KVStore
+from llm.model.decoder import Decoder, Span, WantedLogits
+from llm.model.kv_cache import KVCache
+
+
+class Job(ABC):
+    """A sequence whose tokens are to be computed. All but `is_cancelled` is the scheduler's thread's alone.
+
+    `token_ids` may grow while it runs; what `cache` holds of them has been computed or was found.
+    """
+
+    wanted_logits: ClassVar[WantedLogits]
+    """After which tokens: the "last" known one, "all", or "none"."""
+
+    def __init__(self, token_ids: Sequence[int], sharing: Sharing | None) -> None:
+        self.token_ids = list(token_ids)
+        self.added_at = time.monotonic()
+        self.computed_tokens = 0
+        self.is_done = False
+        self._sharing = sharing
+        self._cache: KVCache | None = None
+        self._chain: Chain | None = None
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """How many tokens the sequence may come to have."""
+
+    @property
+    @abstractmethod
+    def is_cancelled(self) -> bool: ...
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether it goes on token by token, its prompt being done."""
+        return False
+
+    @property
+    def cache(self) -> KVCache:
+        assert self._cache is not None
+        return self._cache
+
+    @property
+    def remaining(self) -> int:
+        """How many known tokens are not computed yet."""
+        return len(self.token_ids) - self.cache.length
+
+    def begin(self, decoder: Decoder, store: KVStore) -> None:
+        self._cache = decoder.new_cache(self.max_length)
+        self._chain = store.open(self._sharing) if self._sharing is not None else None
+
+    def look_up(self) -> None:
+        """Take from the store what it knows of the sequence by now."""
+        if self._chain is not None:
+            self._chain.follow(self.token_ids, self.cache, self.useful_prefix)
+
+    @property
+    def useful_prefix(self) -> int:
+        """How many of the first tokens need not be computed if they are known."""
+        return len(self.token_ids)
+
+    def waits_for(self, other: "Job") -> bool:
+        """Whether the other is about to compute what comes next here."""
+        if self._chain is None or other._chain is None:
+            return False
+        return self._chain.computes_next_block_of(other._chain, self.token_ids, other.token_ids)
+
+    def span(self, max_tokens: int) -> Span:
+        start = self.cache.length
+        end = min(len(self.token_ids), start + max_tokens)
+        is_last = end == len(self.token_ids)
+        wanted = "none" if self.wanted_logits == "last" and not is_last else self.wanted_logits
+        return Span(self.token_ids[start:end], self.cache, wanted)
+
+    def take(self, span: Span, logits: Tensor) -> None:
+        """A span has been computed: keep it, and go on by its logits."""
+        self.computed_tokens += len(span.token_ids)
+        if self._chain is not None:
+            self._chain.publish(self.token_ids, self.cache)
+        self.advance(logits)
+
+    @abstractmethod
+    def advance(self, logits: Tensor) -> None:
+        """Go on by the wanted logits of the span just computed."""
+
+    def close(self) -> None:
+        """Let go of the cache; the store keeps what was computed."""
+        if self._chain is not None and self._cache is not None:
+            self._chain.close(self.token_ids, self.cache)
+        self._cache = self._chain = None
+
+    def abandon(self) -> None:
+        """Let go of the cache after a fault, of which nothing more is to be kept."""
+        if self._chain is not None:
+            self._chain.abandon()
+        self._cache = self._chain = None
+
+    @abstractmethod
+    def end_cancelled(self) -> None:
+        """It has been cancelled, while it waited or between two steps."""
+
+    @abstractmethod
+    def fail(self, error: Exception) -> None:
+        """It cannot go on."""
+
+    @abstractmethod
+    def report_end(self) -> None:
+        """Tell who waits for it how it ended: the last thing done with a job."""

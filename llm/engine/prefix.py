@@ -1,0 +1,41 @@
+"""The beginning of a next prompt, computed while nobody waits for anything."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from llm.engine.blocks import Sharing
+from llm.engine.job import Job
+
+
+class PrefixJob(Job):
+    """Computes tokens into the store, and nothing more."""
+
+    wanted_logits = "none"
+
+    def __init__(self, token_ids: Sequence[int], sharing: Sharing) -> None:
+        super().__init__(token_ids, sharing)
+        self._is_cancelled = False
+
+    @property
+    def max_length(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._is_cancelled
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+
+    def advance(self, _logits: Tensor) -> None:
+        self.is_done = not self.remaining
+
+    def end_cancelled(self) -> None:
+        """What was computed is kept all the same."""
+
+    def fail(self, error: Exception) -> None:
+        """What it was to prepare is computed when it is asked for."""
+
+    def report_end(self) -> None:
+        """Nobody waits for it."""
