@@ -88,7 +88,11 @@ class Chat:
         assembled = await self._assemble(owner, session_id, new_message, reply_tokens=sampling.max_tokens)
         reservation = self._model.engine.reserve(
             GenerationRequest(
-                prompt=assembled.context.token_ids, sampling=sampling, owner=owner, conversation=session_id
+                prompt=assembled.context.token_ids,
+                sampling=sampling,
+                owner=owner,
+                conversation=session_id,
+                messages=assembled.context.spoken,
             )
         )
         try:
@@ -151,7 +155,7 @@ class Chat:
             assembled.context,
             assembled.persona,
             cached_tokens=engine.cached_tokens(assembled.context.token_ids, owner),
-            model=engine.model.name,
+            model=engine.model,
         )
 
     async def remove_session(self, owner: str, session_id: str) -> None:
@@ -247,8 +251,11 @@ class Chat:
         tokenizer = self._model.tokenizer
         async with self._database.read() as session:
             persona = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+            pinned = await asyncio.to_thread(
+                persona_segments, persona.as_persona() if persona else None, tokenizer
+            )
             context = await assemble(
-                persona=persona_segments(persona.as_persona() if persona else None, tokenizer),
+                persona=pinned,
                 strategy=parse_strategy(row.memory),
                 history=await StoredHistory.open(session, owner, session_id),
                 message=message,

@@ -1,22 +1,32 @@
 """The model of this service: its engine, and its tokeniser, opened by the settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.remote_model import open_remote_model
 from app.settings import Settings, SettingsError
 from llm.engine.interface import Engine
 from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel, load_model
 from llm.progress import Progress, silent
-from llm.text.chat_format import ChatTokenizer
+from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.persona import ROOM_FOR_A_MESSAGE
+
+
+def _always_well() -> None:
+    """A model in this process is there as long as the process is."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """An engine and the tokeniser of its model. `context_window` is what the service uses of it."""
+    """An engine and the tokeniser of its model. `context_window` is what the service uses of it.
+
+    `check` raises ModelError if the model cannot be reached; it blocks.
+    """
 
     engine: Engine
-    tokenizer: ChatTokenizer
+    tokenizer: ChatEncoding
+    check: Callable[[], None] = _always_well
 
     @property
     def context_window(self) -> int:
@@ -24,10 +34,18 @@ class ChatModel:
 
 
 def open_chat_model(settings: Settings, progress: Progress = silent) -> ChatModel:
-    """Load the model that the settings name, fetching it first if need be. Blocks.
+    """Load the model that the settings name, fetching it first if need be, or reach its server. Blocks.
 
     Raises ModelError if it cannot be had, SettingsError if it leaves no room for what the settings want.
     """
+    if settings.remote_url is not None:
+        engine, tokenizer = open_remote_model(settings.remote_url, settings, progress)
+        try:
+            _check_room(settings, engine.model.context_window)
+        except SettingsError:
+            engine.close()
+            raise
+        return ChatModel(engine, tokenizer, engine.check)
     loaded = load_model(settings.model, settings.models_folder, dtype=settings.dtype, progress=progress)
     return start_engine(loaded, settings)
 
@@ -37,11 +55,7 @@ def start_engine(loaded: LoadedModel, settings: Settings) -> ChatModel:
     tokenizer = ChatTokenizer(loaded.folder)
     own_window = loaded.config.context_window
     context_window = min(settings.context_window or own_window, own_window)
-    if settings.reply_tokens + ROOM_FOR_A_MESSAGE > context_window:
-        raise SettingsError(
-            f"PERDURE_REPLY_TOKENS is {settings.reply_tokens}: a context window of {context_window} tokens "
-            f"leaves less than {ROOM_FOR_A_MESSAGE} for a message beside it"
-        )
+    _check_room(settings, context_window)
     engine = LocalEngine(
         loaded,
         tokenizer,
@@ -55,3 +69,11 @@ def start_engine(loaded: LoadedModel, settings: Settings) -> ChatModel:
         kv_folder_bytes=settings.kv_disk_mb * 2**20,
     )
     return ChatModel(engine, tokenizer)
+
+
+def _check_room(settings: Settings, context_window: int) -> None:
+    if settings.reply_tokens + ROOM_FOR_A_MESSAGE > context_window:
+        raise SettingsError(
+            f"PERDURE_REPLY_TOKENS is {settings.reply_tokens}: a context window of {context_window} tokens "
+            f"leaves less than {ROOM_FOR_A_MESSAGE} for a message beside it"
+        )

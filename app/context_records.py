@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.schemas import ContextView, SegmentMessage
 from app.storage.messages import Messages
 from app.storage.personas import Personas, StoredPersona
+from llm.engine.interface import ModelInfo, TokenCounts
 from memory.context import Context, ContextMessage
 from memory.messages import Role
 from memory.persona import Persona
 
 
-def context_record(context: Context, persona: StoredPersona | None, cached_tokens: int) -> dict[str, Any]:
+def context_record(
+    context: Context, persona: StoredPersona | None, cached_tokens: int, token_counts: TokenCounts
+) -> dict[str, Any]:
     """The record of a context of whose prompt the first `cached_tokens` came from the cache."""
     starts = accumulate((segment.tokens for segment in context.segments), initial=0)
     return {
@@ -25,6 +28,7 @@ def context_record(context: Context, persona: StoredPersona | None, cached_token
         "persona": {"id": persona.id, "revision": persona.revision} if persona else None,
         "context_window": context.context_window,
         "prompt_tokens": context.tokens,
+        "token_counts": token_counts,
         "reply_tokens": context.reply_tokens,
         "cached_tokens": cached_tokens,
         "segments": [
@@ -51,11 +55,12 @@ def context_record(context: Context, persona: StoredPersona | None, cached_token
 
 
 def context_view(
-    session_id: str, context: Context, persona: StoredPersona | None, *, cached_tokens: int, model: str
+    session_id: str, context: Context, persona: StoredPersona | None, *, cached_tokens: int, model: ModelInfo
 ) -> ContextView:
     """A context that was just assembled, as a client sees it."""
     texts = [_texts(segment.messages) for segment in context.segments]
-    return _view(context_record(context, persona, cached_tokens), texts, session_id=session_id, model=model)
+    record = context_record(context, persona, cached_tokens, model.token_counts)
+    return _view(record, texts, session_id=session_id, model=model.name)
 
 
 async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> ContextView | None:

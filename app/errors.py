@@ -118,6 +118,12 @@ class GenerationFailedProblem(ProblemError):
     title = "The model could not finish the reply"
 
 
+class ModelUnavailableProblem(ProblemError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "model-unavailable"
+    title = "The server of the model does not answer as it should"
+
+
 class ShuttingDownProblem(ProblemError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "shutting-down"

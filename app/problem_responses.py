@@ -16,6 +16,7 @@ from app.errors import (
     InvalidProblem,
     MessageTooLargeProblem,
     MethodNotAllowedProblem,
+    ModelUnavailableProblem,
     NotFoundProblem,
     PersonaTooLargeProblem,
     ProblemError,
@@ -23,7 +24,7 @@ from app.errors import (
     ShuttingDownProblem,
     WindowFullProblem,
 )
-from llm.errors import EngineClosedError, QueueFullError
+from llm.errors import EngineClosedError, QueueFullError, RemoteServerError
 from memory.errors import (
     InvalidParametersError,
     MessageTooLargeError,
@@ -115,6 +116,7 @@ _TRANSLATIONS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     MessageTooLargeError: lambda error: MessageTooLargeProblem(str(error), **error.numbers),
     WindowFullError: lambda error: WindowFullProblem(str(error), **error.numbers),
     QueueFullError: _from_queue_full,
+    RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,
 }

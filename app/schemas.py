@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from app.fields import Name, PlainText, StopString, Text, Time, Wire
+from llm.engine.interface import TokenCounts
 from memory.context import SegmentKind
 from memory.messages import Role
 
@@ -92,6 +93,9 @@ class Usage(BaseModel):
     prompt_tokens_details: TokenDetails
     ttft_ms: float = Field(description="From the request's arrival to the first text of the reply.")
     duration_ms: float = Field(description="From the request's arrival to the end of the reply.")
+    token_counts: TokenCounts = Field(
+        "exact", description="`estimated` only if a remote server did not report its own counts."
+    )
     seed: int = Field(description="Give it with the same context to get the same reply.")
 
 
@@ -189,6 +193,9 @@ class ContextView(BaseModel):
     persona: PersonaReference | None
     context_window: int
     prompt_tokens: int
+    token_counts: TokenCounts = Field(
+        "exact", description="`estimated` if a remote server puts its own chat template around the messages."
+    )
     reply_tokens: int = Field(description="Kept free for the reply.")
     cached_tokens: int
     turns: list[int] = Field(description="Numbers of the stored turns in the window.")
@@ -205,8 +212,9 @@ class StrategyView(BaseModel):
 class ModelView(BaseModel):
     id: str
     architecture: str
-    parameters: int
+    parameters: int | None = Field(description="Null if a remote server does not say.")
     context_window: int
+    token_counts: TokenCounts
     dtype: str
     device: str
     fingerprint: str

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memory.strategies import parse_strategy
@@ -54,6 +54,26 @@ class Settings(BaseSettings):
     sampling: SamplingDefaults = SamplingDefaults()
     memory: dict[str, Any] = Field(
         default={"strategy": "token_buffer"}, description="Memory of a session that does not say."
+    )
+
+    remote_url: str | None = Field(
+        None, pattern=r"^https?://", description="OpenAI-compatible server that runs the model; none: we do."
+    )
+    remote_model: str | None = Field(
+        None, description="The model's name on that server; its only one if none."
+    )
+    remote_api: Literal["auto", "completions", "chat"] = Field(
+        "auto", description="Prompts as token ids (completions) or as messages (chat)."
+    )
+    remote_tokenizer: str | None = Field(
+        None, description="Tokeniser of the remote model by name, path or hub id; by default the server's."
+    )
+    remote_key: SecretStr | None = Field(None, description="API key of the server.")
+    remote_timeout_s: float = Field(
+        120.0, gt=0, description="Longest wait for the server's first byte, and between two, in seconds."
+    )
+    remote_retries: int = Field(
+        3, ge=0, le=10, description="Further tries of a request that the server has not begun to answer."
     )
 
     max_running: int = Field(16, ge=1, description="Replies that are generated together; others wait.")

@@ -174,14 +174,19 @@ class RunningTurn:
             reply = await self._write_reply(messages, "complete" if complete else "interrupted")
             reply.finish_reason = end.reason if isinstance(end, Finished) else "error"
             reply.usage = self._usage(end, self._started)
-            await TokenIndex(session, turn.owner).extend(
-                [reply],
-                [self._model.tokenizer.encode_reply(end.token_ids)],
-                self._model.tokenizer.fingerprint,
+            if end.token_ids or not end.text:  # else the index is brought up from the text, later
+                await TokenIndex(session, turn.owner).extend(
+                    [reply],
+                    [self._model.tokenizer.encode_reply(end.token_ids)],
+                    self._model.tokenizer.fingerprint,
+                )
+            record = context_record(
+                turn.context,
+                turn.persona,
+                self._cached_tokens(end, self._started),
+                self._model.engine.model.token_counts,
             )
-            await messages.keep_record(
-                reply, context_record(turn.context, turn.persona, self._started.cached_tokens)
-            )
+            await messages.keep_record(reply, record)
             await Sessions(session, turn.owner).touch(reply.session_id)
         return reply
 
@@ -205,16 +210,24 @@ class RunningTurn:
 
     def _usage(self, end: Finished | Failed, started: Started) -> dict[str, object]:
         completion = end.completion_tokens if isinstance(end, Finished) else len(end.token_ids)
+        reported = end.prompt_tokens if isinstance(end, Finished) else None
+        prompt = started.prompt_tokens if reported is None else reported
         duration_ms = self._elapsed_ms()
         return {
-            "prompt_tokens": started.prompt_tokens,
+            "prompt_tokens": prompt,
             "completion_tokens": completion,
-            "total_tokens": started.prompt_tokens + completion,
-            "prompt_tokens_details": {"cached_tokens": started.cached_tokens},
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": self._cached_tokens(end, started)},
+            "token_counts": self._model.engine.model.token_counts if reported is None else "exact",
             "ttft_ms": round(duration_ms if self._ttft_ms is None else self._ttft_ms, 1),
             "duration_ms": round(duration_ms, 1),
             "seed": started.seed,
         }
+
+    @staticmethod
+    def _cached_tokens(end: Finished | Failed, started: Started) -> int:
+        reported = end.cached_tokens if isinstance(end, Finished) else None
+        return started.cached_tokens if reported is None else reported
 
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self.turn.arrived_at) * 1000

@@ -19,7 +19,16 @@ from llm.weights.gguf_file import convert, is_converted, verify_conversion
 from llm.weights.safetensors_folder import read_config
 
 EMBEDDING_MODEL = "all-minilm-l6-v2"
+HUB_COMPLETE = ".complete"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+TOKENIZER_FILES = [
+    "token*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.jinja",
+]
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model"]
 
 
@@ -40,6 +49,29 @@ def ensure_model(model: str, models_folder: Path, progress: Progress = silent) -
         f"no model {model!r}: it is no path here, no hub id (owner/name), and none of the packaged models "
         f"{', '.join(PACKAGED_MODELS)}"
     )
+
+
+def ensure_tokenizer(model: str, models_folder: Path, progress: Progress = silent) -> Path:
+    """The folder of a model's tokeniser: of a hub id without the weights, else `ensure_model`. Blocks.
+
+    Raises ModelNotFoundError, CorruptModelError or UnsupportedModelError.
+    """
+    whole = _hub_folder(model, models_folder)
+    is_here = model in PACKAGED_MODELS or Path(model).expanduser().exists()
+    if is_here or not HUB_ID.fullmatch(model) or (whole / HUB_COMPLETE).is_file():
+        return ensure_model(model, models_folder, progress)
+    folder = models_folder / "tokenizers" / whole.name
+    complete = folder / HUB_COMPLETE
+
+    def download() -> None:
+        from huggingface_hub import snapshot_download
+
+        with _hub_errors(model, f"downloading the tokeniser of {model}", progress):
+            snapshot_download(model, local_dir=folder, allow_patterns=["config.json", *TOKENIZER_FILES])
+        complete.touch()
+
+    _ensure(folder, complete.is_file, download, progress)
+    return folder
 
 
 def verify(name: str, models_folder: Path) -> None:
@@ -79,8 +111,8 @@ def _ensure_converted(gguf: Path, folder: Path, progress: Progress) -> Path:
 
 
 def _ensure_hub(model: str, models_folder: Path, progress: Progress) -> Path:
-    folder = models_folder / "hub" / model.replace("/", "--")
-    complete = folder / ".complete"
+    folder = _hub_folder(model, models_folder)
+    complete = folder / HUB_COMPLETE
 
     def download() -> None:
         _download_from_hub(model, folder, progress)
@@ -88,6 +120,10 @@ def _ensure_hub(model: str, models_folder: Path, progress: Progress) -> Path:
 
     _ensure(folder, complete.is_file, download, progress)
     return folder
+
+
+def _hub_folder(model: str, models_folder: Path) -> Path:
+    return models_folder / "hub" / model.replace("/", "--")
 
 
 def _ensure(folder: Path, is_ready: Callable[[], bool], make: Callable[[], None], progress: Progress) -> None:
@@ -118,12 +154,9 @@ def _locked(folder: Path, progress: Progress) -> Iterator[None]:
 
 def _download_from_hub(model: str, folder: Path, progress: Progress) -> None:
     """Download config, tokeniser and weights. What is there of an earlier try is not downloaded again."""
-    import httpx
     from huggingface_hub import hf_hub_download, model_info, snapshot_download
 
-    stage = f"downloading {model}"
-    progress(stage, 0, 1)
-    try:
+    with _hub_errors(model, f"downloading {model}", progress):
         # What is not supported is refused before gigabytes are fetched.
         files = {file.rfilename for file in model_info(model).siblings or ()}
         if not any(name.endswith(".safetensors") for name in files):
@@ -131,6 +164,16 @@ def _download_from_hub(model: str, folder: Path, progress: Progress) -> None:
         hf_hub_download(model, "config.json", local_dir=folder)
         read_config(folder)
         snapshot_download(model, local_dir=folder, allow_patterns=HUB_FILES)
+
+
+@contextmanager
+def _hub_errors(model: str, stage: str, progress: Progress) -> Iterator[None]:
+    """Report a stage that downloads from the hub, and raise ModelNotFoundError for its failures."""
+    import httpx
+
+    progress(stage, 0, 1)
+    try:
+        yield
     except (httpx.HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelNotFoundError(f"the hub did not give {model!r}: {reason}") from error

@@ -49,3 +49,29 @@ class QueueTimeoutError(ModelError):
 
 class EngineClosedError(ModelError):
     """The engine has been shut down."""
+
+
+class UnsupportedByEngineError(ModelError):
+    """The engine cannot do this at all, with the server behind it."""
+
+
+class RemoteServerError(ModelError):
+    """A remote server refused, failed, or answered what makes no sense; the message names URL and reason.
+
+    `status` is the HTTP status, where there was one.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RemoteUnavailableError(RemoteServerError):
+    """A remote server cannot be reached or is overloaded: another try may do.
+
+    `retry_after_s`: what the server asks to wait, in seconds.
+    """
+
+    def __init__(self, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status)
+        self.retry_after_s = retry_after_s

@@ -68,6 +68,13 @@ class Context:
         return sum(segment.tokens for segment in self.segments)
 
     @property
+    def spoken(self) -> tuple[tuple[str, str], ...]:
+        """What the context says, as (role, content)."""
+        return tuple(
+            (message.role, message.content) for segment in self.segments for message in segment.messages
+        )
+
+    @property
     def turns(self) -> tuple[int, ...]:
         """The numbers of the stored turns that the window holds."""
         return tuple(segment.turn for segment in self.segments if segment.turn is not None)

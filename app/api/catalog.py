@@ -1,5 +1,6 @@
 """`/v1/strategies`, `/v1/models`, and whether the service is well."""
 
+import asyncio
 from inspect import getdoc
 
 from fastapi import APIRouter
@@ -7,6 +8,7 @@ from fastapi import APIRouter
 from app.api.dependencies import ServiceDep
 from app.errors import NotReadyProblem
 from app.schemas import HealthView, ListView, ModelView, StrategyView
+from llm.errors import ModelError
 from memory.strategies import STRATEGIES
 
 router = APIRouter()
@@ -36,6 +38,7 @@ async def list_models(service: ServiceDep) -> ListView[ModelView]:
                 architecture=model.architecture,
                 parameters=model.parameters,
                 context_window=model.context_window,
+                token_counts=model.token_counts,
                 dtype=model.dtype,
                 device=model.device,
                 fingerprint=model.fingerprint,
@@ -52,9 +55,13 @@ async def health() -> HealthView:
 
 @router.get("/readyz", tags=["health"])
 async def readiness(service: ServiceDep) -> HealthView:
-    """The model is loaded and the database answers: a chat turn would be served."""
+    """The model is there and the database answers: a chat turn would be served."""
     try:
         await service.database.ping()
     except Exception as error:
         raise NotReadyProblem(f"the database does not answer: {error}") from error
+    try:
+        await asyncio.to_thread(service.model.check)
+    except ModelError as error:
+        raise NotReadyProblem(f"the model does not answer: {error}") from error
     return HealthView(status="ok")

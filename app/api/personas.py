@@ -1,5 +1,6 @@
 """`/v1/personas`."""
 
+import asyncio
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/v1/personas", tags=["personas"])
 @router.post("", status_code=HTTPStatus.CREATED)
 async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     """Create a persona. One that leaves no room for a turn in the context window is refused."""
-    _check_fits(
+    await _check_fits(
         service,
         Persona(
             body.name, body.instructions, tuple(ExampleExchange(e.user, e.assistant) for e in body.examples)
@@ -37,7 +38,7 @@ async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerD
             examples=[example.model_dump() for example in body.examples],
             greeting=body.greeting,
         )
-    return _view(stored, service)
+    return await _view(stored, service)
 
 
 @router.get("")
@@ -50,7 +51,7 @@ async def list_personas(
     page = stored[:limit]
     more = len(stored) > limit
     return Page(
-        data=[_view(persona, service) for persona in page],
+        data=[await _view(persona, service) for persona in page],
         next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
     )
 
@@ -59,7 +60,7 @@ async def list_personas(
 async def get_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     async with service.database.read() as session:
         stored = await Personas(session, owner).get(persona_id)
-    return _view(_found(stored, persona_id), service)
+    return await _view(_found(stored, persona_id), service)
 
 
 @router.patch("/{persona_id}")
@@ -70,8 +71,8 @@ async def update_persona(
     changes = body.model_dump(exclude_unset=True)
     async with service.database.write() as session:
         stored = _found(await Personas(session, owner).revise(persona_id, changes), persona_id)
-        _check_fits(service, stored.as_persona())
-    return _view(stored, service)
+        await _check_fits(service, stored.as_persona())
+    return await _view(stored, service)
 
 
 @router.delete("/{persona_id}", status_code=HTTPStatus.NO_CONTENT)
@@ -89,8 +90,9 @@ async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) 
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _check_fits(service: Service, persona: Persona) -> None:
-    check_persona_fits(
+async def _check_fits(service: Service, persona: Persona) -> None:
+    await asyncio.to_thread(
+        check_persona_fits,
         persona,
         service.model.tokenizer,
         context_window=service.model.context_window,
@@ -104,8 +106,8 @@ def _found(stored: StoredPersona | None, persona_id: str) -> StoredPersona:
     return stored
 
 
-def _view(stored: StoredPersona, service: Service) -> PersonaView:
-    segments = persona_segments(stored.as_persona(), service.model.tokenizer)
+async def _view(stored: StoredPersona, service: Service) -> PersonaView:
+    segments = await asyncio.to_thread(persona_segments, stored.as_persona(), service.model.tokenizer)
     return PersonaView(
         id=stored.id,
         revision=stored.revision,

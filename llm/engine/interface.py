@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "cancelled"]
+TokenCounts = Literal["exact", "estimated"]
 FailureReason = Literal["error", "timeout", "closed"]
 
 
@@ -38,6 +39,7 @@ class GenerationRequest:
     `owner`: cached keys and values are reused only between requests of the same owner, but for those of
     the first `public_tokens` of the prompt (a persona that is no secret), which all may share.
     `conversation`: names the chat, so that `Engine.forget` can drop what is cached of it.
+    `messages`: what the prompt says, as (role, content), for an engine that is given no token ids.
     """
 
     prompt: tuple[int, ...]
@@ -45,6 +47,7 @@ class GenerationRequest:
     owner: str = ""
     conversation: str | None = None
     public_tokens: int = 0
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,17 @@ class Finished:
 
     `token_ids` are the very ids that were generated, without the end-of-turn token; they decode to
     `text`. Where a stop string ended the reply inside a token, that token is replaced by the ids of what
-    stands before the stop string. `completion_tokens` counts every token that was sampled.
+    stands before the stop string. Of a text that could not be tokenised, there are none.
+    `completion_tokens` counts every token that was sampled. `prompt_tokens` and `cached_tokens` replace
+    those of `Started` where an engine learns them only at the end.
     """
 
     reason: FinishReason
     text: str
     token_ids: tuple[int, ...]
     completion_tokens: int
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +109,19 @@ A request that ends before its prompt is done gives `Finished` or `Failed` alone
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a client may want to know of the model that an engine runs."""
+    """What a client may want to know of the model that an engine runs.
+
+    `token_counts`: `estimated` where a server puts its own chat template around messages.
+    """
 
     name: str
     architecture: str
-    parameters: int
+    parameters: int | None
     context_window: int
     dtype: str
     device: str
     fingerprint: str
+    token_counts: TokenCounts = "exact"
     details: dict[str, str] = field(default_factory=dict)
 
 

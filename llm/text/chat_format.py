@@ -7,6 +7,7 @@ kind (it refuses system messages, or rewrites older turns), the pieces are our r
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -135,20 +136,32 @@ def _behind(text: str, start: str) -> str:
     return text[len(start) :]
 
 
-class ChatTokenizer(Tokenizer):
-    """The tokeniser of a chat model, with its chat format. `memory.protocols.ChatEncoder` is its user's view.
+class ChatEncoding(ABC):
+    """Messages to token ids, by a chat format and a vocabulary, wherever that vocabulary is.
 
-    `fingerprint` identifies vocabulary and format: ids made under one are valid under it only.
+    `memory.protocols.ChatEncoder` is its user's view. `fingerprint` identifies vocabulary and format: ids
+    made under one are valid under it only. A subclass sets `format`, `special_tokens`, `special_ids` and
+    `fingerprint`, and then calls `_encode_pieces`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        derived = derive_format(self.render) if self.has_chat_template else None
-        self.format = derived or PLAIN
-        self.generation_prompt = self.encode_template(self.format.generation_prompt)
-        self.end_of_turn_ids = self._end_of_turn_ids()
-        identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
-        self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]
+    format: ChatFormat
+    special_tokens: tuple[str, ...]
+    special_ids: frozenset[int]
+    generation_prompt: tuple[int, ...]
+    end_of_turn_ids: frozenset[int]
+    fingerprint: str
+
+    @abstractmethod
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of plain text. What looks like a control token becomes ordinary tokens."""
+
+    @abstractmethod
+    def encode_template(self, text: str) -> tuple[int, ...]:
+        """Ids of a piece of the chat template, in which control tokens are meant."""
+
+    @abstractmethod
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, which hold no control tokens or have them left out."""
 
     def encode_preamble(self, system: str | None) -> tuple[int, ...]:
         """What stands before the first turn: the system message, or what the template puts there itself."""
@@ -167,8 +180,7 @@ class ChatTokenizer(Tokenizer):
 
     def encode_reply(self, generated_ids: Sequence[int]) -> tuple[int, ...]:
         """A reply made of the very ids that were generated, as it stands in later contexts."""
-        tail = self.encode_template(self.format.assistant.tail)
-        return (*self.generation_prompt, *generated_ids, *tail)
+        return (*self.generation_prompt, *generated_ids, *self._reply_tail)
 
     def _encode_framed(self, frame: Frame, content: str) -> tuple[int, ...]:
         """Control tokens of the frame as such; plain text and the content between them as one text.
@@ -191,10 +203,24 @@ class ChatTokenizer(Tokenizer):
         start = text.rfind(token)
         return start + len(token) if start >= 0 else 0
 
-    def _end_of_turn_ids(self) -> frozenset[int]:
-        """The model's end token, and the control token that the format puts behind a reply."""
-        tail = self.encode_template(self.format.assistant.tail)
-        ends = {token_id for token_id in tail[:1] if token_id in self.special_ids}
-        if self.end_id is not None:
-            ends.add(self.end_id)
-        return frozenset(ends)
+    def _encode_pieces(self, end_id: int | None) -> None:
+        """Set what is the same for every message. `end_id`: the model's own end token, if it is known.
+
+        A reply ends with it, or with the control token that the format puts behind a reply.
+        """
+        self.generation_prompt = self.encode_template(self.format.generation_prompt)
+        self._reply_tail = self.encode_template(self.format.assistant.tail)
+        ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
+        self.end_of_turn_ids = frozenset(ends if end_id is None else {*ends, end_id})
+
+
+class ChatTokenizer(Tokenizer, ChatEncoding):
+    """The tokeniser of a chat model in a folder here, with its chat format."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        derived = derive_format(self.render) if self.has_chat_template else None
+        self.format = derived or PLAIN
+        self._encode_pieces(self.end_id)
+        identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
+        self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]

@@ -1,0 +1,190 @@
+"""The engine that has a remote server generate: `llm.engine.interface.Engine` over OpenAI's API."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+
+from llm.engine.interface import EngineStats, Finished, Generation, GenerationRequest, ModelInfo
+from llm.errors import (
+    EngineClosedError,
+    PromptTooLongError,
+    RemoteServerError,
+    RemoteUnavailableError,
+    UnsupportedByEngineError,
+)
+from llm.remote.discovery import Api
+from llm.remote.places import Places
+from llm.remote.reply import PATHS, RemoteReply
+from llm.remote.server import Json, RemoteServer
+from llm.text.chat_format import ChatEncoding
+
+
+class RemoteEngine:
+    """`llm.engine.interface.Engine` on a server that speaks OpenAI's completions or chat API.
+
+    With the `completions` API prompts go as token ids, exactly as they were assembled; with `chat` they go
+    as messages, to which the server applies its own template. Prompts of up to `max_waiting_tokens` tokens
+    wait at the server, which orders them. The engine owns `server` and closes it.
+    """
+
+    def __init__(
+        self,
+        server: RemoteServer,
+        tokenizer: ChatEncoding,
+        model: ModelInfo,
+        *,
+        api: Api,
+        max_waiting_tokens: int,
+    ) -> None:
+        self._server = server
+        self._tokenizer = tokenizer
+        self._model = model
+        self._api: Api = api
+        self._places = Places(max_waiting_tokens)
+        self._lock = threading.Lock()
+        self._running: dict[Future[None], RemoteReply] = {}
+        self._is_closed = False
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._model
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._places.stats
+
+    def check(self) -> None:
+        """Raise RemoteServerError unless the server answers; EngineClosedError after `close`."""
+        self._server.ping()
+
+    def reserve(self, request: GenerationRequest) -> "RemotePlace":
+        self._check_length(len(request.prompt), request.sampling.max_tokens)
+        if self._api == "chat" and not request.messages:
+            raise ValueError("a server that is used by its chat API needs the request's messages")
+        return RemotePlace(self, self._places, request)
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        place = self.reserve(request)
+        try:
+            return place.submit()
+        finally:
+            place.release()
+
+    def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
+        """Nothing: a server caches what it was asked for, and is asked for nothing beforehand."""
+
+    def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:  # noqa: ARG002
+        """0: what a server has cached it says only with the usage of a reply."""
+        return 0
+
+    def forget(self, conversation: str) -> None:
+        """Nothing: a server drops what has not been used for longest, and cannot be asked to."""
+
+    def score(self, token_ids: Sequence[int]) -> list[float]:
+        """As the interface says; also raises UnsupportedByEngineError if the server gives no such thing."""
+        self._check_length(len(token_ids), 0)
+        if self._api == "chat":
+            raise UnsupportedByEngineError(
+                f"{self._server.shown_url} is used by its chat API: it cannot score"
+            )
+        self._places.take(len(token_ids))
+        try:
+            return self._score(token_ids)
+        finally:
+            self._places.give_back(len(token_ids))
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            running = dict(self._running)
+        self._places.close()
+        for reply in running.values():
+            reply.stream.cancel()
+        wait(running)
+        self._server.close()
+
+    def _check_length(self, prompt_tokens: int, max_tokens: int) -> None:
+        """Raise PromptTooLongError if so many tokens pass the context window."""
+        if not prompt_tokens:
+            raise ValueError("a prompt has at least one token")
+        if prompt_tokens + max_tokens > self._model.context_window:
+            raise PromptTooLongError(prompt_tokens, max_tokens, self._model.context_window)
+
+    def start(self, request: GenerationRequest) -> Generation:
+        """Send a request that has a place, which it gives back when it begins, or ends first."""
+        reply = RemoteReply(
+            request,
+            server=self._server,
+            tokenizer=self._tokenizer,
+            model=self._model.name,
+            api=self._api,
+            on_start=lambda: self._places.begin(len(request.prompt)),
+        )
+        with self._lock:
+            if self._is_closed:
+                raise EngineClosedError("the engine has been closed")
+            running = self._server.start(self._run(reply))
+            self._running[running] = reply
+        running.add_done_callback(self._ended)
+        return reply.stream
+
+    async def _run(self, reply: RemoteReply) -> None:
+        last = await reply.run()
+        if reply.has_started:
+            self._places.end(last if isinstance(last, Finished) else None)
+        else:
+            self._places.give_back(len(reply.request.prompt))
+        reply.stream.put(last)
+
+    def _ended(self, running: "Future[None]") -> None:
+        with self._lock:
+            del self._running[running]
+
+    def _score(self, token_ids: Sequence[int]) -> list[float]:
+        path = PATHS["completions"]
+        body: Json = {
+            "model": self._model.name,
+            "prompt": list(token_ids),
+            "echo": True,
+            "logprobs": 1,
+            "max_tokens": 1,
+            "temperature": 0,
+        }
+        try:
+            answer = self._server.post(path, body)
+            scores = answer["choices"][0]["logprobs"]["token_logprobs"][1 : len(token_ids)]
+            # One more came: that of the token that had to be generated. Without an echo, it is the only one.
+            if len(scores) == len(token_ids) - 1:
+                return [float(score) for score in scores]
+        except RemoteUnavailableError:
+            raise
+        except RemoteServerError as error:
+            if error.status is None or error.status >= 500:
+                raise
+            raise UnsupportedByEngineError(f"the server does not score: {error}") from error
+        except (KeyError, IndexError, TypeError, ValueError):
+            pass
+        raise UnsupportedByEngineError(
+            f"{self._server.shown_url}{path} gives no log-probabilities of a prompt"
+        )
+
+
+class RemotePlace:
+    """`llm.engine.interface.Reservation` of a remote engine."""
+
+    def __init__(self, engine: RemoteEngine, places: Places, request: GenerationRequest) -> None:
+        places.take(len(request.prompt))
+        self._engine = engine
+        self._places = places
+        self._request = request
+        self._is_held = True
+
+    def submit(self) -> Generation:
+        generation = self._engine.start(self._request)
+        self._is_held = False
+        return generation
+
+    def release(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._places.give_back(len(self._request.prompt))
