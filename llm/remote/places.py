@@ -39,6 +39,7 @@ class Places:
                 kv_bytes=0,
                 kv_max_bytes=0,
                 kv_evicted_blocks=0,
+                kv_disk_bytes=0,
             )
 
     def take(self, tokens: int) -> None:
