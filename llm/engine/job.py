@@ -9,7 +9,8 @@ from torch import Tensor
 
 from llm.engine.blocks import Sharing
 from llm.engine.kv_store import Chain, KVStore
-from llm.model.decoder import Decoder, Span, WantedLogits
+from llm.engine.slots import SlotPool
+from llm.model.decoder import Span, WantedLogits
 from llm.model.kv_cache import KVCache
 
 
@@ -30,6 +31,7 @@ class Job(ABC):
         self.is_done = False
         self.is_loading = False
         self._sharing = sharing
+        self._slots: SlotPool | None = None
         self._cache: KVCache | None = None
         self._chain: Chain | None = None
 
@@ -57,8 +59,9 @@ class Job(ABC):
         """How many known tokens are not computed yet."""
         return len(self.token_ids) - self.cache.length
 
-    def begin(self, decoder: Decoder, store: KVStore) -> None:
-        self._cache = decoder.new_cache(self.max_length)
+    def begin(self, slots: SlotPool, store: KVStore) -> None:
+        self._slots = slots
+        self._cache = slots.take(self.token_ids, self._sharing, self.useful_prefix, self.max_length)
         self._chain = store.open(self._sharing) if self._sharing is not None else None
 
     def look_up(self) -> None:
@@ -96,10 +99,14 @@ class Job(ABC):
         """Go on by the wanted logits of the span just computed."""
 
     def close(self) -> None:
-        """Let go of the cache; the store keeps what was computed."""
-        if self._chain is not None and self._cache is not None:
-            self._chain.close(self.token_ids, self.cache)
-        self._cache = self._chain = None
+        """Let go of the cache; what was computed is kept. Idempotent."""
+        if self._cache is None or self._slots is None:
+            return
+        if self._chain is not None:
+            self._chain.close(self.token_ids, self._cache)
+            self._chain = None
+        self._slots.give_back(self._cache, self.token_ids, self._sharing)
+        self._cache = None
 
     def abandon(self) -> None:
         """Let go of the cache after a fault, of which nothing more is to be kept."""

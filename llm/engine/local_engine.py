@@ -116,6 +116,7 @@ class LocalEngine:
 
     def forget(self, conversation: str) -> None:
         self.queue.set_prefix(conversation, None)
+        self._scheduler.forget(conversation)
         self.store.forget(conversation)
 
     def score(self, token_ids: Sequence[int]) -> list[float]:

@@ -6,6 +6,7 @@ pass of the decoder. Between two steps jobs begin, end and are cancelled.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from llm.engine.admission import AdmissionQueue
 from llm.engine.job import Job
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
+from llm.engine.slots import SlotPool
 from llm.errors import QueueTimeoutError
 from llm.model.decoder import Decoder, Span
 
@@ -52,14 +54,22 @@ class Scheduler:
         self._prefix: PrefixJob | None = None
         self._decoder = decoder
         self._store = store
+        self._slots = SlotPool(decoder.new_cache, max_idle=max_running)
         self._queue = queue
         self._max_running = max_running
         self._max_bytes = max_bytes
         self._steps = 0
+        self._forgotten: deque[str] = deque()
+
+    def forget(self, conversation: str) -> None:
+        """Use what is held of that conversation no more, from the next step on. For other threads."""
+        self._forgotten.append(conversation)
 
     def work(self) -> None:
         """Run until the queue is closed and all that runs has ended."""
         while self.running or self._prefix or self._queue.wait_for_work():
+            while self._forgotten:
+                self._slots.forget(self._forgotten.popleft())
             self._end_cancelled()
             for job in self._queue.overdue():
                 job.fail(QueueTimeoutError(time.monotonic() - job.added_at))
@@ -80,7 +90,7 @@ class Scheduler:
         while (job := self._queue.next(self._fits)) is not None:
             self._park()
             self.running.append(job)
-            self._guarded(job, partial(job.begin, self._decoder, self._store))
+            self._guarded(job, partial(job.begin, self._slots, self._store))
 
     def _fits(self, job: Job) -> bool:
         if not self.running:
@@ -119,6 +129,12 @@ class Scheduler:
         self._steps += 1
         return sorted(free, key=lambda job: job.remaining) if self._steps % 2 else free
 
+    def _make_room(self, running: Sequence[Job]) -> None:
+        """The bytes that running jobs leave are the store's, and what it leaves is for idle slots."""
+        taken = sum(job.cache.nbytes for job in running)
+        self._slots.shrink(self._max_bytes - taken - self._store.stats.nbytes)
+        self._store.make_room(taken + self._slots.nbytes)
+
     def _look_up(self, job: Job) -> None:
         before = job.cache.length
         job.look_up()
@@ -126,7 +142,7 @@ class Scheduler:
 
     def _step(self, picked: Sequence[tuple[Job, Span]]) -> None:
         began = time.monotonic()
-        self._store.make_room(sum(job.cache.nbytes for job in self.running))
+        self._make_room(self.running)
         results = self._compute([span for _, span in picked])
         prompt_tokens = sum(len(span.token_ids) for job, span in picked if not job.is_decoding)
         self.counts.computed += prompt_tokens
@@ -162,13 +178,13 @@ class Scheduler:
             self._prefix = self._queue.next_prefix()
             if self._prefix is None:
                 return
-            self._prefix.begin(self._decoder, self._store)
+            self._prefix.begin(self._slots, self._store)
         job = self._prefix
         try:
             job.look_up()
             if job.remaining and not job.is_loading and not job.is_cancelled:
                 span = job.span(SMALL_CHUNK)
-                self._store.make_room(job.cache.nbytes)
+                self._make_room([job])
                 [logits] = self._decoder([span])
                 job.take(span, logits)
         except Exception:  # nobody waits: what it was to prepare is computed when it is asked for

@@ -104,9 +104,9 @@ class Decoder(nn.Module):
         config = self.config
         return 2 * config.layers * config.kv_heads * config.head_dim * self.dtype.itemsize
 
-    def new_cache(self, max_length: int | None = None) -> KVCache:
-        """An empty cache for a sequence of up to `max_length` tokens, by default the context window."""
-        return KVCache(self.config, self.dtype, self.device, max_length)
+    def new_cache(self, room: int = 0) -> KVCache:
+        """An empty cache for a sequence of this model, with room for so many tokens from the start."""
+        return KVCache(self.config, self.dtype, self.device, room)
 
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> list[Tensor]:

@@ -16,30 +16,27 @@ class KVCache:
     """
 
     def __init__(
-        self,
-        config: ModelConfig,
-        dtype: torch.dtype,
-        device: torch.device | None = None,
-        max_length: int | None = None,
+        self, config: ModelConfig, dtype: torch.dtype, device: torch.device | None = None, room: int = 0
     ) -> None:
-        """For a sequence of up to `max_length` tokens, at most and by default the model's context window."""
-        self._max_length = min(max_length or config.context_window, config.context_window)
-        capacity = min(FIRST_CAPACITY, self._max_length)
+        """`room`: for how many tokens the cache shall have capacity from the start."""
+        self._max_length = config.context_window
+        capacity = min(self._max_length, max(FIRST_CAPACITY, room))
         shape = (2, config.layers, config.kv_heads, capacity, config.head_dim)
         self._kv = torch.empty(shape, dtype=dtype, device=device)
+        self._longest = 0
         self.length = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the cache holds, filled or not."""
-        return self._kv.nbytes
+        """Bytes that have ever been written. The rest of the capacity is not taken from the machine yet."""
+        return self._longest * self._kv[:, :, :, :1].nbytes
 
     @property
     def capacity(self) -> int:
         return self._kv.shape[3]
 
     def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` more. Raises ValueError if they pass the longest that it may be."""
+        """Make room for `tokens` more. Raises ValueError if they pass the model's context window."""
         needed = self.length + tokens
         if needed > self._max_length:
             raise ValueError(f"{needed} tokens pass the context window of {self._max_length}")
@@ -49,6 +46,7 @@ class KVCache:
             grown = self._kv.new_empty((kinds, layers, kv_heads, capacity, head_dim))
             grown[:, :, :, : self.length] = self._kv[:, :, :, : self.length]
             self._kv = grown
+            self._longest = self.length
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new `k, v [kv_heads, tokens, head_dim]`; room must have been reserved.
@@ -64,6 +62,7 @@ class KVCache:
 
     def advance(self, tokens: int) -> None:
         self.length += tokens
+        self._longest = max(self._longest, self.length)
 
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
