@@ -1,6 +1,6 @@
 """The decoder: new tokens of any number of sequences in, logits out; what came before is in their caches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from llm.model.attention import ATTENTION_PATHS, Attention, AttentionPath, causal_mask
-from llm.model.config import ModelConfig
+from llm.model.attention import ATTENTION_PATHS, AttentionPath, causal_mask, seen_tokens
+from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import KVCache
-from llm.model.layers import Embedding, Linear, RMSNorm, SwiGLU
-from llm.model.rope import rope_table, rotate
+from llm.model.layers import Embedding, GatedMLP, Linear, RMSNorm
+from llm.model.rope import angles, rotate
 
 WantedLogits = Literal["none", "last", "all"]
 
@@ -27,13 +27,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class _View:
+    """What layers of one kind need to know: how tokens are turned, and the mask of each span."""
+
+    rope: tuple[Tensor, Tensor]
+    masks: Sequence[Tensor | None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Batch:
-    """What every layer needs to know of the spans: their places among all tokens, and their masks."""
+    """What the layers need to know of the spans: their places among all tokens, and the view of each kind."""
 
     spans: Sequence[Span]
     starts: Sequence[int]
-    masks: Sequence[Tensor | None]
-    rope: tuple[Tensor, Tensor]
+    views: Mapping[LayerKind, _View]
 
 
 class SelfAttention(nn.Module):
@@ -42,54 +49,76 @@ class SelfAttention(nn.Module):
     All spans share the products; each attends to its own cache.
     """
 
-    def __init__(self, config: ModelConfig, attend: Attention) -> None:
+    def __init__(self, config: ModelConfig, layer: int, attention: AttentionPath) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.attend = attend
-        self.qkv = Linear(config.hidden_size, (config.heads + 2 * config.kv_heads) * config.head_dim)
-        self.out = Linear(config.heads * config.head_dim, config.hidden_size)
+        self.layer, self.kind, self.scale = layer, config.layer_kinds[layer], config.attention_scale
+        self.attend = ATTENTION_PATHS[attention]
+        rows = (config.heads + 2 * config.kv_heads) * config.head_dim
+        self.qkv = Linear(config.hidden_size, rows, bias=config.qkv_bias)
+        self.out = Linear(config.heads * config.head_dim, config.hidden_size, bias=config.out_bias)
+        self.q_norm, self.k_norm = (
+            RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None for _ in range(2)
+        )
 
-    def forward(self, x: Tensor, batch: _Batch, layer: int) -> Tensor:
+    def forward(self, x: Tensor, batch: _Batch) -> Tensor:
         tokens = x.shape[0]
+        view = batch.views[self.kind]
         qkv = self.qkv(x).view(tokens, -1, self.head_dim).transpose(0, 1)
-        turned = rotate(qkv[: self.heads + self.kv_heads], *batch.rope)
+        turned = rotate(self._normed(qkv[: self.heads + self.kv_heads]), *view.rope)
+        values = qkv[self.heads + self.kv_heads :]
         attended = []
-        for span, start, mask in zip(batch.spans, batch.starts, batch.masks, strict=True):
-            at = slice(start, start + len(span.token_ids))
-            k, v = span.cache.append(layer, turned[self.heads :, at], qkv[self.heads + self.kv_heads :, at])
-            attended.append(self.attend(turned[: self.heads, at], k, v, mask))
+        for span, start, mask in zip(batch.spans, batch.starts, view.masks, strict=True):
+            count = len(span.token_ids)
+            at = slice(start, start + count)
+            k, v = span.cache.append(self.layer, turned[self.heads :, at], values[:, at])
+            first = k.shape[1] - seen_tokens(count, k.shape[1], self.kind.window)
+            attended.append(
+                self.attend(turned[: self.heads, at], k[:, first:], v[:, first:], mask, self.scale)
+            )
         together = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
         return self.out(together.transpose(0, 1).reshape(tokens, -1))  # type: ignore[no-any-return]
 
+    def _normed(self, qk: Tensor) -> Tensor:
+        if self.q_norm is None or self.k_norm is None:
+            return qk
+        return torch.cat((self.q_norm(qk[: self.heads]), self.k_norm(qk[self.heads :])))
+
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); in some families with a norm behind each part too."""
 
-    def __init__(self, config: ModelConfig, attend: Attention) -> None:
+    def __init__(self, config: ModelConfig, layer: int, attention: AttentionPath) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = SelfAttention(config, attend)
+        self.attention = SelfAttention(config, layer, attention)
         self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
+        self.mlp = GatedMLP(
+            config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias
+        )
+        self.post_attention_norm, self.post_mlp_norm = (
+            RMSNorm(config.hidden_size, config.rms_norm_eps) if config.post_norms else nn.Identity()
+            for _ in range(2)
+        )
 
-    def forward(self, x: Tensor, batch: _Batch, layer: int) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), batch, layer)
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, batch: _Batch) -> Tensor:
+        x = x + self.post_attention_norm(self.attention(self.attention_norm(x), batch))
+        return x + self.post_mlp_norm(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
-    """A decoder-only transformer of the Llama family (Touvron et al. 2023, arXiv:2302.13971)."""
+    """A decoder-only transformer as Llama is (Touvron et al. 2023, arXiv:2302.13971), and its relatives."""
 
     def __init__(self, config: ModelConfig, attention: AttentionPath = "sdpa") -> None:
         super().__init__()
         self.config = config
-        self.embedding = Embedding(config.vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleList(Block(config, ATTENTION_PATHS[attention]) for _ in range(config.layers))
+        self.embedding = Embedding(config.vocab_size, config.hidden_size, config.embedding_scale)
+        self.blocks = nn.ModuleList(Block(config, layer, attention) for layer in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.head = Linear(config.hidden_size, config.vocab_size)
         if config.tied_head:
             self.head.weight = self.embedding.weight
-        self._rope: tuple[Tensor, Tensor] | None = None
+        self._frequencies: dict[LayerKind, Tensor] = {}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,8 +148,8 @@ class Decoder(nn.Module):
             span.cache.reserve(len(span.token_ids))
         x = self.embedding(torch.tensor([i for span in spans for i in span.token_ids], device=self.device))
         batch = self._batch(spans)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, batch, layer)
+        for block in self.blocks:
+            x = block(x, batch)
         for span in spans:
             span.cache.advance(len(span.token_ids))
         return self._logits(x, batch)
@@ -132,17 +161,25 @@ class Decoder(nn.Module):
     def _batch(self, spans: Sequence[Span]) -> _Batch:
         counts = [len(span.token_ids) for span in spans]
         starts = [0, *accumulate(counts[:-1])]
-        positions = [
-            torch.arange(span.cache.length, span.cache.length + count)
-            for span, count in zip(spans, counts, strict=True)
-        ]
-        cos, sin = self._rope_table()
-        at = torch.cat(positions).to(self.device)
-        return _Batch(spans, starts, [self._mask(span) for span in spans], (cos[at], sin[at]))
+        positions = torch.cat(
+            [
+                torch.arange(span.cache.length, span.cache.length + count)
+                for span, count in zip(spans, counts, strict=True)
+            ]
+        ).to(self.device)
+        kinds = set(self.config.layer_kinds)
+        return _Batch(spans, starts, {kind: self._view(kind, spans, positions) for kind in kinds})
 
-    def _mask(self, span: Span) -> Tensor | None:
+    def _view(self, kind: LayerKind, spans: Sequence[Span], positions: Tensor) -> _View:
+        if kind not in self._frequencies:
+            self._frequencies[kind] = kind.rope.frequencies(self.config.head_dim, self.device)
+        turns, magnitude = angles(positions, self._frequencies[kind]), kind.rope.magnitude
+        cos, sin = ((wave * magnitude).to(self.dtype) for wave in (turns.cos(), turns.sin()))
+        return _View((cos, sin), [self._mask(span, kind.window) for span in spans])
+
+    def _mask(self, span: Span, window: int | None) -> Tensor | None:
         tokens = len(span.token_ids)
-        return causal_mask(tokens, span.cache.length + tokens, self.dtype, self.device)
+        return causal_mask(tokens, span.cache.length + tokens, self.dtype, self.device, window)
 
     def _logits(self, x: Tensor, batch: _Batch) -> list[Tensor]:
         wanted = [
@@ -154,13 +191,9 @@ class Decoder(nn.Module):
         if not len(rows):
             return [rows.new_empty(0, self.config.vocab_size) for _ in wanted]
         logits = self.head(self.norm(rows)).float()
+        if self.config.final_softcap is not None:
+            logits = self.config.final_softcap * (logits / self.config.final_softcap).tanh()
         return list(torch.split(logits, [len(part) for part in wanted]))
-
-    def _rope_table(self) -> tuple[Tensor, Tensor]:
-        if self._rope is None:
-            cos, sin = rope_table(self.config.head_dim, self.config.context_window, self.config.rope_theta)
-            self._rope = (cos.to(self.device, self.dtype), sin.to(self.device, self.dtype))
-        return self._rope
 
 
 def _logits_count(span: Span) -> int:

@@ -3,31 +3,47 @@
 Their weights come from a file. So none is given a first value, which torch's own layers would do.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llm.model.config import Activation
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+}
+
 
 class Linear(nn.Module):
-    """x Wᵀ. `[..., inputs] -> [..., outputs]`."""
+    """x Wᵀ + b, where there is a bias. `[..., inputs] -> [..., outputs]`."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight)
+        return F.linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Module):
-    """Row of a table by token id. `[...] -> [..., size]`."""
+    """Row of a table by token id, times `scale`. `[...] -> [..., size]`."""
 
-    def __init__(self, vocab_size: int, size: int) -> None:
+    def __init__(self, vocab_size: int, size: int, scale: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab_size, size))
+        self.scale = scale
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        return F.embedding(token_ids, self.weight)
+        rows = F.embedding(token_ids, self.weight)
+        if self.scale == 1.0:
+            return rows
+        # Models that scale were trained with the scale in the number format of their weights.
+        return rows * torch.tensor(self.scale, dtype=rows.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -42,17 +58,20 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202). `[..., hidden] -> [..., hidden]`.
+class GatedMLP(nn.Module):
+    """down(activation(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202). `[..., hidden] -> [..., hidden]`.
 
     Gate and up are one matrix: one product reads x once.
     """
 
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+    def __init__(
+        self, hidden_size: int, intermediate_size: int, activation: Activation, *, bias: bool
+    ) -> None:
         super().__init__()
-        self.gate_up = Linear(hidden_size, 2 * intermediate_size)
-        self.down = Linear(intermediate_size, hidden_size)
+        self.gate_up = Linear(hidden_size, 2 * intermediate_size, bias=bias)
+        self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
+        return self.down(self.activation(gate) * up)  # type: ignore[no-any-return]

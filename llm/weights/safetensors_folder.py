@@ -14,6 +14,7 @@ from llm.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelEr
 from llm.model.attention import AttentionPath
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
+from llm.model.families import read_hf_config
 
 SAMPLE_BYTES = 4096
 CPU = torch.device("cpu")
@@ -25,7 +26,7 @@ def read_config(folder: Path) -> ModelConfig:
     if not path.is_file():
         raise ModelNotFoundError(f"{folder} has no config.json: not a model folder in Hugging Face format")
     try:
-        return ModelConfig.from_hf(json.loads(path.read_text(encoding="utf-8")))
+        return read_hf_config(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CorruptModelError(f"{path} cannot be read: {error!r}") from error
 
@@ -41,7 +42,7 @@ def load_decoder(
     config = read_config(folder)
     with torch.device("meta"):
         decoder = Decoder(config, attention)
-    files = _TensorFiles(folder)
+    files = _TensorFiles(folder, sees=config.architecture == "gemma3")
     state = {name: _placed(tensor, dtype, device) for name, tensor in _state(config, files)}
     if config.tied_head:
         state["head.weight"] = state["embedding.weight"]
@@ -94,11 +95,14 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 class _TensorFiles:
-    """The tensors of a folder by name, read when asked for, each once."""
+    """The tensors of a folder by name, read when asked for, each once.
 
-    def __init__(self, folder: Path) -> None:
+    Of a checkpoint that also `sees` images only the text part is there, under the names it has alone.
+    """
+
+    def __init__(self, folder: Path, *, sees: bool) -> None:
         self.folder = folder
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, tuple[Any, str]] = {}
         for path in _weight_files(folder):
             if not path.is_file():
                 raise CorruptModelError(f"{path} is missing")
@@ -106,12 +110,15 @@ class _TensorFiles:
                 file = safe_open(path, framework="pt")
             except SafetensorError as error:
                 raise CorruptModelError(f"{path} is not a whole safetensors file: {error}") from error
-            self._files |= dict.fromkeys(file.keys(), file)  # type: ignore[no-untyped-call]
+            stored_names: list[str] = list(file.keys())  # type: ignore[no-untyped-call]
+            names = {_text_name(name) if sees else name: (file, name) for name in stored_names}
+            self._files |= {name: place for name, place in names.items() if name is not None}
 
     def take(self, name: str, *shape: int) -> Tensor:
         if name not in self._files:
             raise CorruptModelError(f"{self.folder} lacks the tensor {name}")
-        tensor: Tensor = self._files.pop(name).get_tensor(name)
+        file, stored = self._files.pop(name)
+        tensor: Tensor = file.get_tensor(stored)
         if tensor.shape != shape:
             raise CorruptModelError(
                 f"{self.folder}: tensor {name} has the shape {list(tensor.shape)} instead of {list(shape)}"
@@ -130,25 +137,28 @@ class _TensorFiles:
         self._files.pop(name, None)
 
 
+def _text_name(stored: str) -> str | None:
+    """The name of a tensor without what multimodal checkpoints put before it; None for one that sees.
+
+    The text part is `language_model.model.*`, or `model.language_model.*` where newer transformers wrote it.
+    """
+    if stored.removeprefix("model.").startswith(("vision_tower.", "multi_modal_projector.")):
+        return None
+    if stored.startswith("model.language_model."):
+        return "model." + stored.removeprefix("model.language_model.")
+    return stored.removeprefix("language_model.")
+
+
 def _state(config: ModelConfig, files: _TensorFiles) -> Iterator[tuple[str, Tensor]]:
     """The decoder's own tensors, by its own names."""
-    hidden, inner = config.hidden_size, config.intermediate_size
-    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    hidden = config.hidden_size
     yield "embedding.weight", files.take("model.embed_tokens.weight", config.vocab_size, hidden)
     for layer in range(config.layers):
-        theirs, ours = f"model.layers.{layer}", f"blocks.{layer}"
-        yield f"{ours}.attention_norm.weight", files.take(f"{theirs}.input_layernorm.weight", hidden)
-        qkv = [
-            files.take(f"{theirs}.self_attn.{part}_proj.weight", rows, hidden)
-            for part, rows in (("q", queries), ("k", keys), ("v", keys))
-        ]
-        yield f"{ours}.attention.qkv.weight", torch.cat(qkv)
-        yield f"{ours}.attention.out.weight", files.take(f"{theirs}.self_attn.o_proj.weight", hidden, queries)
-        yield f"{ours}.mlp_norm.weight", files.take(f"{theirs}.post_attention_layernorm.weight", hidden)
-        gate_up = [files.take(f"{theirs}.mlp.{part}_proj.weight", inner, hidden) for part in ("gate", "up")]
-        yield f"{ours}.mlp.gate_up.weight", torch.cat(gate_up)
-        yield f"{ours}.mlp.down.weight", files.take(f"{theirs}.mlp.down_proj.weight", hidden, inner)
-    yield "norm.weight", files.take("model.norm.weight", hidden)
+        theirs = f"model.layers.{layer}"
+        for part in (_norms, _attention, _mlp):
+            for name, tensor in part(config, files, theirs):
+                yield f"blocks.{layer}.{name}", tensor
+    yield "norm.weight", _norm(config, files, "model.norm", hidden)
     if config.tied_head:
         files.drop("lm_head.weight")
     else:
@@ -156,3 +166,52 @@ def _state(config: ModelConfig, files: _TensorFiles) -> Iterator[tuple[str, Tens
     if files.untaken():
         names = ", ".join(sorted(files.untaken())[:5])
         raise CorruptModelError(f"{files.folder} has tensors that no part of the model takes: {names}")
+
+
+def _norms(config: ModelConfig, files: _TensorFiles, theirs: str) -> Iterator[tuple[str, Tensor]]:
+    names = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
+    if config.post_norms:
+        names |= {
+            "post_attention_norm": "post_attention_layernorm",
+            "mlp_norm": "pre_feedforward_layernorm",
+            "post_mlp_norm": "post_feedforward_layernorm",
+        }
+    for name, stored in names.items():
+        yield f"{name}.weight", _norm(config, files, f"{theirs}.{stored}", config.hidden_size)
+
+
+def _attention(config: ModelConfig, files: _TensorFiles, theirs: str) -> Iterator[tuple[str, Tensor]]:
+    hidden, queries, keys = (
+        config.hidden_size,
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
+    )
+    rows = {"q": queries, "k": keys, "v": keys}
+    weights = [files.take(f"{theirs}.self_attn.{part}_proj.weight", n, hidden) for part, n in rows.items()]
+    yield "attention.qkv.weight", torch.cat(weights)
+    if config.qkv_bias:
+        biases = [files.take(f"{theirs}.self_attn.{part}_proj.bias", n) for part, n in rows.items()]
+        yield "attention.qkv.bias", torch.cat(biases)
+    yield "attention.out.weight", files.take(f"{theirs}.self_attn.o_proj.weight", hidden, queries)
+    if config.out_bias:
+        yield "attention.out.bias", files.take(f"{theirs}.self_attn.o_proj.bias", hidden)
+    if config.qk_norm:
+        for part in ("q_norm", "k_norm"):
+            stored = f"{theirs}.self_attn.{part}"
+            yield f"attention.{part}.weight", _norm(config, files, stored, config.head_dim)
+
+
+def _mlp(config: ModelConfig, files: _TensorFiles, theirs: str) -> Iterator[tuple[str, Tensor]]:
+    hidden, inner, halves = config.hidden_size, config.intermediate_size, ("gate", "up")
+    weights = [files.take(f"{theirs}.mlp.{part}_proj.weight", inner, hidden) for part in halves]
+    yield "mlp.gate_up.weight", torch.cat(weights)
+    yield "mlp.down.weight", files.take(f"{theirs}.mlp.down_proj.weight", hidden, inner)
+    if config.mlp_bias:
+        biases = [files.take(f"{theirs}.mlp.{part}_proj.bias", inner) for part in halves]
+        yield "mlp.gate_up.bias", torch.cat(biases)
+        yield "mlp.down.bias", files.take(f"{theirs}.mlp.down_proj.bias", hidden)
+
+
+def _norm(config: ModelConfig, files: _TensorFiles, stored: str, size: int) -> Tensor:
+    weight = files.take(f"{stored}.weight", size)
+    return weight.float() + 1 if config.norms_from_one else weight

@@ -9,22 +9,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from llm.model.config import ModelConfig
+from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import FIRST_CAPACITY, KVCache
+from llm.model.rope import Rope
 
 CONFIG = ModelConfig(
     architecture="llama",
     vocab_size=16,
     hidden_size=8,
     intermediate_size=8,
-    layers=2,
     heads=4,
     kv_heads=2,
     head_dim=4,
     context_window=3 * FIRST_CAPACITY + 5,
-    rope_theta=10000.0,
     rms_norm_eps=1e-5,
     tied_head=True,
+    layer_kinds=(LayerKind(Rope(10000.0)),) * 2,
 )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 TINY: dict[str, Any] = {
     "vocab_size": 256,
@@ -18,11 +18,45 @@ TINY: dict[str, Any] = {
     "initializer_range": 0.3,
 }
 
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 20},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1},
+    "qwen3": {"head_dim": 32},
+    "gemma3_text": {
+        "head_dim": 32,
+        "query_pre_attn_scalar": 50,
+        "sliding_window": 20,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+}
+"""What a tiny model of each family has beyond or instead of `TINY`."""
+
 
 def save_tiny_llama(folder: Path, **changes: Any) -> Any:
     """A random Llama in Hugging Face format in `folder`, and as transformers runs it."""
     torch.manual_seed(0)
     model: Any = LlamaForCausalLM(LlamaConfig(**(TINY | changes)))
+    model.eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def save_tiny(folder: Path, family: str, **changes: Any) -> Any:
+    """A random model of the family in Hugging Face format in `folder`, and as transformers runs it.
+
+    Unlike what transformers makes, its biases are not zero, nor are its norms neutral.
+    """
+    torch.manual_seed(0)
+    shape = TINY | SHAPES[family] | changes
+    if family == "gemma3_text":
+        del shape["rope_theta"]  # of its two kinds of layers each has one of its own
+    make: Any = AutoModelForCausalLM.from_config
+    model = make(AutoConfig.for_model(family, **shape))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
     model.eval()
     model.save_pretrained(folder)
     return model
