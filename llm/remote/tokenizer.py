@@ -32,7 +32,7 @@ class ServerTokenizer(ChatEncoding):
             raise UnsupportedByEngineError(f"the server does not say what chat template {model!r} has")
         self.format = derived
         self.special_tokens, self.special_ids = self._control_tokens(derived)
-        self._encode_pieces(end_id=None)
+        self._encode_pieces()
         identity = repr((model, self.encode_text(SAMPLE), astuple(derived)))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
 

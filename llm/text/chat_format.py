@@ -3,7 +3,8 @@
 A template renders a whole conversation; here each message is rendered alone, and a conversation is the
 concatenation of its messages, so that what begins with the same messages begins with the same ids. The
 pieces are found by rendering sentinels with the model's own template. Where that template is not of this
-kind (it refuses system messages, or rewrites older turns), the pieces are our rendering.
+kind (it refuses system messages, melts them into the first turn, or rewrites older turns), the pieces are
+our rendering.
 """
 
 import hashlib
@@ -64,11 +65,13 @@ def derive_format(render: Render) -> ChatFormat | None:
         with_reply = _Rendering(render, ("user", USER), ("assistant", REPLY))
         two_turns = _Rendering(render, ("user", USER), ("assistant", REPLY), ("user", USER_AGAIN))
         user_tail = only_user.after(USER)
-        reply_head = _behind(with_reply.between(USER, REPLY), user_tail)
+        # Of a reply that others follow: some templates put thoughts into the last one.
+        reply_head = _behind(two_turns.between(USER, REPLY), user_tail)
         reply_tail = with_reply.after(REPLY)
         user_head = _behind(two_turns.between(REPLY, USER_AGAIN), reply_tail)
         asked = render([{"role": "user", "content": USER}], ask=True)
-        generation_prompt = _behind(asked, only_user.text) or reply_head
+        # A space before a reply is part of its first token, which the model is to choose.
+        generation_prompt = _behind(asked, only_user.text) or reply_head.rstrip(" ")
     except Exception:  # a template may raise anything at all
         return None
     before_user = only_user.before(USER)
@@ -203,15 +206,15 @@ class ChatEncoding(ABC):
         start = text.rfind(token)
         return start + len(token) if start >= 0 else 0
 
-    def _encode_pieces(self, end_id: int | None) -> None:
-        """Set what is the same for every message. `end_id`: the model's own end token, if it is known.
+    def _encode_pieces(self, end_ids: frozenset[int] = frozenset()) -> None:
+        """Set what is the same for every message. `end_ids`: the model's own end tokens, where they are known.
 
-        A reply ends with it, or with the control token that the format puts behind a reply.
+        A reply ends with one of them, or with the control token that the format puts behind a reply.
         """
         self.generation_prompt = self.encode_template(self.format.generation_prompt)
         self._reply_tail = self.encode_template(self.format.assistant.tail)
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
-        self.end_of_turn_ids = frozenset(ends if end_id is None else {*ends, end_id})
+        self.end_of_turn_ids = end_ids | ends
 
 
 class ChatTokenizer(Tokenizer, ChatEncoding):
@@ -221,6 +224,6 @@ class ChatTokenizer(Tokenizer, ChatEncoding):
         super().__init__(folder)
         derived = derive_format(self.render) if self.has_chat_template else None
         self.format = derived or PLAIN
-        self._encode_pieces(self.end_id)
+        self._encode_pieces(self.end_ids)
         identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
         self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]

@@ -1,5 +1,6 @@
 """The tokeniser of a model folder. Control tokens come from us alone, never out of a user's text."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ class Tokenizer:
         self.special_tokens: tuple[str, ...] = tuple(
             str(self._tokenizer.convert_ids_to_tokens(token_id)) for token_id in sorted(self.special_ids)
         )
-        self.end_id: int | None = self._tokenizer.eos_token_id
+        self.end_ids = _end_ids(folder) | {
+            token_id for token_id in [self._tokenizer.eos_token_id] if token_id is not None
+        }
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of plain text. What looks like a control token becomes ordinary tokens."""
@@ -58,3 +61,20 @@ class Tokenizer:
         if backend is not None:
             return str(backend.to_str()).encode()
         return repr(sorted(self._tokenizer.get_vocab().items())).encode()
+
+
+def _end_ids(folder: Path) -> frozenset[int]:
+    """What the folder says ends a text: `eos_token_id`, one or a list, of its generation config.
+
+    If that says nothing, of its config. Raises CorruptModelError if one cannot be read.
+    """
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        try:
+            ends = (
+                json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+            )
+            if ends is not None:
+                return frozenset(int(token_id) for token_id in (ends if isinstance(ends, list) else [ends]))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CorruptModelError(f"the end tokens in {path} cannot be read: {error}") from error
+    return frozenset()

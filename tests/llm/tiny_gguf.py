@@ -84,7 +84,7 @@ def write_gguf_of(model: Any, path: Path) -> None:
             values = _interleaved(values, config.num_key_value_heads)
         if name == "gemma3" and hf_name.endswith("norm.weight"):
             values = values + 1
-        writer.add_tensor(names.get_name(hf_name, (".weight", ".bias")), values.numpy())
+        writer.add_tensor(str(names.get_name(hf_name, (".weight", ".bias"))), values.numpy())
     if "llama3" in str(config.rope_parameters):
         writer.add_tensor("rope_freqs.weight", _llama3_divisors(config))
     _finish(writer)
@@ -116,7 +116,8 @@ def _add_metadata(writer: gguf.GGUFWriter, config: Any) -> None:
 
 def _interleaved(values: torch.Tensor, heads: int) -> torch.Tensor:
     """Rows 0, half, 1, half + 1, ... of each head, as llama's own checkpoints have them."""
-    return values.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(values.shape)
+    halves = values.view(heads, 2, -1, *values.shape[1:])
+    return halves.transpose(1, 2).reshape(values.shape)
 
 
 def _llama3_divisors(config: Any) -> np.ndarray[Any, Any]:
