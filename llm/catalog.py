@@ -29,6 +29,8 @@ TOKENIZER_FILES = [
     "merges.txt",
     "*.jinja",
 ]
+CONSOLIDATED = "consolidated*"
+"""The same weights again in another form, which some repositories hold beside."""
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model"]
 
 
@@ -163,7 +165,7 @@ def _download_from_hub(model: str, folder: Path, progress: Progress) -> None:
             raise UnsupportedModelError(f"{model} has no weights in the safetensors format on the hub")
         hf_hub_download(model, "config.json", local_dir=folder)
         read_config(folder)
-        snapshot_download(model, local_dir=folder, allow_patterns=HUB_FILES)
+        snapshot_download(model, local_dir=folder, allow_patterns=HUB_FILES, ignore_patterns=CONSOLIDATED)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import yaml
 from app import errors
 from app.errors import ProblemError
 from app.settings import SamplingDefaults, Settings
+from llm.model.families import FAMILIES
+from llm.weights.gguf_config import ARCHITECTURES
 from memory.context import SegmentKind
 from memory.strategies import STRATEGIES
 
@@ -43,6 +45,13 @@ def test_every_strategy_is_in_the_readme_and_has_its_paragraph() -> None:
         for parameter, field in strategy.model_fields.items():
             if parameter != "strategy":
                 assert f"`{parameter}` ({field.default})" in README
+
+
+def test_every_family_of_models_is_documented() -> None:
+    models = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| `(\w+)` \|", models, flags=re.MULTILINE)
+    assert {family for family, _ in rows} == set(FAMILIES)
+    assert {architecture for _, architecture in rows} == set(ARCHITECTURES)
 
 
 def test_every_problem_is_documented() -> None:

@@ -33,7 +33,8 @@ def hub(tmp_path: Path) -> Iterator[str]:
     """Serves one repository, `someone/tiny-llama`; gives its address."""
     folder = tmp_path / "repository"
     save_tiny_llama(folder)
-    (folder / "notes.bin").write_bytes(b"not wanted")
+    for name in ("notes.bin", "consolidated.safetensors"):
+        (folder / name).write_bytes(b"not wanted")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     class Hub(BaseHTTPRequestHandler):
@@ -101,6 +102,7 @@ def test_a_model_is_loaded_by_its_hub_id_and_kept(
     kept = models / "hub" / "someone--tiny-llama"
     assert (kept / "model.safetensors").exists()
     assert not (kept / "notes.bin").exists()
+    assert not (kept / "consolidated.safetensors").exists()
     assert load("someone/tiny-llama", models, "http://127.0.0.1:1", monkeypatch) == "3 layers"
 
 
