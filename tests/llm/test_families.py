@@ -1,6 +1,8 @@
 """Each family of models computes what transformers computes, on tiny random ones."""
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
+from transformers.models.gemma3.modeling_gemma3 import Gemma3TextScaledWordEmbedding
 
 from llm.errors import UnsupportedModelError
 from llm.model.decoder import Decoder, Span
+from llm.model.families import read_hf_config
+from llm.model.layers import Embedding
+from llm.model.rope import LinearScaling
 from llm.weights.safetensors_folder import load_decoder, read_config
 from tests.llm.tiny import SHAPES, TINY, save_tiny
 
@@ -135,36 +141,69 @@ def test_a_gemma3_that_also_sees_images_is_loaded_for_its_text(tmp_path: Path) -
     torch.testing.assert_close(ours, logits_of(theirs, IDS), atol=1e-3, rtol=1e-3)
 
 
-def test_what_published_configs_of_gemma3_leave_out_is_what_transformers_takes(tmp_path: Path) -> None:
-    text: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 13}
-    text |= {"sliding_window": 1024}
-    text |= {"model_type": "gemma3_text", "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": text}))
-    ours = read_config(tmp_path)
-    theirs: Any = Gemma3Config(text_config=dict(text)).text_config
-    assert (
-        ours.vocab_size,
-        ours.heads,
-        ours.kv_heads,
-        ours.head_dim,
-        ours.context_window,
-        ours.tied_head,
-    ) == (
+SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 13, "rms_norm_eps": 1e-6}
+HEADS = {"vocab_size": 9, "num_attention_heads": 4, "max_position_embeddings": 512}
+LINEAR = {"rope_type": "linear", "factor": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("llama", HEADS),
+        ("llama", HEADS | {"head_dim": None, "num_key_value_heads": None, "rope_theta": 5e5}),
+        ("mistral", HEADS | {"num_key_value_heads": 2}),
+        ("mistral", HEADS | {"num_key_value_heads": 2, "sliding_window": None}),
+        ("qwen2", HEADS | {"num_key_value_heads": 2, "sliding_window": 9}),
+        ("qwen2", HEADS | {"num_key_value_heads": 2, "use_sliding_window": True, "max_window_layers": 5}),
+        ("qwen3", HEADS | {"num_key_value_heads": 2, "rope_theta": 1e6}),
+        ("gemma3_text", {}),
+        ("gemma3_text", {"rope_theta": 5e5, "rope_local_base_freq": 2e4, "sliding_window_pattern": 4}),
+        ("gemma3_text", {"rope_scaling": LINEAR, "sliding_window": 1024, "query_pre_attn_scalar": 168}),
+    ],
+)
+def test_what_published_configs_leave_out_is_what_transformers_takes(
+    family: str, said: dict[str, Any]
+) -> None:
+    ours = read_hf_config({"model_type": family} | SMALL | copy.deepcopy(said))
+    theirs: Any = AutoConfig.for_model(family, **(SMALL | copy.deepcopy(said)))
+    heads = theirs.num_attention_heads
+    assert (ours.vocab_size, ours.heads, ours.kv_heads) == (
         theirs.vocab_size,
-        theirs.num_attention_heads,
+        heads,
         theirs.num_key_value_heads,
-        theirs.head_dim,
+    )
+    assert ours.head_dim == getattr(theirs, "head_dim", theirs.hidden_size // heads)
+    assert (ours.context_window, ours.tied_head) == (
         theirs.max_position_embeddings,
         theirs.tie_word_embeddings,
     )
-    slides = [kind.window == 1024 for kind in ours.layer_kinds]
-    assert slides == [name == "sliding_attention" for name in theirs.layer_types]
-    for layer, name in ((0, "sliding_attention"), (5, "full_attention")):
-        rope = ours.layer_kinds[layer].rope
-        assert rope.theta == theirs.rope_parameters[name]["rope_theta"]
-        assert (rope.scaling is not None) == (theirs.rope_parameters[name]["rope_type"] == "linear")
-    assert ours.attention_scale == pytest.approx(theirs.query_pre_attn_scalar**-0.5)
-    assert ours.rms_norm_eps == theirs.rms_norm_eps
+    sliding = theirs.sliding_window if family != "llama" else None
+    default = ["sliding_attention" if sliding else "full_attention"] * 13
+    for kind, name in zip(ours.layer_kinds, getattr(theirs, "layer_types", default), strict=True):
+        assert kind.window == (sliding if name == "sliding_attention" else None)
+        rope = theirs.rope_parameters.get(name, theirs.rope_parameters)
+        assert kind.rope.theta == rope["rope_theta"]
+        assert kind.rope.scaling == (LinearScaling(8.0) if rope["rope_type"] == "linear" else None)
+    if family == "gemma3_text":
+        assert ours.attention_scale == pytest.approx(theirs.query_pre_attn_scalar**-0.5)
+
+
+def test_the_text_part_of_a_gemma3_has_the_defaults_of_its_own() -> None:
+    text = SMALL | {"model_type": "gemma3_text", "rope_scaling": LINEAR}
+    both = read_hf_config({"model_type": "gemma3", "text_config": text})
+    assert replace(both, architecture="gemma3_text") == read_hf_config(text)
+    assert not read_hf_config(
+        {"model_type": "gemma3", "text_config": text, "tie_word_embeddings": False}
+    ).tied_head
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_embeddings_are_scaled_in_the_number_format_of_the_weights(dtype: torch.dtype) -> None:
+    theirs = Gemma3TextScaledWordEmbedding(8, 96, 0, embed_scale=96**0.5).to(dtype)
+    ours = Embedding(8, 96, 96**0.5)
+    ours.weight = theirs.weight
+    token_ids = torch.arange(8)
+    assert torch.equal(ours(token_ids), theirs(token_ids))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral without window": ("mistral", {"sliding_window": None}),
     "qwen2": ("qwen2", {"use_sliding_window": False}),
     "qwen2 with yarn": ("qwen2", {"use_sliding_window": False, "rope_parameters": YARN}),
+    "gemma3_text with the published pattern": ("gemma3_text", {"num_hidden_layers": 7, "layer_types": None}),
     "gemma3_text with linear scaling": (
         "gemma3_text",
         {

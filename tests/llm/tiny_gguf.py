@@ -102,7 +102,9 @@ def _add_metadata(writer: gguf.GGUFWriter, config: Any) -> None:
     rope = config.rope_parameters
     if config.model_type == "gemma3_text":
         writer.add_sliding_window(config.sliding_window)
-        writer.add_sliding_window_pattern([name == "sliding_attention" for name in config.layer_types])
+        slides = [name == "sliding_attention" for name in config.layer_types]
+        if slides != [(layer + 1) % 6 != 0 for layer in range(len(slides))]:
+            writer.add_sliding_window_pattern(slides)
         rope = rope["full_attention"]
     if config.model_type == "mistral" and config.sliding_window:
         writer.add_sliding_window(config.sliding_window)
