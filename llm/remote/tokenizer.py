@@ -33,7 +33,7 @@ class ServerTokenizer(ChatEncoding):
         self.format = derived
         self.special_tokens, self.special_ids = self._control_tokens(derived)
         self._encode_pieces()
-        identity = repr((model, self.encode_text(SAMPLE), astuple(derived)))
+        identity = repr((model, self.encode_text(SAMPLE), derived.around_messages))
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
 
     def encode_text(self, text: str) -> tuple[int, ...]:

@@ -43,6 +43,12 @@ class ChatFormat:
     generation_prompt: str
     stop: tuple[str, ...] = ()
 
+    @property
+    def around_messages(self) -> tuple[object, ...]:
+        """What the ids of messages rest on; not what stands before the first: some templates have the date there."""
+        frames = (self.system, self.user, self.assistant)
+        return (*map(astuple, frames), self.generation_prompt)
+
 
 PLAIN = ChatFormat(
     preamble=Frame("", "\n\n"),
@@ -142,9 +148,9 @@ def _behind(text: str, start: str) -> str:
 class ChatEncoding(ABC):
     """Messages to token ids, by a chat format and a vocabulary, wherever that vocabulary is.
 
-    `memory.protocols.ChatEncoder` is its user's view. `fingerprint` identifies vocabulary and format: ids
-    made under one are valid under it only. A subclass sets `format`, `special_tokens`, `special_ids` and
-    `fingerprint`, and then calls `_encode_pieces`.
+    `memory.protocols.ChatEncoder` is its user's view. `fingerprint` identifies vocabulary and frames: ids of
+    messages made under one are valid under it only. A subclass sets `format`, `special_tokens`, `special_ids`
+    and `fingerprint`, and then calls `_encode_pieces`.
     """
 
     format: ChatFormat
@@ -225,5 +231,5 @@ class ChatTokenizer(Tokenizer, ChatEncoding):
         derived = derive_format(self.render) if self.has_chat_template else None
         self.format = derived or PLAIN
         self._encode_pieces(self.end_ids)
-        identity = self.vocabulary_digest() + repr(astuple(self.format)).encode()
+        identity = self.vocabulary_digest() + repr(self.format.around_messages).encode()
         self.fingerprint = hashlib.sha256(identity).hexdigest()[:32]

@@ -89,21 +89,24 @@ CONTROL = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]", "
 CONTROL += ["[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<start_of_turn>", "<end_of_turn>", "<s>", "</s>"]
 
 
+def saved(model: LoadedModel, template: str, folder: Path) -> ChatTokenizer:
+    """The model's vocabulary, with the families' control tokens, under a template."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(model.folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": CONTROL})
+    tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return ChatTokenizer(folder)
+
+
 @pytest.fixture(scope="session")
 def tokenizers(
     default_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, ChatTokenizer]:
-    """The default model's vocabulary, with the families' control tokens, under each template."""
-    made = {}
-    for name, template in TEMPLATES.items():
-        folder = tmp_path_factory.mktemp("tokenizer")
-        tokenizer: Any = AutoTokenizer.from_pretrained(default_model.folder)
-        tokenizer.add_special_tokens({"additional_special_tokens": CONTROL})
-        tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
-        tokenizer.chat_template = template
-        tokenizer.save_pretrained(folder)
-        made[name] = ChatTokenizer(folder)
-    return made
+    return {
+        name: saved(default_model, template, tmp_path_factory.mktemp("tokenizer"))
+        for name, template in TEMPLATES.items()
+    }
 
 
 Turns = list[tuple[str, str]]
@@ -185,6 +188,15 @@ def test_the_space_before_a_reply_is_the_models_to_choose(
     assert tokenizer.generation_prompt == ()
     generated = tokenizer.encode_text(" Aye!")
     assert tokenizer.encode_reply(generated) == tokenizer.encode_message("assistant", "Aye!")
+
+
+def test_the_date_that_llama3_begins_with_does_not_void_what_is_known_of_messages(
+    tokenizers: dict[str, ChatTokenizer], default_model: LoadedModel, tmp_path: Path
+) -> None:
+    today = tokenizers["llama3"]
+    later = saved(default_model, LLAMA3.replace("2023", "2024"), tmp_path)
+    assert later.encode_preamble("You are Anne.") != today.encode_preamble("You are Anne.")
+    assert later.fingerprint == today.fingerprint
 
 
 @pytest.mark.parametrize(

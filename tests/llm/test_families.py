@@ -127,6 +127,20 @@ def test_a_model_in_bfloat16_stays_near_that_of_transformers(tmp_path: Path, fam
     assert (ours - expected).abs().mean() < 0.03 * expected.abs().mean()
 
 
+@pytest.mark.parametrize(
+    "variant", ["gemma3_text with linear scaling", "qwen2 with yarn", "llama with biases"]
+)
+def test_every_part_of_a_decoder_is_on_its_device(tmp_path: Path, variant: str) -> None:
+    """`meta` computes nothing, but refuses to mix with tensors that are elsewhere, as any device does."""
+    family, changes = VARIANTS[variant]
+    save_tiny(tmp_path, family, **changes)
+    decoder = load_decoder(tmp_path, torch.float32, "sdpa", torch.device("meta"))
+    cache = decoder.new_cache()
+    for tokens in (30, 1):
+        logits = decoder.extend([0] * tokens, cache)
+        assert (logits.device.type, logits.shape) == ("meta", (1, 256))
+
+
 def test_a_gemma3_that_also_sees_images_is_loaded_for_its_text(tmp_path: Path) -> None:
     text = TINY | SHAPES["gemma3_text"]
     del text["rope_theta"]
