@@ -54,7 +54,7 @@ def read_gemma3_text(config: Config) -> ModelConfig:
         activation="gelu_tanh",
         attention_scale=config["query_pre_attn_scalar"] ** -0.5,
         embedding_scale=config["hidden_size"] ** 0.5,
-        final_softcap=config.get("final_logit_softcapping"),
+        final_softcap=config.get("final_logit_softcapping") or None,
         qkv_bias=attention_bias,
         out_bias=attention_bias,
         qk_norm=True,
