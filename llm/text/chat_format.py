@@ -45,7 +45,7 @@ class ChatFormat:
 
     @property
     def around_messages(self) -> tuple[object, ...]:
-        """What the ids of messages rest on; not what stands before the first: some templates have the date there."""
+        """What the ids of messages rest on: not the preamble, where some templates have the date."""
         frames = (self.system, self.user, self.assistant)
         return (*map(astuple, frames), self.generation_prompt)
 
@@ -213,7 +213,7 @@ class ChatEncoding(ABC):
         return start + len(token) if start >= 0 else 0
 
     def _encode_pieces(self, end_ids: frozenset[int] = frozenset()) -> None:
-        """Set what is the same for every message. `end_ids`: the model's own end tokens, where they are known.
+        """Set what is the same for every message. `end_ids`: the model's own end tokens, if they are known.
 
         A reply ends with one of them, or with the control token that the format puts behind a reply.
         """
