@@ -41,7 +41,12 @@ class Settings(BaseSettings):
     model: str = Field(
         "smollm2-135m-instruct", description="Model by name, by path (GGUF or safetensors folder) or hub id."
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Number format of the weights.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Number format of the weights; auto: bfloat16 with AMX, float32 without."
+    )
+    decode_weights: Literal["same", "int8", "int4"] = Field(
+        "same", description="What replies are generated with: the same weights as prompts, or packed ones."
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="CPU threads of the model; by default one for each core."
     )

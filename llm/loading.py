@@ -11,6 +11,7 @@ from llm.catalog import ensure_model
 from llm.model.attention import AttentionPath
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
+from llm.model.packed import DecodeForm
 from llm.progress import Progress, silent
 from llm.weights.safetensors_folder import fingerprint, load_decoder
 
@@ -21,7 +22,7 @@ DtypeName = Literal["float32", "bfloat16"]
 class LoadedModel:
     """A decoder with its weights, and where they came from.
 
-    `fingerprint` identifies weights and number format: what was computed under one is valid under it only.
+    `fingerprint` identifies weights and number formats: what was computed under one is valid under it only.
     """
 
     name: str
@@ -29,6 +30,12 @@ class LoadedModel:
     decoder: Decoder
     dtype: DtypeName
     fingerprint: str
+    decode_weights: DecodeForm = "same"
+
+    @property
+    def number_format(self) -> str:
+        """Of the weights: "float32", or "float32+int4" where packed ones compute generated tokens."""
+        return self.dtype if self.decode_weights == "same" else f"{self.dtype}+{self.decode_weights}"
 
     @property
     def config(self) -> ModelConfig:
@@ -44,12 +51,21 @@ def load_model(
     models_folder: Path,
     *,
     dtype: DtypeName = "float32",
+    decode_weights: DecodeForm = "same",
     device: str = "cpu",
     attention: AttentionPath = "sdpa",
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load a model by name, path or hub id; see `ensure_model` and `load_decoder` for what they raise."""
     folder = ensure_model(model, models_folder, progress)
-    decoder = load_decoder(folder, getattr(torch, dtype), attention, torch.device(device))
-    identity = hashlib.sha256(f"{fingerprint(folder)} {dtype}".encode()).hexdigest()[:16]
-    return LoadedModel(model, folder, decoder, dtype, identity)
+    decoder = load_decoder(folder, getattr(torch, dtype), attention, torch.device(device), decode_weights)
+    identity = f"{fingerprint(folder)} {dtype}"
+    if decode_weights != "same":
+        identity += f" {decode_weights}"
+    hashed = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return LoadedModel(model, folder, decoder, dtype, hashed, decode_weights)
+
+
+def dtype_for_this_machine() -> DtypeName:
+    """bfloat16 where the processor multiplies matrices of it (AMX), float32 elsewhere."""
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"

@@ -33,4 +33,5 @@ def no_settings_of_the_user(models_folder: Path, monkeypatch: pytest.MonkeyPatch
             monkeypatch.delenv(name)
     monkeypatch.setenv("PERDURE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PERDURE_MODELS", str(models_folder))
+    monkeypatch.setenv("PERDURE_DTYPE", "float32")  # the same on every machine
     monkeypatch.chdir(tmp_path)

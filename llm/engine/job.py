@@ -85,7 +85,7 @@ class Job(ABC):
         end = min(len(self.token_ids), start + max_tokens)
         is_last = end == len(self.token_ids)
         wanted = "none" if self.wanted_logits == "last" and not is_last else self.wanted_logits
-        return Span(self.token_ids[start:end], self.cache, wanted)
+        return Span(self.token_ids[start:end], self.cache, wanted, generated=self.is_decoding)
 
     def take(self, span: Span, logits: Tensor) -> None:
         """A span has been computed: keep it, and go on by its logits."""

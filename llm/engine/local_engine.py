@@ -50,7 +50,7 @@ class LocalEngine:
     ) -> None:
         self.decoder = loaded.decoder
         self.tokenizer = tokenizer
-        identity = f"{loaded.fingerprint} {loaded.dtype}"
+        identity = f"{loaded.fingerprint} {loaded.number_format}"
         files = BlockFiles(kv_folder, identity, kv_folder_bytes) if kv_folder is not None else None
         self.store = KVStore(identity, kv_cache_bytes, files)
         self._saver = IdleSaver(self.store, files) if files is not None else None
@@ -62,7 +62,7 @@ class LocalEngine:
             architecture=loaded.config.architecture,
             parameters=loaded.parameters,
             context_window=context_window,
-            dtype=loaded.dtype,
+            dtype=loaded.number_format,
             device="cpu",
             fingerprint=loaded.fingerprint,
         )

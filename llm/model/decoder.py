@@ -12,6 +12,7 @@ from llm.model.attention import ATTENTION_PATHS, AttentionPath, causal_mask, see
 from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import KVCache
 from llm.model.layers import Embedding, GatedMLP, Linear, RMSNorm
+from llm.model.packed import pack
 from llm.model.rope import angles, rotate
 
 WantedLogits = Literal["none", "last", "all"]
@@ -19,11 +20,15 @@ WantedLogits = Literal["none", "last", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """New tokens of one sequence, which continue what its cache holds; `logits`: after which of them."""
+    """New tokens of one sequence, which continue what its cache holds.
+
+    `logits`: after which of them. `generated`: whether they are a reply's own, not a prompt's.
+    """
 
     token_ids: Sequence[int]
     cache: KVCache
     logits: WantedLogits = "last"
+    generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class _Batch:
     spans: Sequence[Span]
     starts: Sequence[int]
     views: Mapping[LayerKind, _View]
+    generated: bool
 
 
 class SelfAttention(nn.Module):
@@ -64,7 +70,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, batch: _Batch) -> Tensor:
         tokens = x.shape[0]
         view = batch.views[self.kind]
-        qkv = self.qkv(x).view(tokens, -1, self.head_dim).transpose(0, 1)
+        qkv = self.qkv(x, batch.generated).view(tokens, -1, self.head_dim).transpose(0, 1)
         turned = rotate(self._normed(qkv[: self.heads + self.kv_heads]), *view.rope)
         values = qkv[self.heads + self.kv_heads :]
         attended = []
@@ -77,7 +83,8 @@ class SelfAttention(nn.Module):
                 self.attend(turned[: self.heads, at], k[:, first:], v[:, first:], mask, self.scale)
             )
         together = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
-        return self.out(together.transpose(0, 1).reshape(tokens, -1))  # type: ignore[no-any-return]
+        joined = together.transpose(0, 1).reshape(tokens, -1)
+        return self.out(joined, batch.generated)  # type: ignore[no-any-return]
 
     def _normed(self, qk: Tensor) -> Tensor:
         if self.q_norm is None or self.k_norm is None:
@@ -103,7 +110,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, batch: _Batch) -> Tensor:
         x = x + self.post_attention_norm(self.attention(self.attention_norm(x), batch))
-        return x + self.post_mlp_norm(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
+        return x + self.post_mlp_norm(self.mlp(self.mlp_norm(x), batch.generated))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -137,28 +144,55 @@ class Decoder(nn.Module):
         """An empty cache for a sequence of this model, with room for so many tokens from the start."""
         return KVCache(self.config, self.dtype, self.device, room)
 
+    def pack_for_decoding(self, form: Literal["int8", "int4"]) -> None:
+        """Compute generated tokens with packed weights from now on. Raises UnsupportedModelError.
+
+        The head, which chooses the tokens, is packed into eight bits in either form.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, Linear):
+                module.packed = pack(name, module.weight, "int8" if module is self.head else form)
+
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> list[Tensor]:
-        """Continue each span's sequence by its tokens, all in one pass.
+        """Continue each span's sequence by its tokens: in one pass, or, where decoding has packed weights,
+        in one for prompts and one for generated tokens.
 
         Gives for each span the logits it wants, float32 `[0 | 1 | tokens, vocab]`, on the model's device.
         Raises ValueError if a sequence passes the context window; all caches are then as they were.
         """
+        if self.head.packed is None:
+            return self._pass(spans, generated=False)
+        lengths = [span.cache.length for span in spans]
+        logits: dict[int, Tensor] = {}
+        try:
+            for generated in (True, False):
+                chosen = [index for index, span in enumerate(spans) if span.generated is generated]
+                if chosen:
+                    part = self._pass([spans[index] for index in chosen], generated=generated)
+                    logits |= zip(chosen, part, strict=True)
+        except BaseException:
+            for span, length in zip(spans, lengths, strict=True):
+                span.cache.truncate(length)
+            raise
+        return [logits[index] for index in range(len(spans))]
+
+    def extend(self, token_ids: Sequence[int], cache: KVCache, logits: WantedLogits = "last") -> Tensor:
+        """`forward` of one sequence alone."""
+        return self([Span(token_ids, cache, logits)])[0]  # type: ignore[no-any-return]
+
+    def _pass(self, spans: Sequence[Span], *, generated: bool) -> list[Tensor]:
         for span in spans:
             span.cache.reserve(len(span.token_ids))
         x = self.embedding(torch.tensor([i for span in spans for i in span.token_ids], device=self.device))
-        batch = self._batch(spans)
+        batch = self._batch(spans, generated)
         for block in self.blocks:
             x = block(x, batch)
         for span in spans:
             span.cache.advance(len(span.token_ids))
         return self._logits(x, batch)
 
-    def extend(self, token_ids: Sequence[int], cache: KVCache, logits: WantedLogits = "last") -> Tensor:
-        """`forward` of one sequence alone."""
-        return self([Span(token_ids, cache, logits)])[0]  # type: ignore[no-any-return]
-
-    def _batch(self, spans: Sequence[Span]) -> _Batch:
+    def _batch(self, spans: Sequence[Span], generated: bool) -> _Batch:
         counts = [len(span.token_ids) for span in spans]
         starts = [0, *accumulate(counts[:-1])]
         positions = torch.cat(
@@ -168,7 +202,8 @@ class Decoder(nn.Module):
             ]
         ).to(self.device)
         kinds = set(self.config.layer_kinds)
-        return _Batch(spans, starts, {kind: self._view(kind, spans, positions) for kind in kinds})
+        views = {kind: self._view(kind, spans, positions) for kind in kinds}
+        return _Batch(spans, starts, views, generated)
 
     def _view(self, kind: LayerKind, spans: Sequence[Span], positions: Tensor) -> _View:
         if kind not in self._frequencies:
@@ -190,7 +225,7 @@ class Decoder(nn.Module):
         rows = torch.cat(wanted)
         if not len(rows):
             return [rows.new_empty(0, self.config.vocab_size) for _ in wanted]
-        logits = self.head(self.norm(rows)).float()
+        logits = self.head(self.norm(rows), batch.generated).float()
         if self.config.final_softcap is not None:
             logits = self.config.final_softcap * (logits / self.config.final_softcap).tanh()
         return list(torch.split(logits, [len(part) for part in wanted]))

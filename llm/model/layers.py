@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llm.model.config import Activation
+from llm.model.packed import PackedWeight
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -19,15 +20,22 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class Linear(nn.Module):
-    """x Wᵀ + b, where there is a bias. `[..., inputs] -> [..., outputs]`."""
+    """x Wᵀ + b, where there is a bias. `[tokens, inputs] -> [tokens, outputs]`.
+
+    Generated tokens are computed with `packed` weights, where there are any (see `llm.model.packed`).
+    """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+        self.packed: PackedWeight | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, generated: bool) -> Tensor:
+        if not generated or self.packed is None:
+            return F.linear(x, self.weight, self.bias)
+        product = self.packed.product(x)
+        return product if self.bias is None else product + self.bias
 
 
 class Embedding(nn.Module):
@@ -59,9 +67,9 @@ class RMSNorm(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """down(activation(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202). `[..., hidden] -> [..., hidden]`.
+    """down(activation(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202).
 
-    Gate and up are one matrix: one product reads x once.
+    `[tokens, hidden] -> [tokens, hidden]`. Gate and up are one matrix: one product reads x once.
     """
 
     def __init__(
@@ -72,6 +80,6 @@ class GatedMLP(nn.Module):
         self.down = Linear(intermediate_size, hidden_size, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(self.activation(gate) * up)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, generated: bool) -> Tensor:
+        gate, up = self.gate_up(x, generated).chunk(2, dim=-1)
+        return self.down(self.activation(gate) * up, generated)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ from llm.model.attention import AttentionPath
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
 from llm.model.families import read_hf_config
+from llm.model.packed import DecodeForm
 
 SAMPLE_BYTES = 4096
 CPU = torch.device("cpu")
@@ -32,7 +33,11 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def load_decoder(
-    folder: Path, dtype: torch.dtype, attention: AttentionPath, device: torch.device = CPU
+    folder: Path,
+    dtype: torch.dtype,
+    attention: AttentionPath,
+    device: torch.device = CPU,
+    decode_weights: DecodeForm = "same",
 ) -> Decoder:
     """The decoder with the folder's weights, ready to run.
 
@@ -43,18 +48,21 @@ def load_decoder(
     with torch.device("meta"):
         decoder = Decoder(config, attention)
     files = _TensorFiles(folder, sees=config.architecture == "gemma3")
-    state = {name: _placed(tensor, dtype, device) for name, tensor in _state(config, files)}
+    decodes = decode_weights == "same"
+    state = {name: _placed(tensor, dtype, device, decodes=decodes) for name, tensor in _state(config, files)}
     if config.tied_head:
         state["head.weight"] = state["embedding.weight"]
     decoder.load_state_dict(state, assign=True, strict=True)
     if config.tied_head:
         decoder.head.weight = decoder.embedding.weight
+    if decode_weights != "same":
+        decoder.pack_for_decoding(decode_weights)
     return decoder.requires_grad_(False).eval()
 
 
-def _placed(weight: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _placed(weight: Tensor, dtype: torch.dtype, device: torch.device, *, decodes: bool) -> Tensor:
     weight = weight.to(device, dtype)
-    if weight.dim() == 2 and dtype == torch.float32 and device.type == "cpu":
+    if decodes and weight.dim() == 2 and dtype == torch.float32 and device.type == "cpu":
         # By columns, decoding is a quarter faster on AMD processors (MKL's product of one row with a
         # matrix that lies by rows is slow there). Not in bfloat16, whose kernels want rows.
         return weight.t().contiguous().t()
