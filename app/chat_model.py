@@ -7,7 +7,7 @@ from app.remote_model import open_remote_model
 from app.settings import Settings, SettingsError
 from llm.engine.interface import Engine
 from llm.engine.local_engine import LocalEngine
-from llm.loading import LoadedModel, dtype_for_this_machine, load_model
+from llm.loading import LoadedModel, dtype_for, load_model
 from llm.progress import Progress, silent
 from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.persona import ROOM_FOR_A_MESSAGE
@@ -49,8 +49,9 @@ def open_chat_model(settings: Settings, progress: Progress = silent) -> ChatMode
     loaded = load_model(
         settings.model,
         settings.models_folder,
-        dtype=dtype_for_this_machine() if settings.dtype == "auto" else settings.dtype,
+        dtype=dtype_for(settings.device) if settings.dtype == "auto" else settings.dtype,
         decode_weights=settings.decode_weights,
+        device=settings.device,
         progress=progress,
     )
     return start_engine(loaded, settings)

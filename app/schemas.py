@@ -97,6 +97,10 @@ class Usage(BaseModel):
         "exact", description="`estimated` only if a remote server did not report its own counts."
     )
     seed: int = Field(description="Give it with the same context to get the same reply.")
+    dtype: str = Field(
+        "float32",
+        description="Number format of the weights; `float32+int4`: packed ones for the reply's tokens.",
+    )
 
 
 class MessageView(BaseModel):

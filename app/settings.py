@@ -41,8 +41,11 @@ class Settings(BaseSettings):
     model: str = Field(
         "smollm2-135m-instruct", description="Model by name, by path (GGUF or safetensors folder) or hub id."
     )
+    device: str = Field(
+        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the model runs: `cpu`, `cuda`, `cuda:1`."
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Number format of the weights; auto: bfloat16 with AMX, float32 without."
+        "auto", description="Number format of the weights; auto: bfloat16 with AMX or CUDA, else float32."
     )
     decode_weights: Literal["same", "int8", "int4"] = Field(
         "same", description="What replies are generated with: the same weights as prompts, or packed ones."

@@ -222,6 +222,7 @@ class RunningTurn:
             "ttft_ms": round(duration_ms if self._ttft_ms is None else self._ttft_ms, 1),
             "duration_ms": round(duration_ms, 1),
             "seed": started.seed,
+            "dtype": self._model.engine.model.dtype,
         }
 
     @staticmethod

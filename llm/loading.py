@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from llm.catalog import ensure_model
+from llm.errors import UnsupportedModelError
 from llm.model.attention import AttentionPath
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
@@ -56,9 +57,13 @@ def load_model(
     attention: AttentionPath = "sdpa",
     progress: Progress = silent,
 ) -> LoadedModel:
-    """Load a model by name, path or hub id; see `ensure_model` and `load_decoder` for what they raise."""
+    """Load a model by name, path or hub id; see `ensure_model` and `load_decoder` for what they raise.
+
+    Raises UnsupportedModelError for a `device` that is not there.
+    """
+    place = _checked_device(device)
     folder = ensure_model(model, models_folder, progress)
-    decoder = load_decoder(folder, getattr(torch, dtype), attention, torch.device(device), decode_weights)
+    decoder = load_decoder(folder, getattr(torch, dtype), attention, place, decode_weights)
     identity = f"{fingerprint(folder)} {dtype}"
     if decode_weights != "same":
         identity += f" {decode_weights}"
@@ -66,6 +71,15 @@ def load_model(
     return LoadedModel(model, folder, decoder, dtype, hashed, decode_weights)
 
 
-def dtype_for_this_machine() -> DtypeName:
-    """bfloat16 where the processor multiplies matrices of it (AMX), float32 elsewhere."""
-    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+def dtype_for(device: str) -> DtypeName:
+    """bfloat16 where matrices of it are multiplied in hardware (CUDA, Intel's AMX), float32 elsewhere."""
+    return "bfloat16" if device.startswith("cuda") or torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def _checked_device(device: str) -> torch.device:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UnsupportedModelError(f"device {device!r}: torch {torch.__version__} finds no CUDA device here")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise UnsupportedModelError(f"device {device!r} is none: {error}") from error

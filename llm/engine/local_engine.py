@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalEngine:
-    """`llm.engine.interface.Engine` on this process's processors.
+    """`llm.engine.interface.Engine` in this process, on its processors or a GPU.
 
     Up to `max_running` requests run together; prompts of up to `max_waiting_tokens` tokens wait to be
     computed, each for up to `queue_timeout_s`. `kv_cache_bytes` bound all keys and values: those of
@@ -63,7 +63,7 @@ class LocalEngine:
             parameters=loaded.parameters,
             context_window=context_window,
             dtype=loaded.number_format,
-            device="cpu",
+            device=str(loaded.decoder.device),
             fingerprint=loaded.fingerprint,
         )
         self._scheduler = Scheduler(

@@ -82,7 +82,7 @@ class ReplyJob(Job):
         if not self._sampled:
             cached = self.prompt_tokens - self.computed_tokens
             self.stream.put(Started(self.prompt_tokens, cached, self._sampler.seed))
-        token_id = self._sampler.next(logits[-1])
+        token_id = self._sampler.next(logits[-1].cpu())
         self._sampled += 1
         if token_id in self._tokenizer.end_of_turn_ids:
             self._finish("stop")

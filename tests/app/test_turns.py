@@ -262,3 +262,10 @@ def test_a_fault_of_the_model_is_told_as_a_problem_and_the_chat_goes_on(
 
 def _fail(_x: torch.Tensor) -> torch.Tensor:
     raise RuntimeError("broken")
+
+
+def test_a_reply_says_in_which_number_format_it_was_generated(start_service: StartService) -> None:
+    client = start_service()
+    session_id = client.post("/v1/sessions", json={}).json()["id"]
+    path = f"/v1/sessions/{session_id}/messages"
+    assert client.post(path, json={"content": "Hi", "max_tokens": 2}).json()["usage"]["dtype"] == "float32"

@@ -248,3 +248,25 @@ def test_names_and_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").touch()
     with pytest.raises(ModelNotFoundError, match="neither a GGUF file nor a model folder"):
         ensure_model(str(tmp_path / "model.bin"), tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    save_tiny_llama(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=r"device 'cuda': torch .* finds no CUDA device"):
+        load_model(str(tmp_path), tmp_path, device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_decoder_on_cuda_computes_what_it_computes_on_the_cpu(tmp_path: Path) -> None:
+    save_tiny_llama(tmp_path)
+    on_cpu, on_gpu = (
+        load_model(str(tmp_path), tmp_path, device=device).decoder for device in ("cpu", "cuda")
+    )
+    ids = list(range(50))
+    torch.testing.assert_close(
+        on_gpu.extend(ids, on_gpu.new_cache(), "all").cpu(),
+        on_cpu.extend(ids, on_cpu.new_cache(), "all"),
+        atol=1e-3,
+        rtol=1e-3,
+    )
