@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help serve test lint types format clean
+.PHONY: help serve test soak lint types format clean
 help:
 	@echo "make serve   install what is needed and serve on 127.0.0.1:8000"
 	@echo "make test    install what is needed and run all tests"
+	@echo "make soak    run the engine for ten thousand turns (minutes)"
 	@echo "make lint    formatting, lint and import rules;   make types   type checks"
 	@echo "make format  reformat the code;                   make clean   remove the virtual environment"
 
@@ -16,6 +17,10 @@ serve: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/perdure models fetch
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/perdure models fetch
+	$(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
