@@ -4,7 +4,7 @@ Where guesses must be right or wrong as the test wants, they are foretold from a
 """
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,7 @@ from llm.engine.scheduler import DRAFT_ROWS, MOST_WITH_DRAFTS, SMALL_CHUNK
 from llm.loading import LoadedModel, load_model
 from llm.model.decoder import Decoder, Span
 from llm.text.chat_format import ChatTokenizer
+from llm.text.detokenizer import REPLACEMENT
 from tests.llm.greedy import assert_greedy
 from tests.llm.tiny import save_tiny_llama
 
@@ -148,15 +149,15 @@ def test_a_draft_is_what_a_naive_search_finds_whenever_it_is_asked_for(
 def test_drafts_grow_with_what_was_foreseen_and_shrink_to_none_with_what_was_not() -> None:
     text = list(range(100, 130))
     growing = [*text, *text[:3]]
-    drafter = Drafter(growing, len(text), frozenset())
+    drafter = Drafter(growing, len(growing), frozenset())
     lengths = []
     for token_id in text[3:8]:
         growing.append(token_id)
         lengths.append(len(drafter.draft(DRAFT_ROWS - 1)))
     assert lengths == [*DRAFT_LENGTHS[1:], DRAFT_LENGTHS[-1], DRAFT_LENGTHS[-1]]
-    for _ in DRAFT_LENGTHS:
-        growing += [*text[10:13], 7]
-    growing += text[10:13]
+    for number in range(len(DRAFT_LENGTHS)):
+        growing += [*text[10 + number : 12 + number], number]
+    growing += text[20:23]
     assert drafter.draft(DRAFT_ROWS - 1) == []
 
 
@@ -242,16 +243,17 @@ def test_replies_follow_the_distribution_of_the_model_whatever_is_guessed(
 ) -> None:
     sampling = SamplingParameters(max_tokens=4, temperature=1.5, top_k=2)
     prompt, draws = ids(2, 20), 600
-    expected = probabilities_of_replies(small_model.decoder, prompt, sampling, chat_tokenizer.end_of_turn_ids)
-    likeliest = max(expected, key=lambda reply: expected[reply])
+    replies = probabilities_of_replies(small_model.decoder, prompt, sampling, chat_tokenizer.end_of_turn_ids)
+    expected: defaultdict[str, float] = defaultdict(float)
+    for reply, probability in replies.items():
+        expected[chat_tokenizer.decode(reply).rstrip(REPLACEMENT)] += probability
+    likeliest = max(replies, key=lambda reply: replies[reply])
     foretell(lambda so_far: list(likeliest[len(so_far) :]))
     engine = start_engine()
-    seen = Counter(
-        end_of(run(engine, prompt, replace(sampling, seed=seed))).token_ids for seed in range(draws)
-    )
+    seen = Counter(end_of(run(engine, prompt, replace(sampling, seed=seed))).text for seed in range(draws))
     assert set(seen) <= set(expected)
-    common = {reply: p * draws for reply, p in expected.items() if p * draws >= 5}
-    chi_square = sum((seen[reply] - count) ** 2 / count for reply, count in common.items())
+    common = {text: p * draws for text, p in expected.items() if p * draws >= 5}
+    chi_square = sum((seen[text] - count) ** 2 / count for text, count in common.items())
     freedom = len(common) - 1
     assert freedom >= 7
     assert chi_square < freedom + 3 * (2 * freedom) ** 0.5
@@ -337,7 +339,7 @@ def test_the_end_of_the_turn_ends_a_reply_where_it_would_without_guesses(
         expected = run(plain, prompt, GREEDY)
         assert run(engine, prompt, GREEDY) == expected
         assert end_of(expected).reason == "stop"
-        assert end_of(expected).token_ids == known[: known.index(end)]
+        assert end_of(expected).completion_tokens == known.index(end) + 1
         assert engine.stats.generated_tokens == plain.stats.generated_tokens
 
 
