@@ -19,7 +19,7 @@ from llm.engine.blocks import BLOCK_TOKENS, Sharing
 from llm.engine.interface import Event, Finished, GenerationRequest, SamplingParameters, Started
 from llm.engine.kv_store import KVStore
 from llm.engine.local_engine import LocalEngine
-from llm.engine.prompt_lookup import DRAFT_LENGTHS, NGRAMS, Drafter
+from llm.engine.prompt_lookup import DRAFT_LENGTHS, NGRAM, Drafter
 from llm.engine.reply import ReplyJob
 from llm.engine.sampler import token_probabilities
 from llm.engine.scheduler import DRAFT_ROWS, MOST_WITH_DRAFTS, SMALL_CHUNK
@@ -106,10 +106,9 @@ def end_of(events: Events) -> Finished:
 
 
 def naive_source(token_ids: Sequence[int]) -> int | None:
-    for length in NGRAMS:
-        for end in range(len(token_ids) - 1, length - 1, -1):
-            if token_ids[end - length : end] == token_ids[-length:]:
-                return end
+    for end in range(len(token_ids) - 1, NGRAM - 1, -1):
+        if token_ids[end - NGRAM : end] == token_ids[-NGRAM:]:
+            return end
     return None
 
 
@@ -156,8 +155,8 @@ def test_drafts_grow_with_what_was_foreseen_and_shrink_to_none_with_what_was_not
         lengths.append(len(drafter.draft(DRAFT_ROWS - 1)))
     assert lengths == [*DRAFT_LENGTHS[1:], DRAFT_LENGTHS[-1], DRAFT_LENGTHS[-1]]
     for number in range(len(DRAFT_LENGTHS)):
-        growing += [*text[10 + number : 12 + number], number]
-    growing += text[20:23]
+        growing += [*text[10 + number : 10 + number + NGRAM], number]
+    growing += text[20 : 20 + NGRAM]
     assert drafter.draft(DRAFT_ROWS - 1) == []
 
 
