@@ -72,6 +72,7 @@ def start_engine(loaded: LoadedModel, settings: Settings) -> ChatModel:
         max_waiting_tokens=settings.max_waiting_tokens,
         queue_timeout_s=settings.queue_timeout_s,
         threads=settings.threads,
+        prompt_lookup=settings.prompt_lookup,
         kv_folder=settings.kv_folder,
         kv_folder_bytes=settings.kv_disk_mb * 2**20,
     )

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     kv_disk_mb: int = Field(
         2048, ge=0, description="Disk for keys and values of idle chats, in MiB; 0 keeps none."
     )
+    prompt_lookup: bool = Field(
+        True, description="Guess what a reply repeats of its context, and check several tokens in one step."
+    )
     busy_wait_s: float = Field(
         120.0, gt=0, description='How long a message sent with `"if_busy": "wait"` waits for its session.'
     )

@@ -33,6 +33,14 @@ class EngineCollector(Collector):
             "perdure_generated_tokens", "Tokens of replies", value=stats.generated_tokens
         )
         yield CounterMetricFamily(
+            "perdure_drafted_tokens", "Tokens of replies guessed from the context", value=stats.drafted_tokens
+        )
+        yield CounterMetricFamily(
+            "perdure_accepted_tokens",
+            "Tokens of replies that took no step of their own, being guessed right",
+            value=stats.accepted_tokens,
+        )
+        yield CounterMetricFamily(
             "perdure_kv_cache_evicted_blocks",
             "Blocks dropped from the KV cache for want of room",
             value=stats.kv_evicted_blocks,

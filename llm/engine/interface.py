@@ -139,7 +139,11 @@ class Generation(Protocol):
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """How an engine stands now; and since its start, how many tokens of prompts it has found in the cache
-    and computed, how many of replies it has generated, and how many cached blocks it has had to drop."""
+    and computed, how many of replies it has generated, and how many cached blocks it has had to drop.
+
+    `drafted_tokens` of replies were guessed from their context; `accepted_tokens` of those generated took
+    no step of their own, being guessed right.
+    """
 
     running: int
     waiting: int
@@ -152,6 +156,8 @@ class EngineStats:
     kv_max_bytes: int
     kv_evicted_blocks: int
     kv_disk_bytes: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Reservation(Protocol):

@@ -50,6 +50,11 @@ class Job(ABC):
         return False
 
     @property
+    def generated_tokens(self) -> int:
+        """How many tokens have been chosen after the prompt."""
+        return 0
+
+    @property
     def cache(self) -> KVCache:
         assert self._cache is not None
         return self._cache
@@ -81,6 +86,7 @@ class Job(ABC):
         return self._chain.computes_next_block_of(other._chain, self.token_ids, other.token_ids)
 
     def span(self, max_tokens: int) -> Span:
+        """What to compute next, up to `max_tokens` tokens."""
         start = self.cache.length
         end = min(len(self.token_ids), start + max_tokens)
         is_last = end == len(self.token_ids)
@@ -88,11 +94,11 @@ class Job(ABC):
         return Span(self.token_ids[start:end], self.cache, wanted, generated=self.is_decoding)
 
     def take(self, span: Span, logits: Tensor) -> None:
-        """A span has been computed: keep it, and go on by its logits."""
+        """A span has been computed: go on by its logits, and keep what then still counts of it."""
         self.computed_tokens += len(span.token_ids)
+        self.advance(logits)
         if self._chain is not None:
             self._chain.publish(self.token_ids, self.cache)
-        self.advance(logits)
 
     @abstractmethod
     def advance(self, logits: Tensor) -> None:

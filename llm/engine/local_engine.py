@@ -31,6 +31,7 @@ class LocalEngine:
     computed, each for up to `queue_timeout_s`. `kv_cache_bytes` bound all keys and values: those of
     running requests, and what is kept for later turns.
     `threads`: CPU threads of the model, by default one for each core.
+    `prompt_lookup`: guess what repeats the context, and check it in one step, while few replies run.
     `kv_folder`: where keys and values of idle chats are kept, up to `kv_folder_bytes`; nowhere by default.
     """
 
@@ -45,6 +46,7 @@ class LocalEngine:
         max_waiting_tokens: int = 16384,
         queue_timeout_s: float = 60.0,
         threads: int | None = None,
+        prompt_lookup: bool = True,
         kv_folder: Path | None = None,
         kv_folder_bytes: int = 0,
     ) -> None:
@@ -67,7 +69,12 @@ class LocalEngine:
             fingerprint=loaded.fingerprint,
         )
         self._scheduler = Scheduler(
-            self.decoder, self.store, self.queue, max_running=max_running, max_bytes=kv_cache_bytes
+            self.decoder,
+            self.store,
+            self.queue,
+            max_running=max_running,
+            max_bytes=kv_cache_bytes,
+            prompt_lookup=prompt_lookup,
         )
         self._worker = threading.Thread(target=self._work, args=(threads,), name="engine", daemon=True)
         self._worker.start()
@@ -92,6 +99,8 @@ class LocalEngine:
             kv_max_bytes=self._kv_cache_bytes,
             kv_evicted_blocks=store.evicted_blocks,
             kv_disk_bytes=self._files.nbytes if self._files is not None else 0,
+            drafted_tokens=done.drafted,
+            accepted_tokens=done.accepted,
         )
 
     def reserve(self, request: GenerationRequest) -> "QueuePlace":

@@ -1,4 +1,12 @@
-"""One reply: after its prompt, token after token is chosen and its text passed on."""
+"""One reply: after its prompt, token after token is chosen and its text passed on.
+
+A step may compute guesses of the next tokens too (see `llm.engine.prompt_lookup`). Each token is chosen
+just as without them, from its own logits and by its own draw; if it is the one that was guessed, the logits
+after it are there already. So guesses change neither the distribution of replies, nor, but for the noise
+of floating point, the reply to a seed: that is rejection sampling (Leviathan et al. 2023, arXiv:2211.17192)
+where the draft is certain of itself. The draw is the token to be accepted with its probability, or the
+one to take instead.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +25,10 @@ from llm.engine.interface import (
     Started,
 )
 from llm.engine.job import Job
+from llm.engine.prompt_lookup import Drafter
 from llm.engine.sampler import Sampler
 from llm.errors import EngineClosedError, QueueTimeoutError
+from llm.model.decoder import Span
 from llm.text.chat_format import ChatTokenizer
 from llm.text.detokenizer import Detokenizer, ids_of_text
 from llm.text.stop_strings import StopStrings
@@ -48,6 +58,8 @@ class ReplyJob(Job):
         self._sampler = Sampler(request.sampling, request.prompt, tokenizer.special_ids)
         self._detokenizer = Detokenizer(tokenizer.decode)
         self._stops = StopStrings((*request.sampling.stop, *tokenizer.format.stop))
+        self._drafter = Drafter(self.token_ids, self.prompt_tokens, tokenizer.end_of_turn_ids)
+        self._draft: list[int] = []
         self._sampled = 0
         self._text = ""
         self._last: Finished | Failed | None = None
@@ -69,6 +81,10 @@ class ReplyJob(Job):
         return self._sampled > 0
 
     @property
+    def generated_tokens(self) -> int:
+        return self._sampled
+
+    @property
     def useful_prefix(self) -> int:
         return self.prompt_tokens - 1  # the first token follows from the logits of the prompt's last
 
@@ -76,13 +92,30 @@ class ReplyJob(Job):
     def reply_ids(self) -> list[int]:
         return self.token_ids[self.prompt_tokens :]
 
+    def span(self, max_tokens: int) -> Span:
+        """When decoding: the last token, and guesses of those after it."""
+        if not self.is_decoding:
+            return super().span(max_tokens)
+        most_useful = self._request.sampling.max_tokens - self._sampled - 1
+        self._draft = self._drafter.draft(min(max_tokens - 1, most_useful)) if max_tokens > 1 else []
+        return Span([self.token_ids[-1], *self._draft], self.cache, "all", generated=True)
+
     def advance(self, logits: Tensor) -> None:
         if not len(logits):
             return
         if not self._sampled:
             cached = self.prompt_tokens - self.computed_tokens
             self.stream.put(Started(self.prompt_tokens, cached, self._sampler.seed))
-        token_id = self._sampler.next(logits[-1].cpu())
+        before = self._sampled
+        for row, guess in zip(logits.cpu(), [*self._draft, None], strict=True):
+            token_id = self._sampler.next(row)
+            self._add(token_id)
+            if token_id != guess or self.is_done or self.is_cancelled:
+                break
+        used = self._sampled - before
+        self.cache.truncate(self.cache.length - len(logits) + used)
+
+    def _add(self, token_id: int) -> None:
         self._sampled += 1
         if token_id in self._tokenizer.end_of_turn_ids:
             self._finish("stop")

@@ -27,5 +27,7 @@ def test_tokens_are_counted_as_the_replies_say(client: httpx.Client, session_id:
     assert after["perdure_prompt_tokens_totalhit"] == sum(cached) > 0
     computed = [usage["prompt_tokens"] - found for usage, found in zip(usages, cached, strict=True)]
     assert after["perdure_prompt_tokens_totalmiss"] == sum(computed)
+    assert after["perdure_generated_tokens_total"] == sum(usage["completion_tokens"] for usage in usages)
+    assert after["perdure_accepted_tokens_total"] <= after["perdure_drafted_tokens_total"]
     assert 0 < after["perdure_kv_cache_bytes"] <= after["perdure_kv_cache_max_bytes"]
     assert after["perdure_requests_running"] == after["perdure_waiting_tokens"] == 0
