@@ -109,7 +109,11 @@ class Scheduler:
         while (job := self._queue.next(self._fits)) is not None:
             self._park()
             self.running.append(job)
-            self._guarded(job, partial(job.begin, self._slots, self._store))
+            self._guarded(job, partial(self._begin, job))
+
+    def _begin(self, job: Job) -> None:
+        job.begin(self._slots, self._store)
+        self.counts.found += job.cache.length
 
     def _fits(self, job: Job) -> bool:
         if not self.running:
