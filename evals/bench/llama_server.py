@@ -40,6 +40,8 @@ class LlamaServerRunner:
 
 
 class LlamaServerChat:
+    """`evals.bench.runners.Chat` with a server process of its own."""
+
     def __init__(self, command: Sequence[str]) -> None:
         port = _free_port()
         self._process = subprocess.Popen(
@@ -51,6 +53,10 @@ class LlamaServerChat:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def first_token(self, prompt: Sequence[int]) -> FirstToken:
         began = time.perf_counter()

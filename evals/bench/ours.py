@@ -119,9 +119,11 @@ class OurChat:
 
     def prepare(self, prefix: Sequence[int]) -> None:
         """Have the beginning of the next prompt computed in idle time, by the service's own rule."""
-        engine = self._model.engine
-        if len(prefix) - engine.cached_tokens(prefix, self._owner) >= WORTH_PREPARING:
-            engine.prepare(prefix, self._owner, self._name)
+        if len(prefix) - self.cached_tokens(prefix) >= WORTH_PREPARING:
+            self._model.engine.prepare(prefix, self._owner, self._name)
+
+    def cached_tokens(self, prompt: Sequence[int]) -> int:
+        return self._model.engine.cached_tokens(prompt, self._owner)
 
     def decode(self, prompt: Sequence[int], tokens: int) -> list[float]:
         return asyncio.run(_together(self._model.engine, [self.request(prompt, tokens)]))[0]

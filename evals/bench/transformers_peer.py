@@ -58,7 +58,8 @@ class TransformersChat:
 
     def decode(self, prompt: Sequence[int], tokens: int) -> list[float]:
         if self._cached[: len(prompt)] == list(prompt):
-            self._cache.crop(len(prompt) - 1)  # the first token needs the logits of the prompt's last
+            # The first token needs the logits of the prompt's last. Below zero: how many to take away.
+            self._cache.crop(len(prompt) - 1 - self._cache.get_seq_length())
         else:
             self._cache = DynamicCache()
         times = generate(self._model, [prompt], tokens, self._cache)
