@@ -122,6 +122,8 @@ def ratio_goal(
 
 def show(report: Report, console: Console) -> None:
     console.print(f"[bold]perdure bench {report.benchmark}[/bold]: {report.machine}", highlight=False)
+    settings = (f"{name} {value}" for name, value in report.settings.items())
+    console.print(f"Settings: {', '.join(settings)}", highlight=False)
     for section in report.sections:
         console.print(f"\n[bold]{section.name}[/bold]: {section.about}", highlight=False)
         columns = list(dict.fromkeys(name for row in section.rows for name in row.figures))

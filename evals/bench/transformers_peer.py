@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from evals.bench.runners import FirstToken
 from llm.loading import DtypeName
@@ -20,6 +21,7 @@ class TransformersRunner:
     def __init__(self, folder: Path, dtype: DtypeName, threads: int) -> None:
         self.name = f"transformers {SHORT_NAMES[dtype]}"
         torch.set_num_threads(threads)
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         self.model.generation_config.eos_token_id = None
 

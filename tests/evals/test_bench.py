@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.settings import Settings
 from evals.bench.batch import BatchSizes
 from evals.bench.decode import DecodeSizes
 from evals.bench.llama_server import LlamaServerRunner, ServerError
+from evals.bench.ours import our_engine
 from evals.bench.plan import Planner
 from evals.bench.report import Goal, Report, Row, median_of_ratios, percentile, ratio_goal, rotated
 from evals.bench.restore import AGAIN, FROM_DISK, RestoreSizes
