@@ -13,10 +13,14 @@ COLUMNS = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A dialogue of two people. `messages` are what the first one says; `persona` is the second one's."""
+    """A dialogue of two people. `messages` are what the first one says, `replies` what the second one says.
+
+    `persona` is the second one's.
+    """
 
     persona: str
     messages: tuple[str, ...]
+    replies: tuple[str, ...]
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:
@@ -31,5 +35,9 @@ def read_dialogues(path: Path) -> list[Dialogue]:
 
 def _dialogue(row: dict[str, str]) -> Dialogue:
     lines = row["Best Generated Conversation"].splitlines()
-    said = (line.removeprefix("User 1:").strip() for line in lines if line.startswith("User 1:"))
-    return Dialogue(row["user 2 personas"].strip(), tuple(message for message in said if message))
+    return Dialogue(row["user 2 personas"].strip(), _said_by("User 1:", lines), _said_by("User 2:", lines))
+
+
+def _said_by(speaker: str, lines: list[str]) -> tuple[str, ...]:
+    said = (line.removeprefix(speaker).strip() for line in lines if line.startswith(speaker))
+    return tuple(message for message in said if message)

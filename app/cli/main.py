@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from app import __version__
+from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
 from app.cli.models import models
@@ -22,6 +23,7 @@ app.command()(serve)
 app.command()(chat)
 app.add_typer(models, name="models")
 app.command()(doctor)
+app.add_typer(bench, name="bench")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,126 @@
+"""`perdure bench`: the engine beside its peers. What is measured, and how, is in `evals.bench`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from app.cli.progress import stage_progress
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from evals.bench.report import Report
+    from evals.bench.run import Setup
+
+bench = typer.Typer(help="Measure the engine beside its peers, on this machine.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, every round of it.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="Dialogues in the format of Synthetic-Persona-Chat."),
+]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of everybody.")]
+WithPeers = Annotated[bool, typer.Option("--peers/--no-peers", help="Run the peers that are installed.")]
+Server = Annotated[Path | None, typer.Option(exists=True, help="llama.cpp's own server; else that on PATH.")]
+Rounds = Annotated[int, typer.Option(min=1, help="How often everybody takes a turn.")]
+
+
+@bench.command()
+def turns(
+    as_json: AsJson = False,
+    data: Data = None,
+    threads: Threads = 2,
+    peers: WithPeers = True,
+    llama_server: Server = None,
+    turns: Annotated[int, typer.Option(min=0, help="Turns with a window of 20 messages.")] = 30,
+    wide_turns: Annotated[int, typer.Option(min=0, help="Turns with a window of 4,000 tokens.")] = 6,
+    appended_turns: Annotated[int, typer.Option(min=0, help="Turns appended at 2,500 tokens.")] = 10,
+    long_turns: Annotated[int, typer.Option(min=0, help="Turns with idle time; 200 for the goal.")] = 60,
+    idle_s: Annotated[float, typer.Option(min=0, help="Seconds between those.")] = 2.0,
+) -> None:
+    """Time to the first token of a chat's next turn. 0 turns leave a kind of chat out."""
+    from evals.bench.run import bench_turns
+    from evals.bench.turns import TurnSizes
+
+    sizes = TurnSizes(turns, wide_turns, appended_turns, long_turns, idle_s)
+    with _setup(data, threads, peers, llama_server) as setup:
+        report = bench_turns(setup, sizes)
+    _print(report, as_json)
+
+
+@bench.command()
+def decode(
+    as_json: AsJson = False,
+    data: Data = None,
+    threads: Threads = 2,
+    peers: WithPeers = True,
+    rounds: Rounds = 5,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens that are generated.")] = 48,
+) -> None:
+    """Tokens a second of one stream at 100, 1,000 and 4,000 tokens of context; prefill of 1,024."""
+    from evals.bench.decode import DecodeSizes
+    from evals.bench.run import bench_decode
+
+    with _setup(data, threads, peers) as setup:
+        report = bench_decode(setup, DecodeSizes(rounds, tokens))
+    _print(report, as_json)
+
+
+@bench.command()
+def batch(
+    as_json: AsJson = False,
+    data: Data = None,
+    threads: Threads = 2,
+    peers: WithPeers = True,
+    rounds: Rounds = 3,
+) -> None:
+    """1, 8 and 16 streams together, a long prompt among them, and 16 chats of one persona."""
+    from evals.bench.batch import BatchSizes
+    from evals.bench.run import bench_batch
+
+    with _setup(data, threads, peers) as setup:
+        report = bench_batch(setup, BatchSizes(rounds))
+    _print(report, as_json)
+
+
+@bench.command()
+def restore(
+    as_json: AsJson = False,
+    data: Data = None,
+    threads: Threads = 2,
+    peers: WithPeers = True,
+    llama_server: Server = None,
+    rounds: Rounds = 5,
+) -> None:
+    """First token of a chat of 2,000 tokens after a restart: from the disk, and computed again."""
+    from evals.bench.restore import RestoreSizes
+    from evals.bench.run import bench_restore
+
+    with _setup(data, threads, peers, llama_server) as setup:
+        report = bench_restore(setup, RestoreSizes(rounds))
+    _print(report, as_json)
+
+
+@contextmanager
+def _setup(
+    data: Path | None, threads: int, with_peers: bool, llama_server: Path | None = None
+) -> Iterator["Setup"]:
+    from evals.bench.peers import PeerChoice
+    from evals.bench.run import Setup
+
+    choice = PeerChoice(transformers=with_peers, llama=with_peers, llama_server=llama_server)
+    with stage_progress() as progress:
+        yield Setup(Settings(), threads, data, choice, progress)
+
+
+def _print(report: "Report", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+        return
+    from evals.bench.report import show
+
+    show(report, Console())

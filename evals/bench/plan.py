@@ -1,0 +1,90 @@
+"""The prompts of a chat's turns under a memory strategy, made before anything is timed."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+
+from llm.text.chat_format import ChatTokenizer
+from memory.assembly import Limits, NewMessage, assemble
+from memory.context import Context
+from memory.messages import Message
+from memory.persona import Persona, persona_segments
+from memory.strategies.base import Strategy
+
+Turns = Sequence[tuple[Message, Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTurn:
+    """A turn as token ids: its prompt; prompt and reply; the next prompt's beginning, window moved."""
+
+    prompt: tuple[int, ...]
+    with_reply: tuple[int, ...]
+    next_prefix: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptHistory:
+    """`memory.protocols.History` of the first turns of a script."""
+
+    turns: Turns
+    counts: Sequence[int]
+
+    @classmethod
+    def of(cls, turns: Turns) -> "ScriptHistory":
+        lengths = (sum(len(message.token_ids) for message in turn) for turn in turns)
+        return cls(turns, list(accumulate(lengths, initial=0)))
+
+    @property
+    def turn_count(self) -> int:
+        return len(self.turns)
+
+    @property
+    def total_tokens(self) -> int:
+        return self.counts[-1]
+
+    async def tokens_before(self, turn: int) -> int:
+        return self.counts[turn]
+
+    async def first_turn_from(self, tokens: int) -> int:
+        return min(bisect_left(self.counts, tokens), self.turn_count)
+
+    async def messages(self, first_turn: int) -> Sequence[Message]:
+        return list(chain.from_iterable(self.turns[first_turn:]))
+
+
+class Planner:
+    """Assembles contexts as the service does, for one tokeniser, persona and context window."""
+
+    def __init__(self, tokenizer: ChatTokenizer, persona: str, limits: Limits) -> None:
+        self._tokenizer = tokenizer
+        self._persona = persona_segments(Persona("Companion", persona), tokenizer)
+        self._limits = limits
+
+    def plan(self, turns: Turns, strategy: Strategy, first: int) -> list[PlannedTurn]:
+        """The turns from number `first` on; those before it have been said already."""
+        return asyncio.run(self._plan(turns, strategy, first))
+
+    async def _plan(self, turns: Turns, strategy: Strategy, first: int) -> list[PlannedTurn]:
+        planned = []
+        asks = self._tokenizer.generation_prompt
+        for number in range(first, len(turns)):
+            user, assistant = turns[number]
+            prompt = (await self._assemble(turns[:number], strategy, user)).token_ids
+            after = (await self._assemble(turns[: number + 1], strategy, None)).token_ids
+            with_reply = prompt[: len(prompt) - len(asks)] + assistant.token_ids
+            planned.append(PlannedTurn(prompt, with_reply, after[: len(after) - len(asks)]))
+        return planned
+
+    async def _assemble(self, turns: Turns, strategy: Strategy, user: Message | None) -> Context:
+        message = NewMessage(user.id, user.content, user.token_ids) if user else None
+        return await assemble(
+            persona=self._persona,
+            strategy=strategy,
+            history=ScriptHistory.of(turns),
+            message=message,
+            generation_prompt=self._tokenizer.generation_prompt,
+            limits=self._limits,
+        )

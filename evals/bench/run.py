@@ -1,0 +1,101 @@
+"""Runs one benchmark: opens our engine and its peers, and makes the report."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.settings import Settings
+from evals.bench.batch import BatchBenchmark, BatchSizes
+from evals.bench.decode import DecodeBenchmark, DecodeSizes
+from evals.bench.machine import Machine, this_machine
+from evals.bench.ours import our_engine
+from evals.bench.peers import PeerChoice, Peers, open_peers
+from evals.bench.report import Report, Section
+from evals.bench.restore import RestoreBenchmark, RestoreSizes
+from evals.bench.script import Script, read_script
+from evals.bench.turns import TurnBenchmark, TurnSizes
+from llm.progress import Progress, silent
+
+AMX_NOTE = (
+    "this processor has AMX, which torch uses for bf16 prompts. llama.cpp uses it only if it was built for "
+    "it: where it was not, the comparison of prefill flatters us."
+)
+
+Measure = Callable[[Settings, Peers, Script, Progress], list[Section]]
+Sizes = TurnSizes | DecodeSizes | BatchSizes | RestoreSizes
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every benchmark is started with. `data`: dialogues to chat with (see `evals.dialogues`)."""
+
+    settings: Settings
+    threads: int = 2
+    data: Path | None = None
+    peers: PeerChoice = field(default_factory=PeerChoice)
+    progress: Progress = silent
+
+
+def bench_turns(setup: Setup, sizes: TurnSizes) -> Report:
+    def measure(settings: Settings, peers: Peers, script: Script, progress: Progress) -> list[Section]:
+        with our_engine(settings) as engine:
+            return TurnBenchmark(engine, peers, script, sizes, progress).run()
+
+    return _report("turns", setup, sizes, measure)
+
+
+def bench_decode(setup: Setup, sizes: DecodeSizes) -> Report:
+    def measure(settings: Settings, peers: Peers, script: Script, progress: Progress) -> list[Section]:
+        with our_engine(settings) as engine:
+            return DecodeBenchmark(engine, peers, script, sizes, progress).run()
+
+    return _report("decode", setup, sizes, measure)
+
+
+def bench_batch(setup: Setup, sizes: BatchSizes) -> Report:
+    def measure(settings: Settings, peers: Peers, script: Script, progress: Progress) -> list[Section]:
+        with our_engine(settings) as engine:
+            return BatchBenchmark(engine, peers, script, sizes, progress).run()
+
+    return _report("batch", setup, sizes, measure)
+
+
+def bench_restore(setup: Setup, sizes: RestoreSizes) -> Report:
+    def measure(settings: Settings, peers: Peers, script: Script, progress: Progress) -> list[Section]:
+        return RestoreBenchmark(settings, peers, script, sizes, progress).run()
+
+    return _report("restore", setup, sizes, measure)
+
+
+def _report(benchmark: str, setup: Setup, sizes: Sizes, measure: Measure) -> Report:
+    machine = this_machine(setup.threads)
+    script = read_script(setup.data)
+    # Nothing of a benchmark is to lie on the disk beside the user's chats.
+    settings = setup.settings.model_copy(update={"threads": setup.threads, "kv_disk_mb": 0})
+    with open_peers(settings, setup.threads, setup.peers) as peers:
+        sections = measure(settings, peers, script, setup.progress)
+    return Report(
+        benchmark=benchmark,
+        machine=machine,
+        settings=_settings(settings, script, sizes),
+        sections=sections,
+        notes=_notes(machine, peers),
+    )
+
+
+def _settings(settings: Settings, script: Script, sizes: Sizes) -> dict[str, Any]:
+    return {
+        "model": settings.model,
+        "dtype": settings.dtype,
+        "threads": settings.threads,
+        "text": script.source,
+        **asdict(sizes),
+    }
+
+
+def _notes(machine: Machine, peers: Peers) -> list[str]:
+    notes = [f"left out: {missing}" for missing in peers.missing]
+    if machine.has_amx:
+        notes.append(AMX_NOTE)
+    return notes
