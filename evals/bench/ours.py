@@ -103,16 +103,16 @@ class OurChat:
 
     def first_token(self, prompt: Sequence[int], public_tokens: int = 0) -> FirstToken:
         began = time.perf_counter()
-        cached = 0
+        cached, ended = 0, 0.0
         for event in self._model.engine.submit(self.request(prompt, 1, public_tokens)):
             match event:
                 case Started(cached_tokens=found):
                     cached = found
-                case Delta() | Finished():
-                    break
                 case Failed(error=error):
                     raise EngineFailedError(error)
-        return FirstToken(time.perf_counter() - began, len(prompt) - cached)
+                case Delta() | Finished():
+                    ended = ended or time.perf_counter()
+        return FirstToken(ended - began, len(prompt) - cached)
 
     def take_reply(self, token_ids: Sequence[int]) -> None:
         self.first_token(token_ids)

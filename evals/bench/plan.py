@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
-from llm.text.chat_format import ChatTokenizer
+from llm.text.chat_format import ChatEncoding
 from memory.assembly import Limits, NewMessage, assemble
 from memory.context import Context
 from memory.messages import Message
@@ -58,7 +58,7 @@ class ScriptHistory:
 class Planner:
     """Assembles contexts as the service does, for one tokeniser, persona and context window."""
 
-    def __init__(self, tokenizer: ChatTokenizer, persona: str, limits: Limits) -> None:
+    def __init__(self, tokenizer: ChatEncoding, persona: str, limits: Limits) -> None:
         self._tokenizer = tokenizer
         self._persona = persona_segments(Persona("Companion", persona), tokenizer)
         self._limits = limits

@@ -8,6 +8,7 @@ from typing import Any
 from app.settings import Settings
 from evals.bench.batch import BatchBenchmark, BatchSizes
 from evals.bench.decode import DecodeBenchmark, DecodeSizes
+from evals.bench.lookup import measure_lookup
 from evals.bench.machine import Machine, this_machine
 from evals.bench.ours import our_engine
 from evals.bench.peers import PeerChoice, Peers, open_peers
@@ -15,6 +16,7 @@ from evals.bench.report import Report, Section
 from evals.bench.restore import RestoreBenchmark, RestoreSizes
 from evals.bench.script import Script, read_script
 from evals.bench.turns import TurnBenchmark, TurnSizes
+from llm.loading import dtype_for
 from llm.progress import Progress, silent
 
 AMX_NOTE = (
@@ -47,15 +49,17 @@ def bench_turns(setup: Setup, sizes: TurnSizes) -> Report:
 
 def bench_decode(setup: Setup, sizes: DecodeSizes) -> Report:
     def measure(settings: Settings, peers: Peers, script: Script, progress: Progress) -> list[Section]:
-        with our_engine(settings) as engine:
-            return DecodeBenchmark(engine, peers, script, sizes, progress).run()
+        with our_engine(_plain(settings)) as engine:
+            sections = DecodeBenchmark(engine, peers, script, sizes, progress).run()
+            with our_engine(settings.model_copy(update={"prompt_lookup": True})) as guessing:
+                return [*sections, measure_lookup(engine, guessing, script, sizes, progress)]
 
     return _report("decode", setup, sizes, measure)
 
 
 def bench_batch(setup: Setup, sizes: BatchSizes) -> Report:
     def measure(settings: Settings, peers: Peers, script: Script, progress: Progress) -> list[Section]:
-        with our_engine(settings) as engine:
+        with our_engine(_plain(settings)) as engine:
             return BatchBenchmark(engine, peers, script, sizes, progress).run()
 
     return _report("batch", setup, sizes, measure)
@@ -66,6 +70,11 @@ def bench_restore(setup: Setup, sizes: RestoreSizes) -> Report:
         return RestoreBenchmark(settings, peers, script, sizes, progress).run()
 
     return _report("restore", setup, sizes, measure)
+
+
+def _plain(settings: Settings) -> Settings:
+    """One token a step, as the peers do."""
+    return settings.model_copy(update={"prompt_lookup": False})
 
 
 def _report(benchmark: str, setup: Setup, sizes: Sizes, measure: Measure) -> Report:
@@ -87,7 +96,8 @@ def _report(benchmark: str, setup: Setup, sizes: Sizes, measure: Measure) -> Rep
 def _settings(settings: Settings, script: Script, sizes: Sizes) -> dict[str, Any]:
     return {
         "model": settings.model,
-        "dtype": settings.dtype,
+        "dtype": dtype_for(settings.device) if settings.dtype == "auto" else settings.dtype,
+        "decode_weights": settings.decode_weights,
         "threads": settings.threads,
         "text": script.source,
         **asdict(sizes),

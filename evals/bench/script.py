@@ -10,7 +10,7 @@ from itertools import cycle
 from pathlib import Path
 
 from evals.dialogues import read_dialogues
-from llm.text.chat_format import ChatTokenizer
+from llm.text.chat_format import ChatEncoding
 from memory.messages import Message, Role
 
 SEED = 20
@@ -27,12 +27,12 @@ class Script:
     persona: str
     said: tuple[tuple[str, str], ...]
 
-    def turns(self, tokenizer: ChatTokenizer, count: int, turn_tokens: int) -> list[tuple[Message, Message]]:
+    def turns(self, tokenizer: ChatEncoding, count: int, turn_tokens: int) -> list[tuple[Message, Message]]:
         """The first `count` turns: exchanges of the script, whole, joined until a turn has `turn_tokens`."""
         exchanges = cycle(self.said)
         return [_turn(turn, exchanges, tokenizer, turn_tokens) for turn in range(count)]
 
-    def tokens(self, tokenizer: ChatTokenizer, count: int) -> tuple[int, ...]:
+    def tokens(self, tokenizer: ChatEncoding, count: int) -> tuple[int, ...]:
         """`count` tokens of it as plain chat."""
         ids: list[int] = list(tokenizer.encode_preamble(self.persona))
         for said, replied in cycle(self.said):
@@ -41,7 +41,7 @@ class Script:
             ids += tokenizer.encode_message("user", said) + tokenizer.encode_message("assistant", replied)
         return tuple(ids[:count])
 
-    def preamble(self, tokenizer: ChatTokenizer, count: int) -> tuple[int, ...]:
+    def preamble(self, tokenizer: ChatEncoding, count: int) -> tuple[int, ...]:
         """A persona that takes at least `count` tokens: the script's own, and what its people say."""
         said = cycle(self.said)
         persona = self.persona
@@ -62,7 +62,7 @@ def read_script(data: Path | None) -> Script:
 
 
 def _turn(
-    turn: int, exchanges: Iterator[tuple[str, str]], tokenizer: ChatTokenizer, turn_tokens: int
+    turn: int, exchanges: Iterator[tuple[str, str]], tokenizer: ChatEncoding, turn_tokens: int
 ) -> tuple[Message, Message]:
     said: list[str] = []
     replied: list[str] = []
@@ -76,7 +76,7 @@ def _turn(
             return user, assistant
 
 
-def _message(turn: int, role: Role, content: str, tokenizer: ChatTokenizer) -> Message:
+def _message(turn: int, role: Role, content: str, tokenizer: ChatEncoding) -> Message:
     return Message(f"{role}-{turn}", turn, role, content, tokenizer.encode_message(role, content))
 
 

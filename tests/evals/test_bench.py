@@ -27,7 +27,7 @@ from evals.bench.script import read_script
 from evals.bench.turns import EXACT, STEPPED, TurnSizes, row_name
 from llm.engine.blocks import BLOCK_TOKENS
 from llm.packages import PACKAGED_MODELS
-from llm.text.chat_format import ChatTokenizer
+from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.assembly import Limits
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
@@ -47,7 +47,7 @@ def setup(settings: Settings) -> Setup:
 
 
 @pytest.fixture
-def tokenizer(tiny_model: Path) -> ChatTokenizer:
+def tokenizer(tiny_model: Path) -> ChatEncoding:
     return ChatTokenizer(tiny_model)
 
 
@@ -114,7 +114,7 @@ def test_a_window_that_moved_is_computed_in_idle_time(settings: Settings) -> Non
     "strategy", [SlidingWindow(turns=3), SlidingWindow(turns=3, retention_ratio=1.0), Buffer()]
 )
 def test_histories_match_whatever_the_policy(
-    strategy: SlidingWindow | Buffer, tokenizer: ChatTokenizer
+    strategy: SlidingWindow | Buffer, tokenizer: ChatEncoding
 ) -> None:
     script = read_script(None)
     turns = script.turns(tokenizer, 12, 20)

@@ -162,7 +162,7 @@ def test_a_pass_that_fails_half_way_leaves_the_cache_as_it_was(
     torch.testing.assert_close(tiny_decoder.extend(ids, cache), expected)
 
 
-def _fail(_x: torch.Tensor) -> torch.Tensor:
+def _fail(*_args: object) -> torch.Tensor:
     raise RuntimeError("broken")
 
 
