@@ -25,6 +25,9 @@ Data = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of everybody.")]
 WithPeers = Annotated[bool, typer.Option("--peers/--no-peers", help="Run the peers that are installed.")]
+Peer = Annotated[
+    list[str] | None, typer.Option(help="Run this peer, by the name of its row; may be repeated.")
+]
 Server = Annotated[Path | None, typer.Option(exists=True, help="llama.cpp's own server; else that on PATH.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How often everybody takes a turn.")]
 
@@ -35,6 +38,7 @@ def turns(
     data: Data = None,
     threads: Threads = 2,
     peers: WithPeers = True,
+    peer: Peer = None,
     llama_server: Server = None,
     turns: Annotated[int, typer.Option(min=0, help="Turns with a window of 20 messages.")] = 30,
     wide_turns: Annotated[int, typer.Option(min=0, help="Turns with a window of 4,000 tokens.")] = 6,
@@ -47,7 +51,7 @@ def turns(
     from evals.bench.turns import TurnSizes
 
     sizes = TurnSizes(turns, wide_turns, appended_turns, long_turns, idle_s)
-    with _setup(data, threads, peers, llama_server) as setup:
+    with _setup(data, threads, peers, peer, llama_server) as setup:
         report = bench_turns(setup, sizes)
     _print(report, as_json)
 
@@ -58,6 +62,7 @@ def decode(
     data: Data = None,
     threads: Threads = 2,
     peers: WithPeers = True,
+    peer: Peer = None,
     rounds: Rounds = 5,
     tokens: Annotated[int, typer.Option(min=2, help="Tokens that are generated.")] = 48,
 ) -> None:
@@ -65,7 +70,7 @@ def decode(
     from evals.bench.decode import DecodeSizes
     from evals.bench.run import bench_decode
 
-    with _setup(data, threads, peers) as setup:
+    with _setup(data, threads, peers, peer) as setup:
         report = bench_decode(setup, DecodeSizes(rounds, tokens))
     _print(report, as_json)
 
@@ -76,13 +81,14 @@ def batch(
     data: Data = None,
     threads: Threads = 2,
     peers: WithPeers = True,
+    peer: Peer = None,
     rounds: Rounds = 3,
 ) -> None:
     """1, 8 and 16 streams together, a long prompt among them, and 16 chats of one persona."""
     from evals.bench.batch import BatchSizes
     from evals.bench.run import bench_batch
 
-    with _setup(data, threads, peers) as setup:
+    with _setup(data, threads, peers, peer) as setup:
         report = bench_batch(setup, BatchSizes(rounds))
     _print(report, as_json)
 
@@ -93,6 +99,7 @@ def restore(
     data: Data = None,
     threads: Threads = 2,
     peers: WithPeers = True,
+    peer: Peer = None,
     llama_server: Server = None,
     rounds: Rounds = 5,
 ) -> None:
@@ -100,21 +107,27 @@ def restore(
     from evals.bench.restore import RestoreSizes
     from evals.bench.run import bench_restore
 
-    with _setup(data, threads, peers, llama_server) as setup:
+    with _setup(data, threads, peers, peer, llama_server) as setup:
         report = bench_restore(setup, RestoreSizes(rounds))
     _print(report, as_json)
 
 
 @contextmanager
 def _setup(
-    data: Path | None, threads: int, with_peers: bool, llama_server: Path | None = None
+    data: Path | None,
+    threads: int,
+    with_peers: bool,
+    peers: list[str] | None,
+    llama_server: Path | None = None,
 ) -> Iterator["Setup"]:
-    from evals.bench.peers import PeerChoice
+    from evals.bench.peers import PEER_NAMES, PeerChoice
     from evals.bench.run import Setup
 
-    choice = PeerChoice(transformers=with_peers, llama=with_peers, llama_server=llama_server)
+    if unknown := set(peers or ()) - set(PEER_NAMES):
+        raise typer.BadParameter(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEER_NAMES)}")
+    names = tuple(peers or PEER_NAMES) if with_peers else ()
     with stage_progress() as progress:
-        yield Setup(Settings(), threads, data, choice, progress)
+        yield Setup(Settings(), threads, data, PeerChoice(names, llama_server), progress)
 
 
 def _print(report: "Report", as_json: bool) -> None:

@@ -10,14 +10,13 @@ from itertools import pairwise
 
 from evals.bench.decode import rows_of_rates
 from evals.bench.ours import OurChat, OurEngine, note_times
-from evals.bench.peers import Peers
+from evals.bench.peers import LLAMA, Peers
 from evals.bench.report import Goal, Round, Row, Section, ratio_goal, rotated
 from evals.bench.runners import OURS, DecodingRunner
 from evals.bench.script import Script
 from llm.engine.blocks import BLOCK_TOKENS
 from llm.progress import Progress
 
-LLAMA = "llama-cpp-python"
 WARM_TOKENS = 8
 """Tokens of each stream before the long prompt arrives."""
 

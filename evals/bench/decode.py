@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from evals.bench.ours import OurEngine
-from evals.bench.peers import Peers
+from evals.bench.peers import BF16, LLAMA, Peers
 from evals.bench.report import Round, Row, Section, median_of_ratios, ratio_goal, rotated
 from evals.bench.runners import OURS, DecodingChat, DecodingRunner
 from evals.bench.script import Script
@@ -42,9 +42,8 @@ class DecodeBenchmark:
         rows = [row for context in self._sizes.contexts for row in self._decode_at(context)]
         shortest, longest = self._sizes.contexts[0], self._sizes.contexts[-1]
         goals = [
-            ratio_goal(rows, row_name(OURS, context), row_name(peer, context), "tokens/s", 1.1, "at least")
+            ratio_goal(rows, row_name(OURS, context), row_name(LLAMA, context), "tokens/s", 1.1, "at least")
             for context in self._sizes.contexts
-            for peer in ("llama-cpp-python",)
         ]
         slowdown = ratio_goal(
             rows, row_name(OURS, longest), row_name(OURS, shortest), "tokens/s", 0.6, "at least"
@@ -84,8 +83,8 @@ class DecodeBenchmark:
         self._progress(stage, rounds + 1, rounds + 1)
         rows = rows_of_rates([(name, taken[1:]) for name, taken in measured.items()])
         goals = [
-            ratio_goal(rows, OURS, "llama-cpp-python", "tokens/s", 8.0, "at least"),
-            ratio_goal(rows, OURS, "transformers bf16", "tokens/s", 1.0, "at least"),
+            ratio_goal(rows, OURS, LLAMA, "tokens/s", 8.0, "at least"),
+            ratio_goal(rows, OURS, BF16, "tokens/s", 1.0, "at least"),
         ]
         return Section("prefill", f"{size:,} new tokens, to the first token", rows, goals)
 

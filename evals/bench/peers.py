@@ -10,17 +10,22 @@ from pathlib import Path
 from app.settings import Settings
 from evals.bench.runners import DecodingRunner, Runner
 from llm.catalog import ensure_model
+from llm.loading import DtypeName
 from llm.packages import PACKAGED_MODELS
 
 CACHE_REUSE = 16
+BF16 = "transformers bf16"
+FP32 = "transformers fp32"
+LLAMA = "llama-cpp-python"
+SERVER = "llama-server"
+PEER_NAMES = (BF16, FP32, LLAMA, SERVER)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerChoice:
     """Which peers are wanted. `llama_server`: the path of llama.cpp's own server; by default that on PATH."""
 
-    transformers: bool = True
-    llama: bool = True
+    names: tuple[str, ...] = PEER_NAMES
     llama_server: Path | None = None
 
 
@@ -43,29 +48,33 @@ def open_peers(settings: Settings, threads: int, choice: PeerChoice) -> Iterator
     peers = Peers()
     folder = ensure_model(settings.model, settings.models_folder)
     gguf = _gguf_of(settings)
-    if choice.transformers:
-        _add_transformers(peers, folder, threads)
-    if choice.llama and gguf is None:
-        peers.missing.append(f"llama.cpp: {settings.model} is no GGUF file")
-    elif choice.llama and gguf is not None:
-        _add_llama(peers, gguf, threads)
-        _add_llama_server(peers, gguf, threads, choice.llama_server)
+    if BF16 in choice.names:
+        _add_transformers(peers, folder, "bfloat16", threads)
+    if FP32 in choice.names:
+        _add_transformers(peers, folder, "float32", threads)
+    if gguf is None:
+        wanted = (name for name in (LLAMA, SERVER) if name in choice.names)
+        peers.missing.extend(f"{name}: {settings.model} is no GGUF file" for name in wanted)
+    else:
+        if LLAMA in choice.names:
+            _add_llama(peers, gguf, threads)
+        if SERVER in choice.names:
+            _add_llama_server(peers, gguf, threads, choice.llama_server)
     with ExitStack() as stack:
         for peer in peers.all:
             stack.enter_context(closing(peer))
         yield peers
 
 
-def _add_transformers(peers: Peers, folder: Path, threads: int) -> None:
+def _add_transformers(peers: Peers, folder: Path, dtype: DtypeName, threads: int) -> None:
     from evals.bench.transformers_peer import TransformersRunner
 
-    peers.decoding.append(TransformersRunner(folder, "bfloat16", threads))
-    peers.decoding.append(TransformersRunner(folder, "float32", threads))
+    peers.decoding.append(TransformersRunner(folder, dtype, threads))
 
 
 def _add_llama(peers: Peers, gguf: Path, threads: int) -> None:
     if find_spec("llama_cpp") is None:
-        peers.missing.append("llama-cpp-python: not installed (pip install 'perdure[bench]')")
+        peers.missing.append(f"{LLAMA}: not installed (pip install 'perdure[bench]')")
         return
     from evals.bench.llama_peer import LlamaRunner
 
@@ -73,10 +82,10 @@ def _add_llama(peers: Peers, gguf: Path, threads: int) -> None:
 
 
 def _add_llama_server(peers: Peers, gguf: Path, threads: int, program: Path | None) -> None:
-    on_path = shutil.which("llama-server")
+    on_path = shutil.which(SERVER)
     found = program or (Path(on_path) if on_path else None)
     if found is None:
-        peers.missing.append("llama-server: not on PATH, and no path given by --llama-server")
+        peers.missing.append(f"{SERVER}: not on PATH, and no path given by --llama-server")
         return
     from evals.bench.llama_server import LlamaServerRunner
 

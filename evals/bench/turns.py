@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from evals.bench.ours import OurEngine
-from evals.bench.peers import CACHE_REUSE, Peers
+from evals.bench.peers import BF16, CACHE_REUSE, LLAMA, SERVER, Peers
 from evals.bench.plan import PlannedTurn, Planner, ScriptHistory
 from evals.bench.report import (
     Goal,
@@ -36,9 +36,6 @@ from memory.strategies.token_buffer import TokenBuffer
 REPLY_TOKENS = 256
 EXACT = "exact window"
 STEPPED = "our window"
-TRANSFORMERS = "transformers bf16"
-LLAMA = "llama-cpp-python"
-SERVER = "llama-server"
 SERVER_REUSE = f"{SERVER} --cache-reuse {CACHE_REUSE}"
 
 
@@ -97,7 +94,7 @@ class TurnBenchmark:
         exact = SlidingWindow(turns=turns, retention_ratio=1.0)
         rows = self._side_by_side(name, ours, exact, first=3 * turns, count=self._sizes.turns)
         goals = [
-            _goal(rows, TRANSFORMERS, EXACT, 1 / 4),
+            _goal(rows, BF16, EXACT, 1 / 4),
             _goal(rows, SERVER, EXACT, 1 / 30),
             _goal(rows, SERVER_REUSE, EXACT, 1 / 3),
             _goal(rows, SERVER, STEPPED, 1 / 2),
@@ -112,7 +109,7 @@ class TurnBenchmark:
         exact = TokenBuffer(token_budget=tokens, retention_ratio=1.0)
         first = self._turns_of(3 * tokens // 2)
         rows = self._side_by_side(name, ours, exact, first=first, count=self._sizes.wide_turns)
-        return Section(name, "the same, token_buffer", rows, [_goal(rows, TRANSFORMERS, EXACT, 1 / 10)])
+        return Section(name, "the same, token_buffer", rows, [_goal(rows, BF16, EXACT, 1 / 10)])
 
     def _appended(self) -> Section:
         tokens = self._sizes.appended_tokens

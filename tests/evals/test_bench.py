@@ -203,6 +203,9 @@ def test_the_command_prints_tables_or_json_and_says_who_is_missing(
     assert done.exit_code == 0, done.output
     assert "at most 0.25" in done.stdout
     assert "is no GGUF file" in done.stdout
+    done = CliRunner().invoke(app, [*command, "--peer", "nobody"])
+    assert done.exit_code == 2
+    assert "no peer nobody" in done.output
 
 
 def test_goals_are_judged_by_the_median_of_the_ratios_within_rounds() -> None:
