@@ -188,9 +188,10 @@ class Decoder(nn.Module):
         batch = self._batch(spans, generated)
         for block in self.blocks:
             x = block(x, batch)
-        for span in spans:
+        logits = self._logits(x, batch)
+        for span in spans:  # last, so that whatever fails before leaves the caches as they were
             span.cache.advance(len(span.token_ids))
-        return self._logits(x, batch)
+        return logits
 
     def _batch(self, spans: Sequence[Span], generated: bool) -> _Batch:
         counts = [len(span.token_ids) for span in spans]

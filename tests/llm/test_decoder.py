@@ -145,8 +145,9 @@ def test_a_sequence_past_the_context_window_is_refused_and_the_cache_kept(tiny_d
     assert cache.length == 512
 
 
-def test_a_pass_that_fails_half_way_leaves_the_cache_as_it_was(
-    tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["blocks.2.mlp", "head"])
+def test_a_pass_that_fails_leaves_the_cache_as_it_was(
+    tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     ids = list(range(50))
     cache = tiny_decoder.new_cache()
@@ -155,7 +156,7 @@ def test_a_pass_that_fails_half_way_leaves_the_cache_as_it_was(
     twin.write(cache.read(0, 50))
     expected = tiny_decoder.extend(ids, twin)
     with monkeypatch.context() as broken:
-        broken.setattr(tiny_decoder.blocks[2].mlp, "forward", _fail)
+        broken.setattr(tiny_decoder.get_submodule(part), "forward", _fail)
         with pytest.raises(RuntimeError, match="broken"):
             tiny_decoder.extend([9, 9, 9], cache)
     assert cache.length == 50

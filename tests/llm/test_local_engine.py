@@ -173,6 +173,8 @@ def test_past_its_bound_the_queue_refuses_and_a_freed_place_is_taken_again(
     assert len(prompt) < LEAST_COST
     running = engine.submit(request(prompt, max_tokens=500))
     next(iter(running))
+    while engine.stats.waiting_tokens:  # its place is free when its prompt has been computed
+        time.sleep(0.01)
     reserved = [engine.reserve(request(prompt)) for _ in range(2)]
     waiting = [engine.submit(request(prompt))]
     with pytest.raises(QueueFullError) as refused:
