@@ -31,13 +31,15 @@ class Block:
     """Immutable keys and values `kv [2, layers, kv_heads, tokens, head_dim]` of up to `BLOCK_TOKENS` tokens.
 
     What they are depends on all that stands before, which is the path from the tree's root to here. A
-    block that is not full ends a path. `key` names the path: a hash chained from block to block.
+    block that is not full ends a path. `key` names the path: a hash chained from block to block. `depth` is
+    the number of blocks on it.
     """
 
-    __slots__ = ("children", "conversations", "key", "kv", "parent", "pins", "salt", "token_ids")
+    __slots__ = ("children", "conversations", "depth", "key", "kv", "parent", "pins", "salt", "token_ids")
 
     def __init__(self, parent: "Block", salt: str | None, token_ids: tuple[int, ...], kv: Tensor) -> None:
         self.parent: Block | None = parent
+        self.depth: int = parent.depth + 1
         self.salt = salt
         self.token_ids = token_ids
         self.kv = kv
@@ -51,6 +53,7 @@ class Block:
         """The beginning of all sequences. `fingerprint`: of all that decides what keys and values are."""
         block = cls.__new__(cls)
         block.parent, block.salt, block.token_ids = None, None, ()
+        block.depth = 0
         block.key = hashlib.sha256(fingerprint.encode()).digest()
         block.children = {}
         block.pins = 1
@@ -74,9 +77,10 @@ class Block:
 
     def subtree(self) -> Iterator["Block"]:
         """This block and all that stand on it, each after its own children."""
-        for child in list(self.children.values()):
-            yield from child.subtree()
-        yield self
+        found = [self]
+        for block in found:  # which grows meanwhile: paths are longer than calls can be nested
+            found += block.children.values()
+        yield from reversed(found)
 
     def closest_child(self, salt: str | None, token_ids: Sequence[int]) -> tuple["Block | None", int]:
         """The child that has most of its first tokens in common with `token_ids`, and how many."""

@@ -62,12 +62,12 @@ class KVStore:
     def cached_tokens(self, token_ids: Sequence[int], sharing: Sharing) -> int:
         """How many tokens at the beginning of `token_ids` are known."""
         with self.lock:
-            node, depth = self.root, 0
-            while (child := self.child(node, depth, token_ids, sharing)) is not None:
-                node, depth = child, depth + 1
-            start = depth * BLOCK_TOKENS
-            _, common = node.closest_child(sharing.salt(depth), token_ids[start : start + BLOCK_TOKENS])
-            return max(start + common, self._tokens_with_files(node, depth, token_ids, sharing))
+            node = self.root
+            while (child := self.child(node, token_ids, sharing)) is not None:
+                node = child
+            start = node.depth * BLOCK_TOKENS
+            _, common = node.closest_child(sharing.salt(node.depth), token_ids[start : start + BLOCK_TOKENS])
+            return max(start + common, self._tokens_with_files(node, token_ids, sharing))
 
     def open(self, sharing: Sharing) -> "Chain":
         """A path for a sequence that begins to run."""
@@ -98,19 +98,19 @@ class KVStore:
             self._running_bytes = running_bytes
             self._evict()
 
-    def child(self, node: Block, depth: int, token_ids: Sequence[int], sharing: Sharing) -> Block | None:
-        """The full block that continues `node`, at `depth` blocks, by `token_ids`."""
-        start = depth * BLOCK_TOKENS
+    def child(self, node: Block, token_ids: Sequence[int], sharing: Sharing) -> Block | None:
+        """The full block that continues `node` by `token_ids`, which are those of the whole sequence."""
+        start = node.depth * BLOCK_TOKENS
         ids = tuple(token_ids[start : start + BLOCK_TOKENS])
-        return node.children.get((sharing.salt(depth), ids)) if len(ids) == BLOCK_TOKENS else None
+        return node.children.get((sharing.salt(node.depth), ids)) if len(ids) == BLOCK_TOKENS else None
 
-    def load_child(self, node: Block, depth: int, token_ids: Sequence[int], sharing: Sharing) -> Block | None:
+    def load_child(self, node: Block, token_ids: Sequence[int], sharing: Sharing) -> Block | None:
         """Like `child`, from the disk; it is in the tree then."""
-        start = depth * BLOCK_TOKENS
+        start = node.depth * BLOCK_TOKENS
         ids = tuple(token_ids[start : start + BLOCK_TOKENS])
         if self._files is None or len(ids) < BLOCK_TOKENS:
             return None
-        salt = sharing.salt(depth)
+        salt = sharing.salt(node.depth)
         kv = self._files.load(chained_key(node.key, salt, ids), ids)
         return self.add(node, salt, ids, kv) if kv is not None else None
 
@@ -159,7 +159,7 @@ class KVStore:
                 del self._idle_since[conversation]
                 unsaved[conversation] = sorted(
                     (block for block in self._of_conversation[conversation] if block.is_full),
-                    key=lambda block: sum(1 for _ in block.path()),
+                    key=lambda block: block.depth,
                     reverse=True,
                 )
             for block in self._evicted_unsaved:
@@ -190,9 +190,9 @@ class KVStore:
             and len(self._evicted_unsaved) < MOST_EVICTED
         )
 
-    def _tokens_with_files(self, node: Block, depth: int, token_ids: Sequence[int], sharing: Sharing) -> int:
+    def _tokens_with_files(self, node: Block, token_ids: Sequence[int], sharing: Sharing) -> int:
         """How many tokens are known with what stands on the disk behind `node`, in whole blocks."""
-        key = node.key
+        key, depth = node.key, node.depth
         while self._files is not None:
             ids = tuple(token_ids[depth * BLOCK_TOKENS : (depth + 1) * BLOCK_TOKENS])
             key = chained_key(key, sharing.salt(depth), ids)
@@ -222,14 +222,13 @@ class KVStore:
 class Chain:
     """The path of one running sequence in the store: what it has found there, and what it has added.
 
-    The blocks of the path are pinned until the end. `node` is the last, `depth` their number.
+    The blocks of the path are pinned until the end; `node` is the last.
     """
 
     def __init__(self, store: KVStore, sharing: Sharing) -> None:
         self.sharing = sharing
         self.is_forgotten = False
         self.node = store.root
-        self.depth = 0
         self._store = store
 
     def follow(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> bool:
@@ -252,7 +251,7 @@ class Chain:
     def _follow_blocks(self, token_ids: Sequence[int], cache: KVCache, limit: int) -> bool:
         loaded = 0
         while cache.length < limit:
-            place = (self.node, self.depth, token_ids, self.sharing)
+            place = (self.node, token_ids, self.sharing)
             child = self._store.child(*place)
             if child is None:
                 if loaded == MOST_LOADED:
@@ -270,13 +269,15 @@ class Chain:
         if (self.depth + 1) * BLOCK_TOKENS > cache.length:
             return
         with self._store.lock:
-            while self._is_kept and (self.depth + 1) * BLOCK_TOKENS <= cache.length:
-                child = self._store.child(self.node, self.depth, token_ids, self.sharing)
+            if not self._is_kept:
+                return
+            while (self.depth + 1) * BLOCK_TOKENS <= cache.length:
+                child = self._store.child(self.node, token_ids, self.sharing)
                 child = child or self._add(token_ids, cache, BLOCK_TOKENS)
                 if child is None:
-                    return
+                    break
                 self._step_to(child)
-                self._store.touch(child, self.sharing.conversation)
+            self._store.touch(self.node, self.sharing.conversation)
 
     def close(self, token_ids: Sequence[int], cache: KVCache) -> None:
         """Keep all that was computed, the last unfinished block too, and let go of the path. Idempotent."""
@@ -296,7 +297,7 @@ class Chain:
         with self._store.lock:
             for block in self.node.path():
                 block.pins -= 1
-            self.node, self.depth, self.is_forgotten = self._store.root, 0, True
+            self.node, self.is_forgotten = self._store.root, True
             self._store.close(self)
 
     def computes_next_block_of(self, other: "Chain", mine: Sequence[int], theirs: Sequence[int]) -> bool:
@@ -312,12 +313,17 @@ class Chain:
         )
 
     @property
+    def depth(self) -> int:
+        """How many blocks the path has."""
+        return self.node.depth
+
+    @property
     def _is_kept(self) -> bool:
         return not self.is_forgotten and self._store.holds(self.node)
 
     def _step_to(self, child: Block) -> None:
         child.pins += 1
-        self.node, self.depth = child, self.depth + 1
+        self.node = child
 
     def _add(self, token_ids: Sequence[int], cache: KVCache, tokens: int) -> Block | None:
         start = self.depth * BLOCK_TOKENS

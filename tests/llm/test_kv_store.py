@@ -1,7 +1,7 @@
 """The KV store gives back what was computed, shares it with nobody else, and stays within its bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -279,3 +279,17 @@ def test_two_sequences_at_the_same_place_know_that_they_go_the_same_way() -> Non
     chains[1].follow(second, follower, len(second))
     assert follower.length == 16
     assert chains[1].computes_next_block_of(chains[0], second, first)
+
+
+def test_a_chat_longer_than_calls_can_be_nested_is_stored_and_forgotten() -> None:
+    tokens = 3000 * BLOCK_TOKENS
+    config = replace(CONFIG, context_window=tokens)
+    store = new_store(blocks=4000)
+    cache = KVCache(config, torch.float32, room=tokens)
+    cache.write(torch.zeros(2, CONFIG.layers, CONFIG.kv_heads, tokens, CONFIG.head_dim))
+    chain = store.open(Sharing("ann", "a"))
+    chain.publish([1] * tokens, cache)
+    chain.close([1] * tokens, cache)
+    assert store.cached_tokens([1] * tokens, Sharing("ann")) == tokens
+    store.forget("a")
+    assert store.stats.blocks == 0
