@@ -3,6 +3,7 @@
 Every step is one `llama_decode` of one token of each sequence, as its own batched benchmark does.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def decode_together(
 @contextmanager
 def _context(gguf: Path, threads: int, sequences: int, room: int) -> Iterator[tuple[Any, int, Any]]:
     """A context for so many sequences of `room` tokens, the size of its vocabulary, and a batch to fill."""
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)  # it tells of every tensor otherwise
     llama.llama_backend_init()
     model = llama.llama_model_load_from_file(str(gguf).encode(), llama.llama_model_default_params())
     params = llama.llama_context_default_params()
