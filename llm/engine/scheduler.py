@@ -24,8 +24,10 @@ from llm.model.decoder import Decoder, Span
 PREFILL_CHUNK = 256
 """Prompt tokens in a step in which no reply is decoding."""
 SMALL_CHUNK = 64
-"""Prompt tokens in a step beside decoding replies, which wait for it; and of a prefix job, for which a
-turn that comes meanwhile waits."""
+"""Prompt tokens in a step beside decoding replies, which wait for it."""
+PREFIX_CHUNK = 128
+"""Tokens in a step of a prefix job. A turn that comes meanwhile waits for it; fewer at a time would take
+longer in all."""
 DRAFT_ROWS = 8
 """The last token of a decoding reply and guesses of what follows, at most, in a step. On two cores a step
 of so many rows takes as long as 2.5 of one row: few right guesses pay for it."""
@@ -212,7 +214,7 @@ class Scheduler:
         try:
             job.look_up()
             if job.remaining and not job.is_loading and not job.is_cancelled:
-                span = job.span(SMALL_CHUNK)
+                span = job.span(PREFIX_CHUNK)
                 self._make_room([job])
                 [logits] = self._decoder([span])
                 job.take(span, logits)
