@@ -76,6 +76,7 @@ def _show_quality(model: str, models_folder: Path, console: Console) -> None:
         console.print(
             "What the number formats cost in quality has not been measured: perdure models measure",
             highlight=False,
+            soft_wrap=True,
         )
         return
     text, formats = known
