@@ -193,7 +193,7 @@ class Chat:
         self._prepare_soon(owner, session_id)
 
     def _prepare_soon(self, owner: str, session_id: str) -> None:
-        if not self._is_closing:
+        if self._model.engine.can_prepare and not self._is_closing:
             task = self._spawn(self._prepare(owner, session_id), f"next window of {session_id}")
             self._preparing[session_id] = task
             task.add_done_callback(lambda done: self._prepared(session_id, done))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import cycle
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,8 @@ def known_quality(model: str, models_folder: Path) -> tuple[str, dict[str, Quali
 
 
 def _chats(script: Script, tokenizer: ChatEncoding, sizes: Sizes) -> Iterator[Chat]:
-    exchanges = cycle(script.said)
-    for _ in range(sizes.chats):
-        ids = list(tokenizer.encode_preamble(script.persona))
-        while len(ids) < sizes.prompt + sizes.reply:
-            said, replied = next(exchanges)
-            ids += tokenizer.encode_message("user", said) + tokenizer.encode_message("assistant", replied)
-        yield Chat(tuple(ids[: sizes.prompt]), tuple(ids[sizes.prompt : sizes.prompt + sizes.reply]))
+    for ids in islice(script.chats(tokenizer, sizes.prompt + sizes.reply), sizes.chats):
+        yield Chat(ids[: sizes.prompt], ids[sizes.prompt :])
 
 
 def _path(models_folder: Path) -> Path:

@@ -34,12 +34,17 @@ class Script:
 
     def tokens(self, tokenizer: ChatEncoding, count: int) -> tuple[int, ...]:
         """`count` tokens of it as plain chat."""
-        ids: list[int] = list(tokenizer.encode_preamble(self.persona))
-        for said, replied in cycle(self.said):
-            if len(ids) >= count:
-                break
-            ids += tokenizer.encode_message("user", said) + tokenizer.encode_message("assistant", replied)
-        return tuple(ids[:count])
+        return next(self.chats(tokenizer, count))
+
+    def chats(self, tokenizer: ChatEncoding, count: int) -> Iterator[tuple[int, ...]]:
+        """Chats without end, of `count` tokens each; where one ends, the exchanges of the next begin."""
+        exchanges = cycle(self.said)
+        while True:
+            ids = list(tokenizer.encode_preamble(self.persona))
+            while len(ids) < count:
+                said, replied = next(exchanges)
+                ids += tokenizer.encode_message("user", said) + tokenizer.encode_message("assistant", replied)
+            yield tuple(ids[:count])
 
     def preamble(self, tokenizer: ChatEncoding, count: int) -> tuple[int, ...]:
         """A persona that takes at least `count` tokens: the script's own, and what its people say."""

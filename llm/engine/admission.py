@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from llm.engine.job import Job
+from llm.engine.job import AwaitedJob
 from llm.engine.prefix import PrefixJob
 from llm.errors import EngineClosedError, QueueFullError
 
@@ -29,8 +29,8 @@ class AdmissionQueue:
         self._max_tokens = max_tokens
         self._timeout_s = timeout_s
         self._taken = 0
-        self._waiting: deque[Job] = deque()
-        self._costs: dict[Job, int] = {}
+        self._waiting: deque[AwaitedJob] = deque()
+        self._costs: dict[AwaitedJob, int] = {}
         self._prefixes: dict[str, PrefixJob] = {}
         self._is_closed = False
         self._rate = FIRST_GUESS
@@ -38,10 +38,6 @@ class AdmissionQueue:
     @property
     def is_closed(self) -> bool:
         return self._is_closed
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._waiting
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -68,7 +64,7 @@ class AdmissionQueue:
         with self.changed:
             self._taken -= cost
 
-    def add(self, job: Job, cost: int) -> None:
+    def add(self, job: AwaitedJob, cost: int) -> None:
         """The job now has the place. Raises EngineClosedError; the place is then still the caller's."""
         with self.changed:
             self._check_open()
@@ -76,12 +72,12 @@ class AdmissionQueue:
             self._costs[job] = cost
             self.changed.notify_all()
 
-    def free_place(self, job: Job) -> None:
+    def free_place(self, job: AwaitedJob) -> None:
         """The job's prompt is computed, or it has ended. Idempotent."""
         with self.changed:
             self._taken -= self._costs.pop(job, 0)
 
-    def withdraw(self, job: Job) -> bool:
+    def withdraw(self, job: AwaitedJob) -> bool:
         """Take a job that has not begun out of the queue, place and all; whether it was still there."""
         with self.changed:
             if job not in self._waiting:
@@ -90,12 +86,12 @@ class AdmissionQueue:
             self.free_place(job)
             return True
 
-    def next(self, fits: Callable[[Job], bool]) -> Job | None:
+    def next(self, fits: Callable[[AwaitedJob], bool]) -> AwaitedJob | None:
         """The oldest job, if it fits."""
         with self.changed:
             return self._waiting.popleft() if self._waiting and fits(self._waiting[0]) else None
 
-    def overdue(self) -> list[Job]:
+    def overdue(self) -> list[AwaitedJob]:
         """Jobs that have waited too long; they are out of the queue now."""
         before = time.monotonic() - self._timeout_s
         with self.changed:
@@ -132,7 +128,7 @@ class AdmissionQueue:
             self.changed.wait_for(lambda: self._waiting or self._prefixes or self._is_closed)
             return not self._is_closed
 
-    def close(self) -> list[Job]:
+    def close(self) -> list[AwaitedJob]:
         """Take no more; gives the jobs that waited."""
         with self.changed:
             self._is_closed = True

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from llm.errors import PromptTooLongError
+
 FinishReason = Literal["stop", "length", "cancelled"]
 TokenCounts = Literal["exact", "estimated"]
 FailureReason = Literal["error", "timeout", "closed"]
@@ -124,6 +126,13 @@ class ModelInfo:
     token_counts: TokenCounts = "exact"
     details: dict[str, str] = field(default_factory=dict)
 
+    def check_length(self, prompt_tokens: int, max_tokens: int = 0) -> None:
+        """Raise PromptTooLongError if they pass the context window, ValueError if there is no prompt."""
+        if not prompt_tokens:
+            raise ValueError("a prompt has at least one token")
+        if prompt_tokens + max_tokens > self.context_window:
+            raise PromptTooLongError(prompt_tokens, max_tokens, self.context_window)
+
 
 class Generation(Protocol):
     """A submitted request. Iterate it once, either way; the iteration ends with the last event."""
@@ -151,11 +160,11 @@ class EngineStats:
     found_tokens: int
     computed_tokens: int
     generated_tokens: int
-    kv_blocks: int
-    kv_bytes: int
-    kv_max_bytes: int
-    kv_evicted_blocks: int
-    kv_disk_bytes: int
+    kv_blocks: int = 0
+    kv_bytes: int = 0
+    kv_max_bytes: int = 0
+    kv_evicted_blocks: int = 0
+    kv_disk_bytes: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
 
@@ -178,6 +187,10 @@ class Engine(Protocol):
 
     @property
     def stats(self) -> EngineStats: ...
+
+    @property
+    def can_prepare(self) -> bool:
+        """Whether `prepare` does anything, so that choosing a next prompt for it is not for nothing."""
 
     def reserve(self, request: GenerationRequest) -> Reservation:
         """Keep a place in the queue, for what must be done before a request is submitted.

@@ -28,7 +28,6 @@ class Job(ABC):
         self.token_ids = list(token_ids)
         self.added_at = time.monotonic()
         self.computed_tokens = 0
-        self.is_done = False
         self.is_loading = False
         self._sharing = sharing
         self._slots: SlotPool | None = None
@@ -120,6 +119,12 @@ class Job(ABC):
             self._chain.abandon()
         self._cache = self._chain = None
 
+
+class AwaitedJob(Job):
+    """A job that somebody waits for: however it ends, it tells them, once."""
+
+    is_done = False
+
     @abstractmethod
     def end_cancelled(self) -> None:
         """It has been cancelled, while it waited or between two steps."""
@@ -131,3 +136,8 @@ class Job(ABC):
     @abstractmethod
     def report_end(self) -> None:
         """Tell who waits for it how it ended: the last thing done with a job."""
+
+    def refuse(self, error: Exception) -> None:
+        """It does not run, or no longer."""
+        self.fail(error)
+        self.report_end()

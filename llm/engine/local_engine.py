@@ -15,9 +15,10 @@ from llm.engine.interface import EngineStats, Generation, GenerationRequest, Mod
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
 from llm.engine.reply import ReplyJob
+from llm.engine.reservation import HeldPlace, submit_at_once
 from llm.engine.scheduler import Scheduler
 from llm.engine.score import ScoreJob
-from llm.errors import EngineClosedError, PromptTooLongError
+from llm.errors import EngineClosedError
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
 
@@ -52,9 +53,8 @@ class LocalEngine:
     ) -> None:
         self.decoder = loaded.decoder
         self.tokenizer = tokenizer
-        identity = f"{loaded.fingerprint} {loaded.number_format}"
-        files = BlockFiles(kv_folder, identity, kv_folder_bytes) if kv_folder is not None else None
-        self.store = KVStore(identity, kv_cache_bytes, files)
+        files = BlockFiles(kv_folder, loaded.fingerprint, kv_folder_bytes) if kv_folder is not None else None
+        self.store = KVStore(loaded.fingerprint, kv_cache_bytes, files)
         self._saver = IdleSaver(self.store, files) if files is not None else None
         self._files = files
         self.queue = AdmissionQueue(max_waiting_tokens, queue_timeout_s)
@@ -103,19 +103,23 @@ class LocalEngine:
             accepted_tokens=done.accepted,
         )
 
-    def reserve(self, request: GenerationRequest) -> "QueuePlace":
-        self._check_length(len(request.prompt), request.sampling.max_tokens)
-        return QueuePlace(self, request)
+    @property
+    def can_prepare(self) -> bool:
+        return True
+
+    def reserve(self, request: GenerationRequest) -> HeldPlace:
+        self._model.check_length(len(request.prompt), request.sampling.max_tokens)
+        known = self.cached_tokens(request.prompt, request.owner, request.public_tokens)
+        cost = self.queue.take_place(len(request.prompt) - known)
+        return HeldPlace(
+            start=lambda: self._start(request, cost), give_back=lambda: self.queue.give_place_back(cost)
+        )
 
     def submit(self, request: GenerationRequest) -> Generation:
-        place = self.reserve(request)
-        try:
-            return place.submit()
-        finally:
-            place.release()
+        return submit_at_once(self.reserve(request))
 
     def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
-        self._check_length(len(prompt), 0)
+        self._model.check_length(len(prompt))
         job = PrefixJob(prompt, Sharing(owner, conversation, public_tokens))
         self.queue.set_prefix(conversation, job)
 
@@ -129,7 +133,7 @@ class LocalEngine:
         self.store.forget(conversation)
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
-        self._check_length(len(token_ids), 0)
+        self._model.check_length(len(token_ids))
         if len(token_ids) == 1:
             return []
         job = ScoreJob(token_ids)
@@ -143,19 +147,22 @@ class LocalEngine:
 
     def close(self) -> None:
         for job in self.queue.close():
-            job.fail(EngineClosedError("the engine has been closed"))
-            job.report_end()
+            job.refuse(EngineClosedError("the engine has been closed"))
         self._worker.join()
         if self._saver is not None:
             self._saver.close()
 
-    def _check_length(self, prompt_tokens: int, max_tokens: int) -> None:
-        """Raise PromptTooLongError if so many tokens pass the context window."""
-        if not prompt_tokens:
-            raise ValueError("a prompt has at least one token")
-        window = self._model.context_window
-        if prompt_tokens + max_tokens > window:
-            raise PromptTooLongError(prompt_tokens, max_tokens, window)
+    def _start(self, request: GenerationRequest, cost: int) -> Generation:
+        if request.conversation is not None:
+            self.queue.set_prefix(request.conversation, None)
+        job = ReplyJob(request, self.tokenizer, self._cancelled)
+        self.queue.add(job, cost)
+        return job.stream
+
+    def _cancelled(self, job: ReplyJob) -> None:
+        if self.queue.withdraw(job):
+            job.end_cancelled()
+            job.report_end()
 
     def _work(self, threads: int | None) -> None:
         if threads is not None:
@@ -165,35 +172,4 @@ class LocalEngine:
         except Exception as error:
             log.exception("the engine has stopped")
             for job in [*self._scheduler.running, *self.queue.close()]:
-                job.fail(error)
-                job.report_end()
-
-
-class QueuePlace:
-    """`llm.engine.interface.Reservation` of a local engine."""
-
-    def __init__(self, engine: LocalEngine, request: GenerationRequest) -> None:
-        known = engine.cached_tokens(request.prompt, request.owner, request.public_tokens)
-        self._cost = engine.queue.take_place(len(request.prompt) - known)
-        self._engine = engine
-        self._request = request
-        self._is_held = True
-
-    def submit(self) -> Generation:
-        engine = self._engine
-        if self._request.conversation is not None:
-            engine.queue.set_prefix(self._request.conversation, None)
-        job = ReplyJob(self._request, engine.tokenizer, self._cancelled)
-        engine.queue.add(job, self._cost)
-        self._is_held = False
-        return job.stream
-
-    def release(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._engine.queue.give_place_back(self._cost)
-
-    def _cancelled(self, job: ReplyJob) -> None:
-        if self._engine.queue.withdraw(job):
-            job.end_cancelled()
-            job.report_end()
+                job.refuse(error)

@@ -29,13 +29,4 @@ class PrefixJob(Job):
         self._is_cancelled = True
 
     def advance(self, _logits: Tensor) -> None:
-        self.is_done = not self.remaining
-
-    def end_cancelled(self) -> None:
-        """What was computed is kept all the same."""
-
-    def fail(self, error: Exception) -> None:
-        """What it was to prepare is computed when it is asked for."""
-
-    def report_end(self) -> None:
-        """Nobody waits for it."""
+        """There is nothing to go on with: all tokens were known from the start."""

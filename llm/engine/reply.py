@@ -24,7 +24,7 @@ from llm.engine.interface import (
     GenerationRequest,
     Started,
 )
-from llm.engine.job import Job
+from llm.engine.job import AwaitedJob
 from llm.engine.prompt_lookup import Drafter
 from llm.engine.sampler import Sampler
 from llm.errors import EngineClosedError, QueueTimeoutError
@@ -39,7 +39,7 @@ FAILURE_REASONS: dict[type[Exception], FailureReason] = {
 }
 
 
-class ReplyJob(Job):
+class ReplyJob(AwaitedJob):
     """Generates one reply and reports to `stream`. `on_cancel` is called by whoever cancels it."""
 
     wanted_logits = "last"

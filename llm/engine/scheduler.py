@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor
 
 from llm.engine.admission import AdmissionQueue
-from llm.engine.job import Job
+from llm.engine.job import AwaitedJob, Job
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
 from llm.engine.slots import SlotPool
@@ -69,7 +69,7 @@ class Scheduler:
         max_bytes: int,
         prompt_lookup: bool,
     ) -> None:
-        self.running: list[Job] = []
+        self.running: list[AwaitedJob] = []
         self.counts = TokenCounts()
         self._prefix: PrefixJob | None = None
         self._decoder = decoder
@@ -93,8 +93,7 @@ class Scheduler:
                 self._slots.forget(self._forgotten.popleft())
             self._end_cancelled()
             for job in self._queue.overdue():
-                job.fail(QueueTimeoutError(time.monotonic() - job.added_at))
-                job.report_end()
+                job.refuse(QueueTimeoutError(time.monotonic() - job.added_at))
             self._admit()
             if not self.running:
                 self._prepare()
@@ -113,11 +112,11 @@ class Scheduler:
             self.running.append(job)
             self._guarded(job, partial(self._begin, job))
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: AwaitedJob) -> None:
         job.begin(self._slots, self._store)
         self.counts.found += job.cache.length
 
-    def _fits(self, job: Job) -> bool:
+    def _fits(self, job: AwaitedJob) -> bool:
         if not self.running:
             return True
         tokens = job.max_length + sum(other.max_length for other in self.running)
@@ -126,7 +125,7 @@ class Scheduler:
             and tokens * self._decoder.kv_bytes_per_token <= self._max_bytes
         )
 
-    def _pick(self) -> list[tuple[Job, Span]]:
+    def _pick(self) -> list[tuple[AwaitedJob, Span]]:
         """The next token of every decoding reply, and as much of the prompts as the step has room for."""
         decoding = [job for job in self.running if job.is_decoding]
         rows = DRAFT_ROWS if self._prompt_lookup and len(decoding) <= MOST_WITH_DRAFTS else 1
@@ -139,7 +138,7 @@ class Scheduler:
                 room -= len(span.token_ids)
         return picked
 
-    def _prompts(self) -> list[Job]:
+    def _prompts(self) -> list[AwaitedJob]:
         """Jobs with a prompt to compute: the oldest first, in every other step the shortest first.
 
         So a short prompt is soon done beside a long one, and the long one is never stopped. What another
@@ -162,12 +161,12 @@ class Scheduler:
         self._slots.shrink(self._max_bytes - taken - self._store.stats.nbytes)
         self._store.make_room(taken + self._slots.nbytes)
 
-    def _look_up(self, job: Job) -> None:
+    def _look_up(self, job: AwaitedJob) -> None:
         before = job.cache.length
         job.look_up()
         self.counts.found += job.cache.length - before
 
-    def _step(self, picked: Sequence[tuple[Job, Span]]) -> None:
+    def _step(self, picked: Sequence[tuple[AwaitedJob, Span]]) -> None:
         began = time.monotonic()
         self._make_room(self.running)
         results = self._compute([span for _, span in picked])
@@ -192,7 +191,7 @@ class Scheduler:
                 return [error]
             return [self._compute([span])[0] for span in spans]
 
-    def _take(self, job: Job, span: Span, result: Tensor | Exception) -> None:
+    def _take(self, job: AwaitedJob, span: Span, result: Tensor | Exception) -> None:
         if isinstance(result, Exception):
             raise result
         drafted = len(span.token_ids) - 1 if job.is_decoding else 0
@@ -231,14 +230,14 @@ class Scheduler:
             self._prefix.close()
             self._prefix = None
 
-    def _leave(self, job: Job) -> None:
+    def _leave(self, job: AwaitedJob) -> None:
         """Take a job out that has ended, and only then tell who waits for it."""
         job.close()
         self._queue.free_place(job)
         self.running.remove(job)
         job.report_end()
 
-    def _guarded(self, job: Job, action: Callable[[], None]) -> bool:
+    def _guarded(self, job: AwaitedJob, action: Callable[[], None]) -> bool:
         """Do it for a running job; a fault ends this job alone."""
         try:
             action()

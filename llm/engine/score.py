@@ -6,11 +6,11 @@ from concurrent.futures import Future
 import torch
 from torch import Tensor
 
-from llm.engine.job import Job
+from llm.engine.job import AwaitedJob
 from llm.errors import EngineClosedError
 
 
-class ScoreJob(Job):
+class ScoreJob(AwaitedJob):
     """Log-probability of each token given those before it, from the second on."""
 
     wanted_logits = "all"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
 from llm.engine.interface import EngineStats, Finished, Generation, GenerationRequest, ModelInfo
+from llm.engine.reservation import HeldPlace, submit_at_once
 from llm.errors import (
     EngineClosedError,
-    PromptTooLongError,
     RemoteServerError,
     RemoteUnavailableError,
     UnsupportedByEngineError,
@@ -57,18 +57,20 @@ class RemoteEngine:
         """Raise RemoteServerError unless the server answers; EngineClosedError after `close`."""
         self._server.ping()
 
-    def reserve(self, request: GenerationRequest) -> "RemotePlace":
-        self._check_length(len(request.prompt), request.sampling.max_tokens)
+    @property
+    def can_prepare(self) -> bool:
+        return False
+
+    def reserve(self, request: GenerationRequest) -> HeldPlace:
+        tokens = len(request.prompt)
+        self._model.check_length(tokens, request.sampling.max_tokens)
         if self._api == "chat" and not request.messages:
             raise ValueError("a server that is used by its chat API needs the request's messages")
-        return RemotePlace(self, self._places, request)
+        self._places.take(tokens)
+        return HeldPlace(start=lambda: self._start(request), give_back=lambda: self._places.give_back(tokens))
 
     def submit(self, request: GenerationRequest) -> Generation:
-        place = self.reserve(request)
-        try:
-            return place.submit()
-        finally:
-            place.release()
+        return submit_at_once(self.reserve(request))
 
     def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
         """Nothing: a server caches what it was asked for, and is asked for nothing beforehand."""
@@ -82,7 +84,7 @@ class RemoteEngine:
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """As the interface says; also raises UnsupportedByEngineError if the server gives no such thing."""
-        self._check_length(len(token_ids), 0)
+        self._model.check_length(len(token_ids))
         if self._api == "chat":
             raise UnsupportedByEngineError(
                 f"{self._server.shown_url} is used by its chat API: it cannot score"
@@ -103,14 +105,7 @@ class RemoteEngine:
         wait(running)
         self._server.close()
 
-    def _check_length(self, prompt_tokens: int, max_tokens: int) -> None:
-        """Raise PromptTooLongError if so many tokens pass the context window."""
-        if not prompt_tokens:
-            raise ValueError("a prompt has at least one token")
-        if prompt_tokens + max_tokens > self._model.context_window:
-            raise PromptTooLongError(prompt_tokens, max_tokens, self._model.context_window)
-
-    def start(self, request: GenerationRequest) -> Generation:
+    def _start(self, request: GenerationRequest) -> Generation:
         """Send a request that has a place, which it gives back when it begins, or ends first."""
         reply = RemoteReply(
             request,
@@ -167,24 +162,3 @@ class RemoteEngine:
         raise UnsupportedByEngineError(
             f"{self._server.shown_url}{path} gives no log-probabilities of a prompt"
         )
-
-
-class RemotePlace:
-    """`llm.engine.interface.Reservation` of a remote engine."""
-
-    def __init__(self, engine: RemoteEngine, places: Places, request: GenerationRequest) -> None:
-        places.take(len(request.prompt))
-        self._engine = engine
-        self._places = places
-        self._request = request
-        self._is_held = True
-
-    def submit(self) -> Generation:
-        generation = self._engine.start(self._request)
-        self._is_held = False
-        return generation
-
-    def release(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._places.give_back(len(self._request.prompt))

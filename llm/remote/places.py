@@ -35,11 +35,6 @@ class Places:
                 found_tokens=self._found,
                 computed_tokens=self._computed,
                 generated_tokens=self._generated,
-                kv_blocks=0,
-                kv_bytes=0,
-                kv_max_bytes=0,
-                kv_evicted_blocks=0,
-                kv_disk_bytes=0,
             )
 
     def take(self, tokens: int) -> None:

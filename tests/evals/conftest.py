@@ -7,16 +7,14 @@ import pytest
 
 from app.settings import Settings
 from llm.catalog import ensure_model
-from tests.llm.tiny import save_tiny_llama
-
-VOCABULARY = 49152
+from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
 
 
 @pytest.fixture(scope="session")
 def tiny_model(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random model with the tokeniser of the default one."""
     folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_llama(folder, vocab_size=VOCABULARY, max_position_embeddings=8192)
+    save_tiny_llama(folder, vocab_size=CHAT_VOCABULARY, max_position_embeddings=8192)
     for file in ensure_model("smollm2-135m-instruct", models_folder).iterdir():
         if file.name.startswith(("tokenizer", "special_tokens")) or file.suffix == ".jinja":
             shutil.copy(file, folder)

@@ -1,6 +1,5 @@
 """Keys and values on the disk come back after a restart, or are computed again, and go with their chat."""
 
-import random
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,27 +10,15 @@ from llm.engine.interface import Finished, GenerationRequest, SamplingParameters
 from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel, load_model
 from llm.text.chat_format import ChatTokenizer
-from tests.llm.tiny import save_tiny_llama
+from tests.llm.tiny import random_ids
 
 Start = Callable[..., LocalEngine]
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_llama(folder, vocab_size=49152, max_position_embeddings=2048, tie_word_embeddings=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def model(model_folder: Path) -> LoadedModel:
-    return load_model(str(model_folder), model_folder)
-
-
 @pytest.fixture
-def start(model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path) -> Start:
+def start(tiny_model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path) -> Start:
     def start(
-        loaded: LoadedModel = model, *, disk_bytes: int = 2**28, memory_bytes: int = 2**28
+        loaded: LoadedModel = tiny_model, *, disk_bytes: int = 2**28, memory_bytes: int = 2**28
     ) -> LocalEngine:
         return LocalEngine(
             loaded,
@@ -43,11 +30,6 @@ def start(model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path) -> 
         )
 
     return start
-
-
-def ids(seed: int, count: int) -> tuple[int, ...]:
-    chance = random.Random(seed)
-    return tuple(chance.randint(17, 49151) for _ in range(count))
 
 
 def turn(engine: LocalEngine, prompt: tuple[int, ...], chat: str) -> tuple[int, tuple[int, ...]]:
@@ -68,7 +50,7 @@ def blocks(folder: Path) -> list[Path]:
 
 
 def test_a_chat_goes_on_after_a_restart_from_what_it_had_computed(start: Start) -> None:
-    prompt = ids(1, 700)
+    prompt = random_ids(1, 700)
     engine = start()
     _, reply = turn(engine, prompt, "a")
     engine.close()
@@ -82,7 +64,7 @@ def test_a_chat_goes_on_after_a_restart_from_what_it_had_computed(start: Start) 
 
 
 def test_another_owner_finds_nothing_on_the_disk(start: Start) -> None:
-    prompt = ids(1, 100)
+    prompt = random_ids(1, 100)
     engine = start()
     turn(engine, prompt, "a")
     engine.close()
@@ -91,12 +73,12 @@ def test_another_owner_finds_nothing_on_the_disk(start: Start) -> None:
     restarted.close()
 
 
-def test_what_memory_has_no_room_for_is_found_on_the_disk(start: Start, model: LoadedModel) -> None:
-    engine = start(memory_bytes=700 * model.decoder.kv_bytes_per_token)
-    prompts = [ids(seed, 400) for seed in range(4)]
+def test_what_memory_has_no_room_for_is_found_on_the_disk(start: Start, tiny_model: LoadedModel) -> None:
+    engine = start(memory_bytes=700 * tiny_model.decoder.kv_bytes_per_token)
+    prompts = [random_ids(seed, 400) for seed in range(4)]
     first = [turn(engine, prompt, str(n))[1] for n, prompt in enumerate(prompts)]
     engine.close()
-    again = start(memory_bytes=700 * model.decoder.kv_bytes_per_token)
+    again = start(memory_bytes=700 * tiny_model.decoder.kv_bytes_per_token)
     for number, prompt in enumerate(prompts):
         cached, reply = turn(again, prompt, str(number))
         assert cached >= 256
@@ -119,7 +101,7 @@ def test_what_memory_has_no_room_for_is_found_on_the_disk(start: Start, model: L
 def test_a_damaged_block_is_computed_again(
     start: Start, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    prompt = ids(2, 300)
+    prompt = random_ids(2, 300)
     engine = start()
     _, reply = turn(engine, prompt, "a")
     engine.close()
@@ -134,29 +116,29 @@ def test_a_damaged_block_is_computed_again(
 
 
 def test_other_weights_or_another_number_format_use_nothing_and_leave_nothing(
-    start: Start, model_folder: Path, tmp_path: Path
+    start: Start, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     engine = start()
-    prompt = ids(3, 100)
+    prompt = random_ids(3, 100)
     turn(engine, prompt, "a")
     engine.close()
     assert blocks(tmp_path)
-    other = start(load_model(str(model_folder), model_folder, dtype="bfloat16"))
+    other = start(load_model(str(tiny_model_folder), tiny_model_folder, dtype="bfloat16"))
     assert other.cached_tokens(prompt, "ann") == 0
     assert not blocks(tmp_path)
     other.close()
 
 
 def test_a_deleted_chat_leaves_no_file_and_what_others_use_stays(start: Start, tmp_path: Path) -> None:
-    persona = ids(4, 64)
+    persona = random_ids(4, 64)
     engine = start()
-    turn(engine, (*persona, *ids(5, 100)), "a")
-    turn(engine, (*persona, *ids(6, 100)), "b")
+    turn(engine, (*persona, *random_ids(5, 100)), "a")
+    turn(engine, (*persona, *random_ids(6, 100)), "b")
     engine.close()
     restarted = start()
     restarted.forget("a")
-    assert restarted.cached_tokens((*persona, *ids(5, 100)), "ann") == 64
-    assert restarted.cached_tokens((*persona, *ids(6, 100)), "ann") >= 160
+    assert restarted.cached_tokens((*persona, *random_ids(5, 100)), "ann") == 64
+    assert restarted.cached_tokens((*persona, *random_ids(6, 100)), "ann") >= 160
     restarted.forget("b")
     assert files(tmp_path) == []
     restarted.close()
@@ -165,7 +147,7 @@ def test_a_deleted_chat_leaves_no_file_and_what_others_use_stays(start: Start, t
 
 def test_a_chat_deleted_before_it_was_saved_is_never_written(start: Start, tmp_path: Path) -> None:
     engine = start()
-    turn(engine, ids(7, 100), "a")
+    turn(engine, random_ids(7, 100), "a")
     pending = engine.store.take_unsaved(0.0)
     engine.forget("a")
     assert engine._files is not None
@@ -176,23 +158,23 @@ def test_a_chat_deleted_before_it_was_saved_is_never_written(start: Start, tmp_p
 
 
 def test_the_disk_is_bounded_and_the_oldest_go_first(
-    start: Start, model: LoadedModel, tmp_path: Path
+    start: Start, tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
-    size = 500 * model.decoder.kv_bytes_per_token
+    size = 500 * tiny_model.decoder.kv_bytes_per_token
     for seed in range(4):
         engine = start(disk_bytes=size)
-        turn(engine, ids(seed, 200), str(seed))
+        turn(engine, random_ids(seed, 200), str(seed))
         engine.close()
         assert sum(path.stat().st_size for path in blocks(tmp_path)) <= size
     last = start(disk_bytes=size)
-    assert last.cached_tokens(ids(3, 200), "ann") >= 192
-    assert last.cached_tokens(ids(0, 200), "ann") == 0
+    assert last.cached_tokens(random_ids(3, 200), "ann") >= 192
+    assert last.cached_tokens(random_ids(0, 200), "ann") == 0
     last.close()
 
 
 def test_files_are_for_their_user_alone(start: Start, tmp_path: Path) -> None:
     engine = start()
-    turn(engine, ids(8, 100), "a")
+    turn(engine, random_ids(8, 100), "a")
     engine.close()
     for path in (tmp_path / "kv").rglob("*"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
@@ -200,14 +182,14 @@ def test_files_are_for_their_user_alone(start: Start, tmp_path: Path) -> None:
 
 def test_what_was_half_written_when_the_process_died_is_removed(start: Start, tmp_path: Path) -> None:
     engine = start()
-    turn(engine, ids(9, 100), "a")
+    turn(engine, random_ids(9, 100), "a")
     engine.close()
     folder = blocks(tmp_path)[0].parent
     (folder / ("ab" * 32)).write_bytes(b"of no chat")
     (folder / ("cd" * 32 + ".partial")).write_bytes(b"half")
     (folder.parent / "chats" / "x.json").write_text("{")
     restarted = start()
-    assert restarted.cached_tokens(ids(9, 100), "ann") >= 96
+    assert restarted.cached_tokens(random_ids(9, 100), "ann") >= 96
     restarted.close()
     names = {path.name for path in files(tmp_path)}
     assert not names & {"ab" * 32, "cd" * 32 + ".partial", "x.json"}

@@ -14,7 +14,7 @@ from llm.model.decoder import Decoder, Span
 from llm.model.packed import DecodeForm
 from llm.quality import Chat, compare
 from llm.text.chat_format import ChatTokenizer
-from tests.llm.tiny import save_tiny_llama
+from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
 
 Form = Literal["int8", "int4"]
 FORMS: list[Form] = ["int8", "int4"]
@@ -24,7 +24,7 @@ PROMPT = tuple(range(20, 60))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_llama(folder, vocab_size=49152, tie_word_embeddings=True, initializer_range=0.1)
+    save_tiny_llama(folder, vocab_size=CHAT_VOCABULARY, tie_word_embeddings=True, initializer_range=0.1)
     return folder
 
 

@@ -9,23 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import FIRST_CAPACITY, KVCache
-from llm.model.rope import Rope
+from tests.llm.tiny import tiny_config
 
-CONFIG = ModelConfig(
-    architecture="llama",
-    vocab_size=16,
-    hidden_size=8,
-    intermediate_size=8,
-    heads=4,
-    kv_heads=2,
-    head_dim=4,
-    context_window=3 * FIRST_CAPACITY + 5,
-    rms_norm_eps=1e-5,
-    tied_head=True,
-    layer_kinds=(LayerKind(Rope(10000.0)),) * 2,
-)
+CONFIG = tiny_config(heads=4, kv_heads=2, head_dim=4, context_window=3 * FIRST_CAPACITY + 5)
 
 
 def tokens_of(count: int, value: float) -> torch.Tensor:

@@ -11,23 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from llm.engine.blocks import BLOCK_TOKENS, Sharing
 from llm.engine.kv_store import Chain, KVStore
-from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import KVCache
-from llm.model.rope import Rope
+from tests.llm.tiny import tiny_config
 
-CONFIG = ModelConfig(
-    architecture="llama",
-    vocab_size=16,
-    hidden_size=8,
-    intermediate_size=8,
-    heads=2,
-    kv_heads=1,
-    head_dim=2,
-    context_window=400,
-    rms_norm_eps=1e-5,
-    tied_head=True,
-    layer_kinds=(LayerKind(Rope(10000.0)),) * 2,
-)
+CONFIG = tiny_config()
 TOKEN_BYTES = 2 * CONFIG.layers * CONFIG.kv_heads * CONFIG.head_dim * 4
 PUBLIC_PERSONA = [1] * 40
 

@@ -24,21 +24,14 @@ from llm.engine.interface import (
 )
 from llm.engine.local_engine import LocalEngine
 from llm.engine.scheduler import DRAFT_ROWS, PREFILL_CHUNK, SMALL_CHUNK
-from llm.loading import LoadedModel, load_model
+from llm.loading import LoadedModel
 from llm.model.decoder import Span
 from llm.text.chat_format import ChatTokenizer
 from tests.llm.greedy import assert_greedy
 from tests.llm.naive_store import NaiveStore
-from tests.llm.tiny import save_tiny_llama
+from tests.llm.tiny import random_ids
 
 StartEngine = Callable[..., LocalEngine]
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_llama(folder, vocab_size=49152, max_position_embeddings=2048, tie_word_embeddings=True)
-    return load_model(str(folder), folder)
 
 
 @pytest.fixture
@@ -75,8 +68,7 @@ def run(generation: Generation) -> tuple[Started, Finished]:
 
 
 def ids(seed: int, count: int) -> list[int]:
-    chance = random.Random(seed)
-    return [chance.randint(17, 49151) for _ in range(count)]
+    return list(random_ids(seed, count))
 
 
 def test_chats_together_get_the_replies_they_get_alone(

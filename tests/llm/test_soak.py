@@ -7,9 +7,8 @@ import pytest
 
 from llm.engine.interface import Finished, GenerationRequest, SamplingParameters
 from llm.engine.local_engine import LocalEngine
-from llm.loading import load_model
+from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
-from tests.llm.tiny import save_tiny_llama
 
 TURNS = 10_000
 WARM_UP = 2_000
@@ -26,10 +25,11 @@ def resident_bytes() -> int:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_ten_thousand_turns_keep_memory_flat(tmp_path: Path, chat_tokenizer: ChatTokenizer) -> None:
-    save_tiny_llama(tmp_path, vocab_size=49152, max_position_embeddings=1024, tie_word_embeddings=True)
+def test_ten_thousand_turns_keep_memory_flat(
+    tiny_model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
     engine = LocalEngine(
-        load_model(str(tmp_path), tmp_path),
+        tiny_model,
         chat_tokenizer,
         context_window=1024,
         kv_cache_bytes=32 * 2**20,

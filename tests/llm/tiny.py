@@ -1,10 +1,14 @@
 """Tiny random models, made by transformers, in a moment and without a download."""
 
+import random
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from llm.model.config import LayerKind, ModelConfig
+from llm.model.rope import Rope
 
 TINY: dict[str, Any] = {
     "vocab_size": 256,
@@ -17,6 +21,9 @@ TINY: dict[str, Any] = {
     "rope_theta": 10000.0,
     "initializer_range": 0.3,
 }
+
+CHAT_VOCABULARY = 49152
+"""Tokens of the default model's tokeniser."""
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -31,6 +38,30 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 """What a tiny model of each family has beyond or instead of `TINY`."""
+
+
+def tiny_config(**changes: Any) -> ModelConfig:
+    """The shape of a model that is never run: of what only keeps its keys and values."""
+    shape: dict[str, Any] = {
+        "architecture": "llama",
+        "vocab_size": 16,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "heads": 2,
+        "kv_heads": 1,
+        "head_dim": 2,
+        "context_window": 400,
+        "rms_norm_eps": 1e-5,
+        "tied_head": True,
+        "layer_kinds": (LayerKind(Rope(10000.0)),) * 2,
+    }
+    return ModelConfig(**(shape | changes))
+
+
+def random_ids(seed: int, count: int) -> tuple[int, ...]:
+    """Ids of ordinary tokens of the default model's tokeniser."""
+    chance = random.Random(seed)
+    return tuple(chance.randint(17, CHAT_VOCABULARY - 1) for _ in range(count))
 
 
 def save_tiny_llama(folder: Path, **changes: Any) -> Any:
