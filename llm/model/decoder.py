@@ -153,6 +153,12 @@ class Decoder(nn.Module):
             if isinstance(module, Linear):
                 module.packed = pack(name, module.weight, "int8" if module is self.head else form)
 
+    def reorder_weights(self) -> None:
+        """Lay out the matrices as the processor multiplies them fastest. Packing must have been before."""
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.reorder()
+
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> list[Tensor]:
         """Continue each span's sequence by its tokens: in one pass, or, where decoding has packed weights,

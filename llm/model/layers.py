@@ -33,9 +33,29 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor, generated: bool) -> Tensor:
         if not generated or self.packed is None:
+            if self.weight.is_mkldnn:
+                return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
             return F.linear(x, self.weight, self.bias)
         product = self.packed.product(x)
         return product if self.bias is None else product + self.bias
+
+    def reorder(self) -> None:
+        """Lay the weight out in the blocks that oneDNN's kernels read, where they take its number format.
+
+        A product of one to sixteen rows then takes about as long as of one; torch's own, of a matrix by rows
+        or by columns, takes up to three times as long.
+        """
+        if _reorders(self.weight):
+            blocks = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+            self.weight = nn.Parameter(blocks, requires_grad=False)
+
+
+def _reorders(weight: Tensor) -> bool:
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if weight.dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype is torch.float32
 
 
 class Embedding(nn.Module):
