@@ -4,7 +4,8 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -25,16 +26,14 @@ from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex, bring_up
 from app.turn import AdmittedTurn, RunningTurn
 from llm.engine.interface import GenerationRequest, SamplingParameters
-from memory.assembly import Limits, NewMessage, assemble
+from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
 from memory.errors import MemoryLayerError
+from memory.lookahead import coming_prefixes
 from memory.persona import persona_segments
 from memory.strategies import parse_strategy
 
 log = structlog.get_logger()
-
-WORTH_PREPARING = 16
-"""Tokens of a next window that are not in the KV cache: fewer are soon computed when its turn comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +202,16 @@ class Chat:
             del self._preparing[session_id]
 
     async def _prepare(self, owner: str, session_id: str) -> None:
-        """Have the next window's beginning computed while nobody waits, if the window has moved."""
+        """Have the beginnings of the coming prompts computed while nobody waits."""
         try:
-            assembled = await self._assemble(
-                owner, session_id, None, reply_tokens=self._settings.reply_tokens
-            )
+            async with self._state(owner, session_id, self._settings.reply_tokens) as (chat, _):
+                prefixes = await coming_prefixes(chat)
         except (MemoryLayerError, NotFoundProblem):
             return  # the next message meets it, and says so
         except Exception:
             log.exception("the next window could not be prepared", session=session_id)
             return
-        engine = self._model.engine
-        prefix = assembled.context.token_ids[: -len(self._model.tokenizer.generation_prompt) or None]
-        if len(prefix) - engine.cached_tokens(prefix, owner) >= WORTH_PREPARING:
-            engine.prepare(prefix, owner, session_id)
+        self._model.engine.prepare(prefixes, owner, session_id)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -246,6 +241,14 @@ class Chat:
     async def _assemble(
         self, owner: str, session_id: str, message: NewMessage | None, *, reply_tokens: int
     ) -> Assembled:
+        async with self._state(owner, session_id, reply_tokens) as (chat, persona):
+            return Assembled(await assemble(chat, message), persona)
+
+    @asynccontextmanager
+    async def _state(
+        self, owner: str, session_id: str, reply_tokens: int
+    ) -> AsyncIterator[tuple[ChatState, StoredPersona | None]]:
+        """The session as it stands, within one read of the database, and its persona."""
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
         tokenizer = self._model.tokenizer
@@ -254,15 +257,14 @@ class Chat:
             pinned = await asyncio.to_thread(
                 persona_segments, persona.as_persona() if persona else None, tokenizer
             )
-            context = await assemble(
+            chat = ChatState(
                 persona=pinned,
                 strategy=parse_strategy(row.memory),
                 history=await StoredHistory.open(session, owner, session_id),
-                message=message,
                 generation_prompt=tokenizer.generation_prompt,
                 limits=Limits(self._model.context_window, reply_tokens, self._settings.reply_tokens),
             )
-        return Assembled(context, persona)
+            yield chat, persona
 
     async def _store(
         self,

@@ -27,50 +27,63 @@ class NewMessage:
     token_ids: tuple[int, ...]
 
 
-async def assemble(
-    *,
-    persona: Sequence[Segment],
-    strategy: Strategy,
-    history: History,
-    message: NewMessage | None,
-    generation_prompt: tuple[int, ...],
-    limits: Limits,
-) -> Context:
-    """The context for a reply to `message`, or with None the context as it stands.
+@dataclass(frozen=True, slots=True)
+class ChatState:
+    """A chat session as it stands: all that a context is assembled from, but for the message.
 
     `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects.
+    """
+
+    persona: Sequence[Segment]
+    strategy: Strategy
+    history: History
+    generation_prompt: tuple[int, ...]
+    limits: Limits
+
+    @property
+    def persona_tokens(self) -> int:
+        return sum(segment.tokens for segment in self.persona)
+
+    def room(self, message_tokens: int = 0) -> Room:
+        """What persona, message and reply leave for stored turns; `now` is negative if they do not fit."""
+        window = self.limits.context_window - self.persona_tokens - len(self.generation_prompt)
+        return Room(
+            now=window - self.limits.reply_tokens - message_tokens,
+            steady=max(0, window - self.limits.usual_reply_tokens),
+            context_window=self.limits.context_window,
+        )
+
+
+async def assemble(chat: ChatState, message: NewMessage | None = None) -> Context:
+    """The context for a reply to `message`, or with None the context as it stands.
+
     Raises MessageTooLargeError if the message does not fit beside persona and reply, and WindowFullError
     if the strategy keeps more than fits. Nothing is cut to fit.
     """
-    tail = _tail(message, generation_prompt)
-    persona_tokens = sum(segment.tokens for segment in persona)
-    tail_tokens = sum(segment.tokens for segment in tail)
-    window = limits.context_window
-    room = Room(
-        now=window - limits.reply_tokens - persona_tokens - tail_tokens,
-        steady=max(0, window - limits.usual_reply_tokens - persona_tokens - len(generation_prompt)),
-        context_window=window,
-    )
+    limits, window = chat.limits, chat.limits.context_window
+    tail = _tail(message, chat.generation_prompt)
+    room = chat.room(len(message.token_ids) if message else 0)
     if room.now < 0:
+        tail_tokens = sum(segment.tokens for segment in tail)
         raise MessageTooLargeError(
-            f"the message takes {tail_tokens} tokens, the persona {persona_tokens} and the reply up to "
+            f"the message takes {tail_tokens} tokens, the persona {chat.persona_tokens} and the reply up to "
             f"{limits.reply_tokens}: together more than the context window of {window}",
             message_tokens=tail_tokens,
-            persona_tokens=persona_tokens,
+            persona_tokens=chat.persona_tokens,
             reply_tokens=limits.reply_tokens,
             context_window=window,
         )
-    selection = await strategy.select(history, room)
+    selection = await chat.strategy.select(chat.history, room)
     context = Context(
-        segments=(*persona, *selection.segments, *tail),
+        segments=(*chat.persona, *selection.segments, *tail),
         left_out=selection.left_out,
-        strategy=strategy.model_dump(mode="json"),
+        strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,
         reply_tokens=limits.reply_tokens,
     )
     if context.tokens + context.reply_tokens > window:
         raise OverBudgetError(
-            f"strategy {strategy.strategy!r} selected {context.tokens} tokens in all; with a reply of "
+            f"strategy {chat.strategy.strategy!r} selected {context.tokens} tokens in all; with a reply of "
             f"{limits.reply_tokens} that is more than the context window of {window}",
             prompt_tokens=context.tokens,
             reply_tokens=limits.reply_tokens,

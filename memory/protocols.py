@@ -23,11 +23,8 @@ class ChatEncoder(Protocol):
         """What tells the model to reply; it begins every reply."""
 
 
-class History(Protocol):
-    """The stored turns of one chat session, numbered from 0 without gaps, as one consistent snapshot.
-
-    Every question is answered from stored counts; only `messages` reads what was said.
-    """
+class TurnCounts(Protocol):
+    """How many turns a chat session has, numbered from 0 without gaps, and how many tokens."""
 
     @property
     def turn_count(self) -> int: ...
@@ -41,6 +38,13 @@ class History(Protocol):
 
     async def first_turn_from(self, tokens: int) -> int:
         """The first turn with `tokens_before(turn) >= tokens`; `turn_count` if there is none."""
+
+
+class History(TurnCounts, Protocol):
+    """The stored turns of one chat session, as one consistent snapshot.
+
+    Every question is answered from stored counts; only `messages` reads what was said.
+    """
 
     async def messages(self, first_turn: int) -> Sequence[Message]:
         """All messages from that turn on, oldest first."""

@@ -30,6 +30,11 @@ class EngineCollector(Collector):
         prompts.add_metric(["miss"], stats.computed_tokens)
         yield prompts
         yield CounterMetricFamily(
+            "perdure_prepared_tokens",
+            "Tokens of coming prompts, computed while nobody waited",
+            value=stats.prepared_tokens,
+        )
+        yield CounterMetricFamily(
             "perdure_generated_tokens", "Tokens of replies", value=stats.generated_tokens
         )
         yield CounterMetricFamily(

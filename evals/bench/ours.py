@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
-from app.chat import WORTH_PREPARING
 from app.chat_model import ChatModel, open_chat_model
 from app.settings import Settings
 from evals.bench.runners import OURS, FirstToken
@@ -117,10 +116,9 @@ class OurChat:
     def take_reply(self, token_ids: Sequence[int]) -> None:
         self.first_token(token_ids)
 
-    def prepare(self, prefix: Sequence[int]) -> None:
-        """Have the beginning of the next prompt computed in idle time, by the service's own rule."""
-        if len(prefix) - self.cached_tokens(prefix) >= WORTH_PREPARING:
-            self._model.engine.prepare(prefix, self._owner, self._name)
+    def prepare(self, prefixes: Sequence[Sequence[int]]) -> None:
+        """Have what the coming prompts begin with computed in idle time."""
+        self._model.engine.prepare(prefixes, self._owner, self._name)
 
     def cached_tokens(self, prompt: Sequence[int]) -> int:
         return self._model.engine.cached_tokens(prompt, self._owner)

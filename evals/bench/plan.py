@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from llm.text.chat_format import ChatEncoding
-from memory.assembly import Limits, NewMessage, assemble
-from memory.context import Context
+from memory.assembly import ChatState, Limits, NewMessage, assemble
+from memory.lookahead import coming_prefixes
 from memory.messages import Message
 from memory.persona import Persona, persona_segments
 from memory.strategies.base import Strategy
@@ -18,11 +18,11 @@ Turns = Sequence[tuple[Message, Message]]
 
 @dataclass(frozen=True, slots=True)
 class PlannedTurn:
-    """A turn as token ids: its prompt; prompt and reply; the next prompt's beginning, window moved."""
+    """A turn as token ids: its prompt; prompt and reply; then what the coming prompts begin with."""
 
     prompt: tuple[int, ...]
     with_reply: tuple[int, ...]
-    next_prefix: tuple[int, ...]
+    coming_prefixes: list[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,20 @@ class Planner:
 
     async def _plan(self, turns: Turns, strategy: Strategy, first: int) -> list[PlannedTurn]:
         planned = []
-        asks = self._tokenizer.generation_prompt
         for number in range(first, len(turns)):
             user, assistant = turns[number]
-            prompt = (await self._assemble(turns[:number], strategy, user)).token_ids
-            after = (await self._assemble(turns[: number + 1], strategy, None)).token_ids
-            with_reply = prompt[: len(prompt) - len(asks)] + assistant.token_ids
-            planned.append(PlannedTurn(prompt, with_reply, after[: len(after) - len(asks)]))
+            said = NewMessage(user.id, user.content, user.token_ids)
+            context = await assemble(self._state(turns[:number], strategy), said)
+            asked = context.token_ids[: context.tokens - len(self._tokenizer.generation_prompt)]
+            coming = await coming_prefixes(self._state(turns[: number + 1], strategy))
+            planned.append(PlannedTurn(context.token_ids, asked + assistant.token_ids, coming))
         return planned
 
-    async def _assemble(self, turns: Turns, strategy: Strategy, user: Message | None) -> Context:
-        message = NewMessage(user.id, user.content, user.token_ids) if user else None
-        return await assemble(
+    def _state(self, turns: Turns, strategy: Strategy) -> ChatState:
+        return ChatState(
             persona=self._persona,
             strategy=strategy,
             history=ScriptHistory.of(turns),
-            message=message,
             generation_prompt=self._tokenizer.generation_prompt,
             limits=self._limits,
         )

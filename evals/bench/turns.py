@@ -134,7 +134,7 @@ class TurnBenchmark:
             for number, turn in enumerate(planned):
                 self._progress(name, number, len(planned))
                 rounds.append(_measure(chat, turn))
-                chat.prepare(turn.next_prefix)
+                chat.prepare(turn.coming_prefixes)
                 time.sleep(sizes.idle_s)
         self._progress(name, len(planned), len(planned))
         row = _row(OURS, rounds[1:])

@@ -4,7 +4,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 from llm.engine.job import AwaitedJob
 from llm.engine.prefix import PrefixJob
@@ -21,7 +22,7 @@ class AdmissionQueue:
     """Jobs that wait, oldest first, and places: up to `max_tokens` of prompts to compute. Thread-safe.
 
     A job needs a place, taken before it is added and held until its prompt is computed: its cost in
-    tokens. Prefix jobs need none: they run when nothing else does, and a conversation has at most one.
+    tokens. Prefix jobs need none: they run when nothing else does.
     """
 
     def __init__(self, max_tokens: int, timeout_s: float) -> None:
@@ -31,7 +32,7 @@ class AdmissionQueue:
         self._taken = 0
         self._waiting: deque[AwaitedJob] = deque()
         self._costs: dict[AwaitedJob, int] = {}
-        self._prefixes: dict[str, PrefixJob] = {}
+        self._prefixes: dict[str, list[PrefixJob]] = {}
         self._is_closed = False
         self._rate = FIRST_GUESS
 
@@ -97,25 +98,28 @@ class AdmissionQueue:
         with self.changed:
             return [job for job in list(self._waiting) if job.added_at < before and self.withdraw(job)]
 
-    def set_prefix(self, conversation: str, job: PrefixJob | None) -> None:
-        """Prepare that and nothing else for the conversation."""
+    def set_prefixes(self, conversation: str, jobs: Sequence[PrefixJob]) -> None:
+        """Prepare those, in this order, and nothing else for the conversation."""
         with self.changed:
-            if (old := self._prefixes.pop(conversation, None)) is not None:
+            for old in self._prefixes.pop(conversation, []):
                 old.cancel()
-            if job is not None and not self._is_closed:
-                self._prefixes[conversation] = job
+            if jobs and not self._is_closed:
+                self._prefixes[conversation] = list(jobs)
                 self.changed.notify_all()
 
     def next_prefix(self) -> PrefixJob | None:
-        """The prefix job to work on, which stays in the queue."""
+        """The prefix job to work on, which stays in the queue: one of a next prompt before all others."""
         with self.changed:
-            return next(iter(self._prefixes.values()), None)
+            first = [jobs[0] for jobs in self._prefixes.values()]
+            return min(first, key=lambda job: not job.is_next, default=None)
 
     def prefix_done(self, job: PrefixJob) -> None:
         with self.changed:
-            for conversation, other in list(self._prefixes.items()):
-                if other is job:
-                    del self._prefixes[conversation]
+            for conversation, jobs in list(self._prefixes.items()):
+                if job in jobs:
+                    jobs.remove(job)
+                    if not jobs:
+                        del self._prefixes[conversation]
 
     def measured(self, tokens: int, seconds: float) -> None:
         """So many prompt tokens were computed in that time."""
@@ -134,7 +138,7 @@ class AdmissionQueue:
             self._is_closed = True
             refused = list(self._waiting)
             self._waiting.clear()
-            for job in self._prefixes.values():
+            for job in chain.from_iterable(self._prefixes.values()):
                 job.cancel()
             self._prefixes.clear()
             self.changed.notify_all()

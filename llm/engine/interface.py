@@ -147,8 +147,9 @@ class Generation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """How an engine stands now; and since its start, how many tokens of prompts it has found in the cache
-    and computed, how many of replies it has generated, and how many cached blocks it has had to drop.
+    """How an engine stands now; and since its start, how many tokens of prompts it has found in the cache,
+    computed while somebody waited, and prepared, how many of replies it has generated, and how many cached
+    blocks it has had to drop.
 
     `drafted_tokens` of replies were guessed from their context; `accepted_tokens` of those generated took
     no step of their own, being guessed right.
@@ -167,6 +168,7 @@ class EngineStats:
     kv_disk_bytes: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    prepared_tokens: int = 0
 
 
 class Reservation(Protocol):
@@ -190,7 +192,7 @@ class Engine(Protocol):
 
     @property
     def can_prepare(self) -> bool:
-        """Whether `prepare` does anything, so that choosing a next prompt for it is not for nothing."""
+        """Whether `prepare` does anything, so that choosing prefixes for it is not for nothing."""
 
     def reserve(self, request: GenerationRequest) -> Reservation:
         """Keep a place in the queue, for what must be done before a request is submitted.
@@ -202,10 +204,12 @@ class Engine(Protocol):
     def submit(self, request: GenerationRequest) -> Generation:
         """`reserve` and submit at once. Raises like `reserve`."""
 
-    def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
-        """Compute the beginning of the conversation's next prompt when nothing else is to be done.
+    def prepare(self, prefixes: Sequence[Sequence[int]], owner: str, conversation: str) -> None:
+        """Compute what coming prompts of the conversation begin with when nothing else is to be done.
 
-        A later call, or a request of the conversation, ends it; what was computed by then is kept.
+        The first is of the next prompt; those of later ones come after the next ones of all conversations,
+        and only where the cache has room beside what it holds. A later call, or a request of the
+        conversation, ends it; what was computed by then is kept.
         """
 
     def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:

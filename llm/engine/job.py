@@ -24,12 +24,14 @@ class Job(ABC):
     wanted_logits: ClassVar[WantedLogits]
     """After which tokens: the "last" known one, "all", or "none"."""
 
-    def __init__(self, token_ids: Sequence[int], sharing: Sharing | None) -> None:
+    def __init__(self, token_ids: Sequence[int], sharing: Sharing | None, *, has_slot: bool = True) -> None:
+        """`has_slot`: whether it runs in the slot of its conversation, not in any."""
         self.token_ids = list(token_ids)
         self.added_at = time.monotonic()
         self.computed_tokens = 0
         self.is_loading = False
         self._sharing = sharing
+        self._slot_sharing = sharing if has_slot else None
         self._slots: SlotPool | None = None
         self._cache: KVCache | None = None
         self._chain: Chain | None = None
@@ -65,7 +67,7 @@ class Job(ABC):
 
     def begin(self, slots: SlotPool, store: KVStore) -> None:
         self._slots = slots
-        self._cache = slots.take(self.token_ids, self._sharing, self.useful_prefix, self.max_length)
+        self._cache = slots.take(self.token_ids, self._slot_sharing, self.useful_prefix, self.max_length)
         self._chain = store.open(self._sharing) if self._sharing is not None else None
 
     def look_up(self) -> None:
@@ -110,7 +112,7 @@ class Job(ABC):
         if self._chain is not None:
             self._chain.close(self.token_ids, self._cache)
             self._chain = None
-        self._slots.give_back(self._cache, self.token_ids, self._sharing)
+        self._slots.give_back(self._cache, self.token_ids, self._slot_sharing)
         self._cache = None
 
     def abandon(self) -> None:

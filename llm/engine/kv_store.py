@@ -59,6 +59,12 @@ class KVStore:
         with self.lock:
             return StoreStats(len(self._blocks), self._nbytes, self._evicted)
 
+    @property
+    def free_bytes(self) -> int:
+        """What can be added before blocks must go."""
+        with self.lock:
+            return max(0, self._max_bytes - self._running_bytes - self._nbytes)
+
     def cached_tokens(self, token_ids: Sequence[int], sharing: Sharing) -> int:
         """How many tokens at the beginning of `token_ids` are known."""
         with self.lock:

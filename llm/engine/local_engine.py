@@ -22,6 +22,9 @@ from llm.errors import EngineClosedError
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
 
+WORTH_PREPARING = 16
+"""Tokens of a prefix that are not known: fewer are soon computed when its turn comes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -101,6 +104,7 @@ class LocalEngine:
             kv_disk_bytes=self._files.nbytes if self._files is not None else 0,
             drafted_tokens=done.drafted,
             accepted_tokens=done.accepted,
+            prepared_tokens=done.prepared,
         )
 
     @property
@@ -118,17 +122,23 @@ class LocalEngine:
     def submit(self, request: GenerationRequest) -> Generation:
         return submit_at_once(self.reserve(request))
 
-    def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
-        self._model.check_length(len(prompt))
-        job = PrefixJob(prompt, Sharing(owner, conversation, public_tokens))
-        self.queue.set_prefix(conversation, job)
+    def prepare(self, prefixes: Sequence[Sequence[int]], owner: str, conversation: str) -> None:
+        for prefix in prefixes:
+            self._model.check_length(len(prefix))
+        sharing = Sharing(owner, conversation)
+        jobs = [
+            PrefixJob(prefix, sharing, is_next=place == 0)
+            for place, prefix in enumerate(prefixes)
+            if len(prefix) - self.cached_tokens(prefix, owner) >= WORTH_PREPARING
+        ]
+        self.queue.set_prefixes(conversation, jobs)
 
     def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:
         known = self.store.cached_tokens(prompt, Sharing(owner, None, public_tokens))
         return max(0, min(known, len(prompt) - 1))
 
     def forget(self, conversation: str) -> None:
-        self.queue.set_prefix(conversation, None)
+        self.queue.set_prefixes(conversation, [])
         self._scheduler.forget(conversation)
         self.store.forget(conversation)
 
@@ -154,7 +164,7 @@ class LocalEngine:
 
     def _start(self, request: GenerationRequest, cost: int) -> Generation:
         if request.conversation is not None:
-            self.queue.set_prefix(request.conversation, None)
+            self.queue.set_prefixes(request.conversation, [])
         job = ReplyJob(request, self.tokenizer, self._cancelled)
         self.queue.add(job, cost)
         return job.stream

@@ -9,12 +9,17 @@ from llm.engine.job import Job
 
 
 class PrefixJob(Job):
-    """Computes tokens into the store, and nothing more."""
+    """Computes tokens into the store, and nothing more.
+
+    `is_next`: whether the conversation's next prompt begins so. The prefix of a later one leaves the
+    conversation's slot alone, and needs room in the store.
+    """
 
     wanted_logits = "none"
 
-    def __init__(self, token_ids: Sequence[int], sharing: Sharing) -> None:
-        super().__init__(token_ids, sharing)
+    def __init__(self, token_ids: Sequence[int], sharing: Sharing, *, is_next: bool) -> None:
+        super().__init__(token_ids, sharing, has_slot=is_next)
+        self.is_next = is_next
         self._is_cancelled = False
 
     @property

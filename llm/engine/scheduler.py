@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 class TokenCounts:
     """Tokens since the start: of prompts, found in the store and computed; and of replies.
 
+    `prepared` were computed of coming prompts, by prefix jobs.
     `drafted` were guessed; `accepted` guesses were right and gave tokens that took no step of their own.
     """
 
@@ -50,6 +51,7 @@ class TokenCounts:
     generated: int = 0
     drafted: int = 0
     accepted: int = 0
+    prepared: int = 0
 
 
 class Scheduler:
@@ -212,17 +214,25 @@ class Scheduler:
         job = self._prefix
         try:
             job.look_up()
+            self._make_room([job])
+            if not job.is_next and self._lacks_room(job):
+                job.cancel()
             if job.remaining and not job.is_loading and not job.is_cancelled:
                 span = job.span(PREFIX_CHUNK)
-                self._make_room([job])
                 [logits] = self._decoder([span])
                 job.take(span, logits)
+                self.counts.prepared += len(span.token_ids)
         except Exception:  # nobody waits: what it was to prepare is computed when it is asked for
             log.exception("a prefix could not be prepared")
             job.cancel()
         if job.is_cancelled or not job.remaining:
             self._queue.prefix_done(job)
             self._park()
+
+    def _lacks_room(self, job: PrefixJob) -> bool:
+        """Whether the store would have to give up blocks for what the job is to compute yet."""
+        per_token = self._decoder.kv_bytes_per_token
+        return 2 * job.remaining * per_token > self._store.free_bytes  # in its slot, and in the store
 
     def _park(self) -> None:
         """Stop the prefix job for now; what it has computed is in the store."""

@@ -41,14 +41,17 @@ class SlotPool:
         It holds what the conversation's own slot has in common with the first `limit` of `token_ids`, or
         nothing.
         """
-        own = self._own(sharing)
+        own, known = self._own(sharing), 0
         if own is not None:
             self._idle.remove(own)
             cache, known = own.cache, min(limit, common_prefix(token_ids, own.token_ids))
+        elif (nobodys := next((slot for slot in self._idle if slot.sharing is None), None)) is not None:
+            self._idle.remove(nobodys)
+            cache = nobodys.cache
         elif len(self._idle) < self._max_idle:
             return self._new_cache(room)
         else:
-            cache, known = self._idle.pop(0).cache, 0
+            cache = self._idle.pop(0).cache
         cache.truncate(known)
         cache.reserve(max(0, room - known))
         return cache

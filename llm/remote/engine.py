@@ -72,7 +72,7 @@ class RemoteEngine:
     def submit(self, request: GenerationRequest) -> Generation:
         return submit_at_once(self.reserve(request))
 
-    def prepare(self, prompt: Sequence[int], owner: str, conversation: str, public_tokens: int = 0) -> None:
+    def prepare(self, prefixes: Sequence[Sequence[int]], owner: str, conversation: str) -> None:
         """Nothing: a server caches what it was asked for, and is asked for nothing beforehand."""
 
     def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:  # noqa: ARG002

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from memory.context import ContextMessage, LeftOut, Segment
 from memory.messages import Message
-from memory.protocols import History
+from memory.protocols import History, TurnCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Selection:
 class Strategy(BaseModel, ABC):
     """One memory strategy; the fields of a subclass are its parameters, its docstring tells its users of it.
 
-    `select` depends on stored counts, parameters and room only, never on earlier selections.
+    What it chooses depends on stored counts, parameters and room only, never on earlier choices.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
@@ -44,11 +44,15 @@ class Strategy(BaseModel, ABC):
     strategy: str
 
     @abstractmethod
-    async def select(self, history: History, room: Room) -> Selection:
-        """Choose whole turns whose tokens fit `room.now`.
+    async def first_turn(self, counts: TurnCounts, room: Room) -> int:
+        """The first of the newest turns that the window holds word for word.
 
         Raises WindowFullError if the strategy promises turns that do not fit.
         """
+
+    @abstractmethod
+    async def select(self, history: History, room: Room) -> Selection:
+        """Choose whole turns whose tokens fit `room.now`. Raises like `first_turn`."""
 
 
 async def newest_turns(history: History, first_turn: int, *, reason: str, left_out_reason: str) -> Selection:

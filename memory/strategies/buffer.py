@@ -3,7 +3,7 @@
 from typing import Literal
 
 from memory.errors import WindowFullError
-from memory.protocols import History
+from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, Strategy, newest_turns
 
 
@@ -16,15 +16,19 @@ class Buffer(Strategy):
 
     strategy: Literal["buffer"] = "buffer"
 
-    async def select(self, history: History, room: Room) -> Selection:
-        if history.total_tokens > room.now:
+    async def first_turn(self, counts: TurnCounts, room: Room) -> int:
+        if counts.total_tokens > room.now:
             raise WindowFullError(
-                f"all {history.turn_count} turns take {history.total_tokens} tokens; beside the persona, the "
+                f"all {counts.turn_count} turns take {counts.total_tokens} tokens; beside the persona, the "
                 f"message and its reply the context window of {room.context_window} tokens has room for "
                 f"{max(0, room.now)}. Switch the session to a strategy that moves its window",
-                history_tokens=history.total_tokens,
-                turns=history.turn_count,
+                history_tokens=counts.total_tokens,
+                turns=counts.turn_count,
                 room=room.now,
                 context_window=room.context_window,
             )
-        return await newest_turns(history, 0, reason="buffer keeps every turn", left_out_reason="")
+        return 0
+
+    async def select(self, history: History, room: Room) -> Selection:
+        first_turn = await self.first_turn(history, room)
+        return await newest_turns(history, first_turn, reason="buffer keeps every turn", left_out_reason="")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from memory.protocols import History
+from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, Strategy, newest_turns
 from memory.strategies.window import (
     RETENTION_RATIO_DESCRIPTION,
@@ -24,16 +24,13 @@ class SlidingWindow(Strategy):
     turns: int = Field(10, ge=1, le=100_000, description="How many of the newest turns are always kept.")
     retention_ratio: float = Field(0.7, ge=0.01, le=1.0, description=RETENTION_RATIO_DESCRIPTION)
 
+    async def first_turn(self, counts: TurnCounts, room: Room) -> int:
+        return max(self._first_by_count(counts), await self._first_by_room(counts, room))
+
     async def select(self, history: History, room: Room) -> Selection:
-        by_count = first_turn_by_count(
-            history.turn_count, low_water=self.turns, retention_ratio=self.retention_ratio
-        )
-        by_room = await first_turn_by_tokens(
-            history, high_water=room.steady, retention_ratio=self.retention_ratio, room=room.now
-        )
-        first_turn = max(by_count, by_room)
+        first_turn = await self.first_turn(history, room)
         held = history.turn_count - first_turn
-        if by_room > by_count:
+        if first_turn > self._first_by_count(history):
             cause = f"no more turns fit the context window of {room.context_window} tokens"
         else:
             cause = f"the window keeps {self.turns} turns and moves in steps"
@@ -42,4 +39,14 @@ class SlidingWindow(Strategy):
             first_turn,
             reason=f"one of the newest {held} turns",
             left_out_reason=f"older than the newest {held} turns: {cause}",
+        )
+
+    def _first_by_count(self, counts: TurnCounts) -> int:
+        return first_turn_by_count(
+            counts.turn_count, low_water=self.turns, retention_ratio=self.retention_ratio
+        )
+
+    async def _first_by_room(self, counts: TurnCounts, room: Room) -> int:
+        return await first_turn_by_tokens(
+            counts, high_water=room.steady, retention_ratio=self.retention_ratio, room=room.now
         )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from memory.protocols import History
+from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, Strategy, newest_turns
 from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens
 
@@ -22,11 +22,17 @@ class TokenBuffer(Strategy):
     )
     retention_ratio: float = Field(0.7, ge=0.01, le=1.0, description=RETENTION_RATIO_DESCRIPTION)
 
-    async def select(self, history: History, room: Room) -> Selection:
-        high_water = min(self.token_budget, room.steady)
-        first_turn = await first_turn_by_tokens(
-            history, high_water=high_water, retention_ratio=self.retention_ratio, room=room.now
+    async def first_turn(self, counts: TurnCounts, room: Room) -> int:
+        return await first_turn_by_tokens(
+            counts,
+            high_water=self._high_water(room),
+            retention_ratio=self.retention_ratio,
+            room=room.now,
         )
+
+    async def select(self, history: History, room: Room) -> Selection:
+        first_turn = await self.first_turn(history, room)
+        high_water = self._high_water(room)
         held = history.turn_count - first_turn
         return await newest_turns(
             history,
@@ -34,3 +40,6 @@ class TokenBuffer(Strategy):
             reason=f"one of the newest {held} turns, within {high_water} tokens",
             left_out_reason=f"older than the newest {held} turns, which fill {high_water} tokens",
         )
+
+    def _high_water(self, room: Room) -> int:
+        return min(self.token_budget, room.steady)

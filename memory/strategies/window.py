@@ -8,7 +8,7 @@ chat got here: switching strategies and back, or a restart, gives the same windo
 
 import math
 
-from memory.protocols import History
+from memory.protocols import TurnCounts
 
 RETENTION_RATIO_DESCRIPTION = (
     "Low-water mark as a share of the high-water mark. Smaller: the window moves less often and costs less "
@@ -27,7 +27,7 @@ def first_turn_by_count(turn_count: int, *, low_water: int, retention_ratio: flo
 
 
 async def first_turn_by_tokens(
-    history: History, *, high_water: int, retention_ratio: float, room: int
+    counts: TurnCounts, *, high_water: int, retention_ratio: float, room: int
 ) -> int:
     """The first of the newest turns that fit `high_water` tokens, and `room` tokens, whichever is less.
 
@@ -35,12 +35,12 @@ async def first_turn_by_tokens(
     that a step would drop all of them fall back to the exact window: as many of the newest as fit.
     """
     limit = min(high_water, room)
-    excess = history.total_tokens - limit
+    excess = counts.total_tokens - limit
     if excess <= 0:
         return 0
-    exact = await history.first_turn_from(excess)
+    exact = await counts.first_turn_from(excess)
     step = high_water - math.floor(high_water * retention_ratio)
-    if step <= 0 or exact == history.turn_count:
+    if step <= 0 or exact == counts.turn_count:
         return exact
-    stepped = await history.first_turn_from(math.ceil(excess / step) * step)
-    return stepped if stepped < history.turn_count else exact
+    stepped = await counts.first_turn_from(math.ceil(excess / step) * step)
+    return stepped if stepped < counts.turn_count else exact

@@ -1,10 +1,13 @@
 """When the window moves, its new beginning is computed after the reply, not when the next message comes."""
 
 import time
+from collections.abc import Callable
+from itertools import pairwise
 
 import httpx
 
 from tests.app.service import StartService
+from tests.app.test_metrics import scrape
 
 MEMORY = {"strategy": "sliding_window", "turns": 2, "retention_ratio": 0.5}
 WORDS = "The sea was grey that morning, and nobody on the quay spoke a word about the ship that had left."
@@ -34,6 +37,33 @@ def test_a_moved_window_is_cached_when_the_next_message_comes(client: httpx.Clie
         if turn:
             assert usage["prompt"] - usage["cached"] < message_tokens
         let_it_prepare(client, session_id)
+
+
+def test_the_window_after_a_cut_is_prepared_a_turn_at_a_time_before_it(client: httpx.Client) -> None:
+    memory = {"strategy": "sliding_window", "turns": 6, "retention_ratio": 0.5}
+    session_id = client.post("/v1/sessions", json={"memory": memory}).json()["id"]
+    prepared = [0.0]
+    cuts = 0
+    for turn in range(22):
+        send(client, session_id, f"{turn}. {WORDS}")
+        let_it_prepare(client, session_id)
+        prepared.append(settled(lambda: scrape(client)["perdure_prepared_tokens_total"]))
+        context = client.get(f"/v1/sessions/{session_id}/context").json()
+        cuts += len([segment for segment in context["segments"] if segment["kind"] == "turn"]) == 6
+    at_once = [after - before for before, after in pairwise(prepared[8:])]
+    turn_tokens = (context["prompt_tokens"]) / len(context["segments"])
+    assert cuts >= 2
+    assert 0 < max(at_once) < 3 * turn_tokens
+
+
+def settled(value: Callable[[], float]) -> float:
+    """What it is when it no longer changes."""
+    last = value()
+    while True:
+        time.sleep(0.3)
+        if (now := value()) == last:
+            return now
+        last = now
 
 
 def test_imported_turns_are_cached_when_the_first_message_comes(client: httpx.Client) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.chat import WORTH_PREPARING
 from app.cli.main import app
 from app.settings import Settings
 from evals.bench.batch import BatchSizes
@@ -26,6 +25,7 @@ from evals.bench.run import Setup, bench_batch, bench_decode, bench_restore, ben
 from evals.bench.script import read_script
 from evals.bench.turns import EXACT, STEPPED, TurnSizes, row_name
 from llm.engine.blocks import BLOCK_TOKENS
+from llm.engine.local_engine import WORTH_PREPARING
 from llm.packages import PACKAGED_MODELS
 from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.assembly import Limits
@@ -104,8 +104,8 @@ def test_a_window_that_moved_is_computed_in_idle_time(settings: Settings) -> Non
             for turn, following in pairwise(planned):
                 chat.first_token(turn.prompt)
                 chat.take_reply(turn.with_reply)
-                chat.prepare(turn.next_prefix)
-                new = len(following.prompt) - len(turn.next_prefix) + WORTH_PREPARING
+                chat.prepare(turn.coming_prefixes)
+                new = len(following.prompt) - len(turn.coming_prefixes[0]) + WORTH_PREPARING
                 while len(following.prompt) - chat.cached_tokens(following.prompt) > new:
                     time.sleep(0.01)  # the test's own limit ends it if nothing is prepared
 
@@ -127,7 +127,7 @@ def test_histories_match_whatever_the_policy(
         assert turn.with_reply == turn.prompt[: -len(asks)] + assistant.token_ids
         assert turn.with_reply[: len(turn.prompt)] == turn.prompt
     for turn, following in pairwise(planned):
-        assert following.prompt[: len(turn.next_prefix)] == turn.next_prefix
+        assert following.prompt[: len(turn.coming_prefixes[0])] == turn.coming_prefixes[0]
 
 
 def test_a_script_is_read_from_dialogues_or_made_the_same_every_time(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_prepared_prefix_is_found_by_the_turn_that_comes(
 ) -> None:
     engine = start_engine()
     window = ids(6, 300)
-    engine.prepare(window, "ann", "a")
+    engine.prepare([window], "ann", "a")
     wait_until(lambda: engine.cached_tokens([*window, 1], "ann") == len(window))
     prompt = [*window, *ids(7, 10)]
     started, finished = run(engine.submit(request(prompt, "a")))
@@ -184,7 +184,7 @@ def test_a_turn_that_comes_first_uses_what_is_prepared_by_then_and_ends_the_rest
 ) -> None:
     engine = start_engine()
     window = ids(8, 1900)
-    engine.prepare(window, "ann", "a")
+    engine.prepare([window], "ann", "a")
     wait_until(lambda: engine.cached_tokens(window, "ann") >= SMALL_CHUNK)
     other, _ = run(engine.submit(request(ids(9, 30), "b", tokens=2)))
     assert other.cached_tokens == 0
@@ -198,11 +198,39 @@ def test_a_turn_that_comes_first_uses_what_is_prepared_by_then_and_ends_the_rest
 
 def test_forgetting_a_chat_ends_what_is_prepared_for_it(start_engine: StartEngine) -> None:
     engine = start_engine()
-    engine.prepare(ids(12, 1900), "ann", "a")
+    engine.prepare([ids(12, 1900)], "ann", "a")
     engine.forget("a")
     run(engine.submit(request(ids(13, 5), "b", tokens=1)))
     engine.forget("b")
     assert engine.stats.kv_blocks == 0
+
+
+def test_prefixes_of_later_prompts_come_after_the_next_ones_and_leave_the_slots_alone(
+    start_engine: StartEngine,
+) -> None:
+    engine = start_engine()
+    for number, name in enumerate("abc"):
+        engine.prepare([ids(100 + number, 300), ids(200 + number, 300)], "ann", name)
+    wait_until(lambda: all(engine.cached_tokens(ids(200 + n, 300), "ann") == 299 for n in range(3)))
+    assert engine.stats.prepared_tokens == 6 * 300
+    for number, name in enumerate("abc"):
+        started, _ = run(engine.submit(request([*ids(100 + number, 300), 1, 2], name)))
+        assert started.cached_tokens == 300
+
+
+def test_a_prefix_of_a_later_prompt_drives_nothing_out_of_the_cache(
+    start_engine: StartEngine, tiny_model: LoadedModel
+) -> None:
+    per_token = tiny_model.decoder.kv_bytes_per_token
+    engine = start_engine(kv_cache_bytes=1000 * per_token)
+    other, window, later = ids(1, 200), ids(2, 200), ids(3, 400)
+    run(engine.submit(request(other, "b", tokens=1)))
+    engine.prepare([window, later], "ann", "a")
+    wait_until(lambda: engine.cached_tokens(window, "ann") == len(window) - 1)
+    run(engine.submit(request([5], "c", tokens=1)))
+    wait_until(lambda: engine.queue.next_prefix() is None)
+    assert engine.cached_tokens(later, "ann") == 0
+    assert engine.cached_tokens(other, "ann") == len(other) - 1
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -311,7 +339,7 @@ def test_random_turns_forks_cancels_and_evictions_match_a_plain_recompute_and_le
                 if chance.random() < 0.2:
                     engine.forget(name)
                 if chance.random() < 0.3:
-                    engine.prepare(chat, f"owner {number % 3}", name)
+                    engine.prepare([chat], f"owner {number % 3}", name)
         except Exception as error:
             faults.append(error)
 

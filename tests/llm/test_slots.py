@@ -26,6 +26,13 @@ def use(pool: SlotPool, ids: list[int], sharing: Sharing | None) -> int:
     return found
 
 
+def test_a_slot_that_is_nobodys_is_taken_before_memory_that_is_fresh_or_a_chats(pool: SlotPool) -> None:
+    use(pool, [1, 2, 3], ANN)
+    use(pool, [4, 5], None)
+    assert use(pool, [6, 7], None) == 0
+    assert use(pool, [1, 2, 3], ANN) == 3
+
+
 def test_a_chat_goes_on_in_its_own_slot_as_far_as_it_is_the_same(pool: SlotPool) -> None:
     use(pool, [1, 2, 3, 4], ANN)
     assert use(pool, [1, 2, 3, 4, 5, 6], ANN) == 4

@@ -51,7 +51,7 @@ def test_ten_thousand_turns_keep_memory_flat(
         assert isinstance(last, Finished)
         chats[name] = [*prompt, *last.token_ids] if len(prompt) < 400 else persona
         if chance.random() < 0.1:
-            engine.prepare(chats[name], "ann", name)
+            engine.prepare([chats[name]], "ann", name)
         if turn % 500 == 499:
             for old in chats:
                 engine.forget(old)

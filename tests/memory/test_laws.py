@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.text.chat_format import ChatTokenizer
-from memory.assembly import Limits, NewMessage, assemble
+from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
 from memory.errors import MessageTooLargeError, WindowFullError
 from memory.messages import ROLES, Role
@@ -46,6 +46,23 @@ personas = st.one_of(
 limits = st.builds(Limits, st.integers(64, 2048), st.integers(1, 128), st.integers(1, 128))
 
 
+def chat_state(
+    tokenizer: ChatTokenizer,
+    memory: dict[str, Any],
+    history: NaiveHistory,
+    *,
+    persona: Persona | None,
+    limits: Limits,
+) -> ChatState:
+    return ChatState(
+        persona=persona_segments(persona, tokenizer),
+        strategy=parse_strategy(memory),
+        history=history,
+        generation_prompt=tokenizer.generation_prompt,
+        limits=limits,
+    )
+
+
 def assembled(
     tokenizer: ChatTokenizer,
     memory: dict[str, Any],
@@ -59,14 +76,7 @@ def assembled(
     if content is not None:
         message = NewMessage("new", content, tokenizer.encode_message("user", content))
     return asyncio.run(
-        assemble(
-            persona=persona_segments(persona, tokenizer),
-            strategy=parse_strategy(memory),
-            history=history,
-            message=message,
-            generation_prompt=tokenizer.generation_prompt,
-            limits=limits,
-        )
+        assemble(chat_state(tokenizer, memory, history, persona=persona, limits=limits), message)
     )
 
 

@@ -1,0 +1,80 @@
+"""What the coming prompts of a chat will begin with, as far as it is known before its next message.
+
+A window moves in steps that lie on a fixed grid. So which of the turns there are it will hold after its
+next cut is known before: their keys and values can be computed a few at a time, while nobody waits.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from memory.assembly import ChatState, assemble
+from memory.protocols import TurnCounts
+from memory.strategies.base import Room, Strategy
+
+
+async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
+    """Token ids, those that are needed soonest first: the window as it stands; then, if the chat goes on as
+    it did and turns of now stay, the window after its next cut.
+
+    Raises like `assemble`.
+    """
+    context = await assemble(chat)
+    prefixes = [context.token_ids[: context.tokens - len(chat.generation_prompt)]]
+    first_turn = await first_turn_after_cut(chat.strategy, chat.history, chat.room())
+    if first_turn is not None:
+        staying = await chat.history.messages(first_turn)
+        parts = chain(
+            (segment.token_ids for segment in chat.persona), (message.token_ids for message in staying)
+        )
+        prefixes.append(tuple(chain.from_iterable(parts)))
+    return prefixes
+
+
+async def first_turn_after_cut(strategy: Strategy, counts: TurnCounts, room: Room) -> int | None:
+    """Where the window will begin when it begins elsewhere than now, if the chat's turns stay as long as
+    they were in the mean.
+
+    None if no turn of now will stay, or no cut comes before the chat has grown by what the window holds.
+    """
+    first = await strategy.first_turn(counts, room)
+    fewest, most = 0, counts.turn_count - first
+    while most - fewest > 1:  # the cut comes after more than `fewest` turns, and not more than `most`
+        middle = (fewest + most) // 2
+        moved = await strategy.first_turn(GrownCounts(counts, middle), room) > first
+        fewest, most = (fewest, middle) if moved else (middle, most)
+    after = await strategy.first_turn(GrownCounts(counts, most), room)
+    return after if first < after < counts.turn_count else None
+
+
+@dataclass(frozen=True, slots=True)
+class GrownCounts:
+    """`memory.protocols.TurnCounts` of a chat as if it had so many turns `more`, each of its mean length."""
+
+    counts: TurnCounts
+    more: int
+
+    @property
+    def turn_count(self) -> int:
+        return self.counts.turn_count + self.more
+
+    @property
+    def total_tokens(self) -> int:
+        return self.counts.total_tokens + math.ceil(self.more * self._mean)
+
+    async def tokens_before(self, turn: int) -> int:
+        grown = turn - self.counts.turn_count
+        if grown <= 0:
+            return await self.counts.tokens_before(turn)
+        return self.counts.total_tokens + math.ceil(min(grown, self.more) * self._mean)
+
+    async def first_turn_from(self, tokens: int) -> int:
+        beyond = tokens - self.counts.total_tokens
+        if beyond <= 0:
+            return await self.counts.first_turn_from(tokens)
+        grown = math.ceil(beyond / self._mean) if self._mean else self.more
+        return self.counts.turn_count + min(grown, self.more)
+
+    @property
+    def _mean(self) -> float:
+        return self.counts.total_tokens / max(1, self.counts.turn_count)
