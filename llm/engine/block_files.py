@@ -201,6 +201,8 @@ def _chat_name(conversation: str) -> str:
 
 def _listed_keys(path: Path) -> set[bytes]:
     """Empty, if it is not the whole file of a chat."""
+    if path.suffix != ".json":
+        return set()
     try:
         return {bytes.fromhex(key) for key in json.loads(path.read_bytes())}
     except (OSError, ValueError, TypeError):
@@ -226,6 +228,10 @@ def _unpacked(content: bytes, token_ids: Sequence[int]) -> Tensor:
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, readable by this user alone."""
     partial = path.with_name(path.name + ".partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    partial.replace(path)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # no chat could delete it
+        raise

@@ -1,5 +1,6 @@
 """Keys and values on the disk come back after a restart, or are computed again, and go with their chat."""
 
+import errno
 import json
 import stat
 from collections.abc import Callable
@@ -219,6 +220,23 @@ def test_chats_whose_blocks_were_all_evicted_leave_no_file(
     assert files(tmp_path) == []
 
 
+def test_a_full_disk_costs_the_blocks_and_keeps_nothing_half_written(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    engine = start()
+    turn(engine, random_ids(12, 100), "a")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        save_now(engine)
+    assert files(tmp_path) == []
+    turn(engine, random_ids(12, 100), "a")
+    engine.close()
+    assert len(blocks(tmp_path)) >= 6, "they are written once there is room"
+
+
 def test_files_are_for_their_user_alone(start: Start, tmp_path: Path) -> None:
     engine = start()
     turn(engine, random_ids(8, 100), "a")
@@ -246,9 +264,10 @@ def test_what_was_half_written_when_the_process_died_is_removed(start: Start, tm
     "kill",
     [
         lambda chat, _: chat.unlink(),
+        lambda chat, _: chat.rename(f"{chat}.partial"),
         lambda _, its_blocks: [path.unlink() for path in its_blocks],
     ],
-    ids=["blocks that no chat lists", "a chat's file without blocks"],
+    ids=["blocks that no chat lists", "a chat's file without its name", "a chat's file without blocks"],
 )
 def test_a_start_removes_what_no_chat_could_delete_and_chats_without_blocks(
     start: Start, tmp_path: Path, kill: Callable[[Path, list[Path]], None]
