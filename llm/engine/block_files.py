@@ -7,7 +7,6 @@ They hold what people said, in effect: only the owner of the process may read th
 their chat. All of it is derived: whatever is missing or wrong is computed again.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -45,7 +44,9 @@ class BlockFiles:
         self._lock = threading.RLock()
         self._sizes: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
         self._nbytes = 0
+        # Each the inverse of the other, without empty sets, of the blocks in `_sizes`.
         self._chats: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._users: defaultdict[bytes, set[str]] = defaultdict(set)
         self._announced: set[str] = set()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for other in folder.iterdir():
@@ -69,7 +70,7 @@ class BlockFiles:
         with self._lock:
             if key not in self._sizes:
                 return None
-            path = self._blocks_folder / key.hex()
+            path = self._block_path(key)
             try:
                 kv = _unpacked(path.read_bytes(), token_ids)
                 os.utime(path)
@@ -98,9 +99,9 @@ class BlockFiles:
                         return
                     self._save_block(chat, block)
             with self._lock:
-                if chat in self._announced:
-                    self._write_chat(chat)
                 self._evict()
+                if chat in self._chats:
+                    self._write_chat(chat)
         except OSError as error:
             log.warning("cached blocks cannot be written to the disk: %s", error)
         finally:
@@ -112,57 +113,100 @@ class BlockFiles:
         chat = _chat_name(conversation)
         with self._lock:
             self._announced.discard(chat)
-            (self._chats_folder / f"{chat}.json").unlink(missing_ok=True)
-            used_by_others = set().union(*(keys for name, keys in self._chats.items() if name != chat))
-            for key in self._chats.pop(chat, set()) - used_by_others:
-                self._remove(key)
+            # First: if the process dies now, the next start removes the blocks, which no chat lists.
+            self._chat_path(chat).unlink(missing_ok=True)
+            for key in tuple(self._chats.get(chat, ())):
+                self._release(chat, key)
+
+    def _block_path(self, key: bytes) -> Path:
+        return self._blocks_folder / key.hex()
+
+    def _chat_path(self, chat: str) -> Path:
+        return self._chats_folder / f"{chat}.json"
 
     def _save_block(self, chat: str, block: Block) -> None:
         if block.key not in self._sizes:
             content = _packed(block)
-            _write(self._blocks_folder / block.key.hex(), content)
+            _write(self._block_path(block.key), content)
             self._sizes[block.key] = len(content)
             self._nbytes += len(content)
         self._sizes.move_to_end(block.key)
-        self._chats[chat].add(block.key)
+        self._use(chat, block.key)
 
     def _write_chat(self, chat: str) -> None:
-        keys = sorted(key.hex() for key in self._chats[chat] if key in self._sizes)
-        _write(self._chats_folder / f"{chat}.json", json.dumps(keys).encode())
+        """Until it is written again, it may list blocks that have been evicted since."""
+        keys = sorted(key.hex() for key in self._chats[chat])
+        _write(self._chat_path(chat), json.dumps(keys).encode())
 
     def _evict(self) -> None:
         while self._nbytes > self._max_bytes:
             self._remove(next(iter(self._sizes)))
 
     def _remove(self, key: bytes) -> None:
-        size = self._sizes.pop(key, None)
-        if size is not None:
-            self._nbytes -= size
-            (self._blocks_folder / key.hex()).unlink(missing_ok=True)
+        for chat in tuple(self._users[key]):
+            self._release(chat, key)
+
+    def _use(self, chat: str, key: bytes) -> None:
+        self._chats[chat].add(key)
+        self._users[key].add(chat)
+
+    def _release(self, chat: str, key: bytes) -> None:
+        """A block goes with its last chat, and a chat's file with its last block.
+
+        Files go before what is known of them, so that what could not be removed can be tried again.
+        """
+        keys, users = self._chats[chat], self._users[key]
+        if users == {chat}:
+            self._block_path(key).unlink(missing_ok=True)
+        if keys == {key}:
+            self._chat_path(chat).unlink(missing_ok=True)
+        keys.remove(key)
+        users.remove(chat)
+        if not users:
+            del self._users[key]
+            self._nbytes -= self._sizes.pop(key)
+        if not keys:
+            del self._chats[chat]
 
     def _read_folders(self) -> None:
-        """Learn what is there; remove what no chat uses and what was half written."""
-        for path in self._chats_folder.iterdir():
-            try:
-                self._chats[path.stem] = {bytes.fromhex(key) for key in json.loads(path.read_bytes())}
-            except (OSError, ValueError, TypeError):
+        """Learn what is there; remove blocks that no chat lists, chats' files of whose blocks none is left,
+        and what was half written."""
+        listed = {path: _listed_keys(path) for path in self._chats_folder.iterdir()}
+        self._read_blocks(set().union(*listed.values()))
+        for path, keys in listed.items():
+            left = keys & self._sizes.keys()
+            for key in left:
+                self._use(path.stem, key)
+            if not left:
                 path.unlink(missing_ok=True)
-        used = set().union(*self._chats.values())
+        self._evict()
+
+    def _read_blocks(self, listed: set[bytes]) -> None:
+        names = {key.hex(): key for key in listed}
         found = []
         for path in self._blocks_folder.iterdir():
-            with contextlib.suppress(ValueError):
-                if (key := bytes.fromhex(path.name)) in used:
-                    found.append((path.stat().st_mtime_ns, key, path.stat().st_size))
-                    continue
-            path.unlink(missing_ok=True)
+            if path.name in names:
+                stat = path.stat()
+                found.append((stat.st_mtime_ns, names[path.name], stat.st_size))
+            else:
+                path.unlink(missing_ok=True)
         for _, key, size in sorted(found):
             self._sizes[key] = size
             self._nbytes += size
-        self._evict()
 
 
 def _chat_name(conversation: str) -> str:
     return hashlib.sha256(conversation.encode()).hexdigest()[:32]
+
+
+def _listed_keys(path: Path) -> set[bytes]:
+    """Empty, if it is not the whole file of a chat."""
+    if path.suffix != ".json":
+        return set()
+    try:
+        return {bytes.fromhex(key) for key in json.loads(path.read_bytes())}
+    except (OSError, ValueError, TypeError):
+        return set()
 
 
 def _packed(block: Block) -> bytes:
@@ -184,6 +228,10 @@ def _unpacked(content: bytes, token_ids: Sequence[int]) -> Tensor:
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, readable by this user alone."""
     partial = path.with_name(path.name + ".partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    partial.replace(path)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # no chat could delete it
+        raise

@@ -1,11 +1,14 @@
 """Keys and values on the disk come back after a restart, or are computed again, and go with their chat."""
 
+import errno
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from llm.engine.blocks import Block
 from llm.engine.interface import Finished, GenerationRequest, SamplingParameters, Started
 from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel, load_model
@@ -47,6 +50,18 @@ def files(folder: Path) -> list[Path]:
 
 def blocks(folder: Path) -> list[Path]:
     return [path for path in files(folder) if path.parent.name == "blocks"]
+
+
+def chats(folder: Path) -> list[Path]:
+    return [path for path in files(folder) if path.parent.name == "chats"]
+
+
+def save_now(engine: LocalEngine, pending: dict[str, list[Block]] | None = None) -> None:
+    """What the engine's thread would do once its chats have been idle for a while."""
+    assert engine._files is not None
+    pending = engine.store.take_unsaved(0.0) if pending is None else pending
+    for chat, chat_blocks in pending.items():
+        engine._files.save(chat, chat_blocks)
 
 
 def test_a_chat_goes_on_after_a_restart_from_what_it_had_computed(start: Start) -> None:
@@ -145,14 +160,30 @@ def test_a_deleted_chat_leaves_no_file_and_what_others_use_stays(start: Start, t
     assert files(tmp_path) == []
 
 
+def test_a_block_shared_by_two_chats_goes_with_the_last(start: Start, tmp_path: Path) -> None:
+    persona = random_ids(4, 64)
+    engine = start()
+    names = {}
+    for chat, seed in (("a", 5), ("b", 6)):
+        before = {path.name for path in blocks(tmp_path)}
+        turn(engine, (*persona, *random_ids(seed, 100)), chat)
+        save_now(engine)
+        names[chat] = {path.name for path in blocks(tmp_path)} - before
+    engine.forget("a")
+    left = {path.name for path in blocks(tmp_path)}
+    assert left > names["b"]
+    assert len(left & names["a"]) == len(persona) // 16
+    engine.forget("b")
+    assert files(tmp_path) == []
+    engine.close()
+
+
 def test_a_chat_deleted_before_it_was_saved_is_never_written(start: Start, tmp_path: Path) -> None:
     engine = start()
     turn(engine, random_ids(7, 100), "a")
     pending = engine.store.take_unsaved(0.0)
     engine.forget("a")
-    assert engine._files is not None
-    for chat, chat_blocks in pending.items():
-        engine._files.save(chat, chat_blocks)
+    save_now(engine, pending)
     engine.close()
     assert files(tmp_path) == []
 
@@ -170,6 +201,40 @@ def test_the_disk_is_bounded_and_the_oldest_go_first(
     assert last.cached_tokens(random_ids(3, 200), "ann") >= 192
     assert last.cached_tokens(random_ids(0, 200), "ann") == 0
     last.close()
+
+
+def test_chats_whose_blocks_were_all_evicted_leave_no_file(
+    start: Start, tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    size = 500 * tiny_model.decoder.kv_bytes_per_token
+    for life in range(2):
+        engine = start(disk_bytes=size)
+        for seed in range(4):
+            turn(engine, random_ids(10 * life + seed, 200), f"{life} {seed}")
+            save_now(engine)
+        engine.close()
+        there = {path.name for path in blocks(tmp_path)}
+        assert 1 <= len(chats(tmp_path)) <= 3, "there is no room for more than two and a part"
+        assert all(there & set(json.loads(path.read_bytes())) for path in chats(tmp_path))
+    start(disk_bytes=0).close()
+    assert files(tmp_path) == []
+
+
+def test_a_full_disk_costs_the_blocks_and_keeps_nothing_half_written(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    engine = start()
+    turn(engine, random_ids(12, 100), "a")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        save_now(engine)
+    assert files(tmp_path) == []
+    turn(engine, random_ids(12, 100), "a")
+    engine.close()
+    assert len(blocks(tmp_path)) >= 6, "they are written once there is room"
 
 
 def test_files_are_for_their_user_alone(start: Start, tmp_path: Path) -> None:
@@ -193,3 +258,24 @@ def test_what_was_half_written_when_the_process_died_is_removed(start: Start, tm
     restarted.close()
     names = {path.name for path in files(tmp_path)}
     assert not names & {"ab" * 32, "cd" * 32 + ".partial", "x.json"}
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        lambda chat, _: chat.unlink(),
+        lambda chat, _: chat.rename(f"{chat}.partial"),
+        lambda _, its_blocks: [path.unlink() for path in its_blocks],
+    ],
+    ids=["blocks that no chat lists", "a chat's file without its name", "a chat's file without blocks"],
+)
+def test_a_start_removes_what_no_chat_could_delete_and_chats_without_blocks(
+    start: Start, tmp_path: Path, kill: Callable[[Path, list[Path]], None]
+) -> None:
+    engine = start()
+    turn(engine, random_ids(11, 100), "a")
+    engine.close()
+    (chat,) = chats(tmp_path)
+    kill(chat, blocks(tmp_path))
+    start().close()
+    assert files(tmp_path) == []
