@@ -248,15 +248,17 @@ class Chat:
     async def _state(
         self, owner: str, session_id: str, reply_tokens: int
     ) -> AsyncIterator[tuple[ChatState, StoredPersona | None]]:
-        """The session as it stands, within one read of the database, and its persona."""
+        """The session as it stands, its history within one read of the database, and its persona."""
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
         tokenizer = self._model.tokenizer
         async with self._database.read() as session:
             persona = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
-            pinned = await asyncio.to_thread(
-                persona_segments, persona.as_persona() if persona else None, tokenizer
-            )
+        # Between two reads: a remote tokeniser may take its time.
+        pinned = await asyncio.to_thread(
+            persona_segments, persona.as_persona() if persona else None, tokenizer
+        )
+        async with self._database.read() as session:
             chat = ChatState(
                 persona=pinned,
                 strategy=parse_strategy(row.memory),

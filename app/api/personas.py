@@ -69,10 +69,15 @@ async def update_persona(
 ) -> PersonaView:
     """Change fields of a persona. Chats use the new revision from their next turn on."""
     changes = body.model_dump(exclude_unset=True)
-    async with service.database.write() as session:
-        stored = _found(await Personas(session, owner).revise(persona_id, changes), persona_id)
-        await _check_fits(service, stored.as_persona())
-    return await _view(stored, service)
+    while True:
+        async with service.database.read() as session:
+            before = _found(await Personas(session, owner).get(persona_id), persona_id)
+        # Outside the transaction: a remote tokeniser may take its time.
+        await _check_fits(service, before.changed(changes).as_persona())
+        async with service.database.write() as session:
+            stored = await Personas(session, owner).revise(before, changes)
+        if stored is not None:
+            return await _view(stored, service)
 
 
 @router.delete("/{persona_id}", status_code=HTTPStatus.NO_CONTENT)

@@ -1,6 +1,7 @@
 """Personas and their revisions."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,12 @@ class StoredPersona:
 
     def as_persona(self) -> Persona:
         return Persona(self.name, self.instructions, self.examples)
+
+    def changed(self, changes: dict[str, Any]) -> "StoredPersona":
+        """As it would be with `changes` to its fields, in the form of a request; not stored."""
+        if "examples" in changes:
+            changes = changes | {"examples": _examples(changes["examples"])}
+        return replace(self, **changes)
 
 
 class Personas(Repository):
@@ -84,27 +91,25 @@ class Personas(Repository):
             query = query.where(behind(PersonaRow, after))
         return [_stored(*row) for row in (await self.session.execute(query)).all()]
 
-    async def revise(self, persona_id: str, changes: dict[str, Any]) -> StoredPersona | None:
-        """Make a new revision with `changes` to the fields of the one before."""
-        old = await self.get(persona_id)
-        if old is None:
+    async def revise(self, before: StoredPersona, changes: dict[str, Any]) -> StoredPersona | None:
+        """Make a new revision with `changes` to `before`; None if that is not the newest any more."""
+        query = self.select(PersonaRow).where(PersonaRow.id == before.id)
+        persona = (await self.session.scalars(query)).one_or_none()
+        if persona is None or persona.revision != before.revision:
             return None
-        persona = (
-            await self.session.scalars(self.select(PersonaRow).where(PersonaRow.id == persona_id))
-        ).one()
-        now = datetime.now(UTC)
-        fields: dict[str, Any] = {
-            "name": old.name,
-            "instructions": old.instructions,
-            "examples": [{"user": e.user, "assistant": e.assistant} for e in old.examples],
-            "greeting": old.greeting,
-        }
+        after = before.changed(changes)
+        persona.revision = before.revision + 1
+        persona.updated_at = datetime.now(UTC)
         revision = PersonaRevisionRow(
-            persona_id=persona_id, revision=old.revision + 1, created_at=now, **(fields | changes)
+            persona_id=persona.id,
+            revision=persona.revision,
+            name=after.name,
+            instructions=after.instructions,
+            examples=[asdict(example) for example in after.examples],
+            greeting=after.greeting,
+            created_at=persona.updated_at,
         )
         self.add(revision)
-        persona.revision = revision.revision
-        persona.updated_at = now
         return _stored(persona, revision)
 
     async def sessions_using(self, persona_id: str) -> int:
@@ -127,8 +132,12 @@ def _stored(persona: PersonaRow, revision: PersonaRevisionRow) -> StoredPersona:
         revision=revision.revision,
         name=revision.name,
         instructions=revision.instructions,
-        examples=tuple(ExampleExchange(e["user"], e["assistant"]) for e in revision.examples),
+        examples=_examples(revision.examples),
         greeting=revision.greeting,
         created_at=persona.created_at,
         updated_at=persona.updated_at,
     )
+
+
+def _examples(exchanges: Sequence[dict[str, str]]) -> tuple[ExampleExchange, ...]:
+    return tuple(ExampleExchange(each["user"], each["assistant"]) for each in exchanges)

@@ -7,6 +7,7 @@ They hold what people said, in effect: only the owner of the process may read th
 their chat. All of it is derived: whatever is missing or wrong is computed again.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -70,15 +71,14 @@ class BlockFiles:
         with self._lock:
             if key not in self._sizes:
                 return None
-            path = self._block_path(key)
             try:
-                kv = _unpacked(path.read_bytes(), token_ids)
-                os.utime(path)
+                kv = _unpacked(self._block_path(key).read_bytes(), token_ids)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 log.warning("a cached block on the disk cannot be used and is dropped: %s", error)
-                self._remove(key)
+                with contextlib.suppress(OSError):  # of a disk that takes nothing, removals either
+                    self._remove(key)
                 return None
-            self._sizes.move_to_end(key)
+            self._touch(key)
             return kv
 
     def announce(self, conversation: str) -> None:
@@ -130,8 +130,14 @@ class BlockFiles:
             _write(self._block_path(block.key), content)
             self._sizes[block.key] = len(content)
             self._nbytes += len(content)
-        self._sizes.move_to_end(block.key)
+        self._touch(block.key)
         self._use(chat, block.key)
+
+    def _touch(self, key: bytes) -> None:
+        """It has been used just now, for this process and those that come after it."""
+        self._sizes.move_to_end(key)
+        with contextlib.suppress(OSError):
+            os.utime(self._block_path(key))
 
     def _write_chat(self, chat: str) -> None:
         """Until it is written again, it may list blocks that have been evicted since."""

@@ -1,5 +1,7 @@
 """Personas over HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 
 from tests.app.service import StartService
@@ -29,6 +31,18 @@ def test_an_update_changes_only_the_fields_given(client: httpx.Client) -> None:
     assert updated["instructions"] == PIRATE["instructions"]
     assert updated["examples"] == PIRATE["examples"]
     assert updated["revision"] == persona["revision"] + 1
+
+
+def test_updates_at_once_of_different_fields_are_all_kept(client: httpx.Client) -> None:
+    persona = client.post("/v1/personas", json={"name": "Pippa"}).json()
+    changes = [{"name": "Pip"}, {"instructions": "Sings."}, {"greeting": "Hi!"}]
+    with ThreadPoolExecutor(len(changes)) as pool:
+        answers = list(
+            pool.map(lambda body: client.patch(f"/v1/personas/{persona['id']}", json=body), changes)
+        )
+    assert sorted(answer.json()["revision"] for answer in answers) == [2, 3, 4]
+    after = client.get(f"/v1/personas/{persona['id']}").json()
+    assert (after["name"], after["instructions"], after["greeting"]) == ("Pip", "Sings.", "Hi!")
 
 
 def test_personas_are_listed_newest_first_page_by_page(client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +219,28 @@ def test_chats_whose_blocks_were_all_evicted_leave_no_file(
         assert all(there & set(json.loads(path.read_bytes())) for path in chats(tmp_path))
     start(disk_bytes=0).close()
     assert files(tmp_path) == []
+
+
+def test_a_disk_that_takes_nothing_any_more_is_still_read(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    prompt = random_ids(13, 100)
+    engine = start()
+    turn(engine, prompt, "a")
+    engine.close()
+    for damaged in blocks(tmp_path)[1::2]:
+        damaged.write_bytes(b"nothing of the kind")
+    engine = start()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", refused)
+        patched.setattr(Path, "unlink", refused)
+        cached, _ = turn(engine, prompt, "a")
+        assert engine.stats.kv_blocks >= cached // 16
+    engine.close()
+    assert cached < 96
 
 
 def test_a_full_disk_costs_the_blocks_and_keeps_nothing_half_written(
