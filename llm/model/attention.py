@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 AttentionPath = Literal["sdpa", "reference"]
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None, float | None], Tensor]
@@ -18,6 +19,9 @@ Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None, float | None], Tens
 
 The scale is that of the scores; None stands for 1/√head_dim.
 """
+
+MaskMaker = Callable[[int, int, torch.dtype, torch.device | None, int | None], Tensor | None]
+"""As `causal_mask`."""
 
 
 def seen_tokens(tokens: int, length: int, window: int | None) -> int:
@@ -44,6 +48,22 @@ def causal_mask(
     if window is not None:
         hidden |= torch.ones_like(hidden).tril(own - window)
     return torch.zeros(tokens, seen, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+
+
+def flash_mask(
+    tokens: int,
+    length: int,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
+    window: int | None = None,
+) -> Tensor | None:
+    """`causal_mask` as CUDA's flash kernel takes it, where no window hides more: by its shape alone.
+
+    For `sdpa_attention` only: it holds no numbers.
+    """
+    if tokens == 1 or (window is not None and window < length):
+        return causal_mask(tokens, length, dtype, device, window)
+    return causal_lower_right(tokens, length)
 
 
 def reference_attention(
@@ -73,7 +93,9 @@ def sdpa_attention(
     if tokens == 1:
         # One token: the heads of a group stand as so many queries, so that each key is read once.
         folded = q.view(1, kv_heads, group, head_dim)
-        attended = F.scaled_dot_product_attention(folded, k.unsqueeze(0), v.unsqueeze(0), scale=scale)
+        attended = F.scaled_dot_product_attention(
+            folded, k.unsqueeze(0), v.unsqueeze(0), attn_mask=mask, scale=scale
+        )
         return attended.view(heads, 1, head_dim)
     grouped = q.view(kv_heads, group, tokens, head_dim)
     shared = (kv_heads, group, length, head_dim)
@@ -87,3 +109,8 @@ ATTENTION_PATHS: dict[AttentionPath, Attention] = {
     "sdpa": sdpa_attention,
     "reference": reference_attention,
 }
+
+
+def mask_for(path: AttentionPath, device: torch.device) -> MaskMaker:
+    """How masks are made for attention on a device."""
+    return flash_mask if path == "sdpa" and device.type == "cuda" else causal_mask

@@ -1,6 +1,6 @@
 """The decoder: new tokens of any number of sequences in, logits out; what came before is in their caches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -8,12 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from llm.model.attention import ATTENTION_PATHS, AttentionPath, causal_mask, seen_tokens
+from llm.model.attention import AttentionPath, mask_for, seen_tokens
+from llm.model.block import Batch, Block, SelfAttention
 from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import KVCache
-from llm.model.layers import Embedding, GatedMLP, Linear, RMSNorm
+from llm.model.layers import Embedding, Linear, RMSNorm
 from llm.model.packed import pack
-from llm.model.rope import angles, rotate
+from llm.model.rope import angles
 
 WantedLogits = Literal["none", "last", "all"]
 
@@ -31,86 +32,35 @@ class Span:
     generated: bool = False
 
 
+DecodeStep = Callable[[Sequence[Span]], list[Tensor] | None]
+"""Another way to compute a pass, tried first: the logits that each span wants, or None if it cannot.
+
+Room has been reserved in the caches; that they advance is left to the decoder.
+"""
+
+
 @dataclass(frozen=True, slots=True)
-class _View:
-    """What layers of one kind need to know: how tokens are turned, and the mask of each span."""
+class _GrowingBatch:
+    """Spans of any lengths, whose caches grow by them.
 
-    rope: tuple[Tensor, Tensor]
-    masks: Sequence[Tensor | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What the layers need to know of the spans: their places among all tokens, and the view of each kind."""
+    `starts`: their places among all tokens. `masks`: for layers of each kind, that of each span.
+    """
 
     spans: Sequence[Span]
     starts: Sequence[int]
-    views: Mapping[LayerKind, _View]
+    ropes: Mapping[LayerKind, tuple[Tensor, Tensor]]
+    masks: Mapping[LayerKind, Sequence[Tensor | None]]
     generated: bool
 
-
-class SelfAttention(nn.Module):
-    """Projections around attention. Query, key and value are one matrix: one product reads x once.
-
-    All spans share the products; each attends to its own cache.
-    """
-
-    def __init__(self, config: ModelConfig, layer: int, attention: AttentionPath) -> None:
-        super().__init__()
-        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.layer, self.kind, self.scale = layer, config.layer_kinds[layer], config.attention_scale
-        self.attend = ATTENTION_PATHS[attention]
-        rows = (config.heads + 2 * config.kv_heads) * config.head_dim
-        self.qkv = Linear(config.hidden_size, rows, bias=config.qkv_bias)
-        self.out = Linear(config.heads * config.head_dim, config.hidden_size, bias=config.out_bias)
-        self.q_norm, self.k_norm = (
-            RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None for _ in range(2)
-        )
-
-    def forward(self, x: Tensor, batch: _Batch) -> Tensor:
-        tokens = x.shape[0]
-        view = batch.views[self.kind]
-        qkv = self.qkv(x, batch.generated).view(tokens, -1, self.head_dim).transpose(0, 1)
-        turned = rotate(self._normed(qkv[: self.heads + self.kv_heads]), *view.rope)
-        values = qkv[self.heads + self.kv_heads :]
-        attended = []
-        for span, start, mask in zip(batch.spans, batch.starts, view.masks, strict=True):
+    def attended(self, layer: SelfAttention, qk: Tensor, values: Tensor) -> Tensor:
+        parts = []
+        for span, start, mask in zip(self.spans, self.starts, self.masks[layer.kind], strict=True):
             count = len(span.token_ids)
             at = slice(start, start + count)
-            k, v = span.cache.append(self.layer, turned[self.heads :, at], values[:, at])
-            first = k.shape[1] - seen_tokens(count, k.shape[1], self.kind.window)
-            attended.append(
-                self.attend(turned[: self.heads, at], k[:, first:], v[:, first:], mask, self.scale)
-            )
-        together = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
-        joined = together.transpose(0, 1).reshape(tokens, -1)
-        return self.out(joined, batch.generated)  # type: ignore[no-any-return]
-
-    def _normed(self, qk: Tensor) -> Tensor:
-        if self.q_norm is None or self.k_norm is None:
-            return qk
-        return torch.cat((self.q_norm(qk[: self.heads]), self.k_norm(qk[self.heads :])))
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); in some families with a norm behind each part too."""
-
-    def __init__(self, config: ModelConfig, layer: int, attention: AttentionPath) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = SelfAttention(config, layer, attention)
-        self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = GatedMLP(
-            config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias
-        )
-        self.post_attention_norm, self.post_mlp_norm = (
-            RMSNorm(config.hidden_size, config.rms_norm_eps) if config.post_norms else nn.Identity()
-            for _ in range(2)
-        )
-
-    def forward(self, x: Tensor, batch: _Batch) -> Tensor:
-        x = x + self.post_attention_norm(self.attention(self.attention_norm(x), batch))
-        return x + self.post_mlp_norm(self.mlp(self.mlp_norm(x), batch.generated))  # type: ignore[no-any-return]
+            k, v = span.cache.append(layer.index, qk[layer.heads :, at], values[:, at])
+            first = k.shape[1] - seen_tokens(count, k.shape[1], layer.kind.window)
+            parts.append(layer.attend(qk[: layer.heads, at], k[:, first:], v[:, first:], mask, layer.scale))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class Decoder(nn.Module):
@@ -125,6 +75,8 @@ class Decoder(nn.Module):
         self.head = Linear(config.hidden_size, config.vocab_size)
         if config.tied_head:
             self.head.weight = self.embedding.weight
+        self._attention = attention
+        self.decode_step: DecodeStep | None = None
         self._frequencies: dict[LayerKind, Tensor] = {}
 
     @property
@@ -187,43 +139,38 @@ class Decoder(nn.Module):
         """`forward` of one sequence alone."""
         return self([Span(token_ids, cache, logits)])[0]  # type: ignore[no-any-return]
 
+    def ropes(self, positions: Tensor) -> dict[LayerKind, tuple[Tensor, Tensor]]:
+        """What layers of each kind turn tokens at `positions` by (see `Batch`)."""
+        return {kind: self._rope(kind, positions) for kind in set(self.config.layer_kinds)}
+
+    def hidden(self, token_ids: Tensor, batch: Batch) -> Tensor:
+        """What the blocks make of `token_ids [tokens]`: `[tokens, hidden]`."""
+        x: Tensor = self.embedding(token_ids)
+        for block in self.blocks:
+            x = block(x, batch)
+        return x
+
+    def logits(self, rows: Tensor, generated: bool) -> Tensor:
+        """Of rows that the blocks gave: `[rows, hidden] -> [rows, vocab]`, float32."""
+        logits: Tensor = self.head(self.norm(rows), generated).float()
+        if self.config.final_softcap is not None:
+            logits = self.config.final_softcap * (logits / self.config.final_softcap).tanh()
+        return logits
+
     def _pass(self, spans: Sequence[Span], *, generated: bool) -> list[Tensor]:
         for span in spans:
             span.cache.reserve(len(span.token_ids))
-        x = self.embedding(torch.tensor([i for span in spans for i in span.token_ids], device=self.device))
-        batch = self._batch(spans, generated)
-        for block in self.blocks:
-            x = block(x, batch)
-        logits = self._logits(x, batch)
+        logits = None if self.decode_step is None else self.decode_step(spans)
+        if logits is None:
+            logits = self._grown(spans, generated)
         for span in spans:  # last, so that whatever fails before leaves the caches as they were
             span.cache.advance(len(span.token_ids))
         return logits
 
-    def _batch(self, spans: Sequence[Span], generated: bool) -> _Batch:
-        counts = [len(span.token_ids) for span in spans]
-        starts = [0, *accumulate(counts[:-1])]
-        positions = torch.cat(
-            [
-                torch.arange(span.cache.length, span.cache.length + count)
-                for span, count in zip(spans, counts, strict=True)
-            ]
-        ).to(self.device)
-        kinds = set(self.config.layer_kinds)
-        views = {kind: self._view(kind, spans, positions) for kind in kinds}
-        return _Batch(spans, starts, views, generated)
-
-    def _view(self, kind: LayerKind, spans: Sequence[Span], positions: Tensor) -> _View:
-        if kind not in self._frequencies:
-            self._frequencies[kind] = kind.rope.frequencies(self.config.head_dim, self.device)
-        turns, magnitude = angles(positions, self._frequencies[kind]), kind.rope.magnitude
-        cos, sin = ((wave * magnitude).to(self.dtype) for wave in (turns.cos(), turns.sin()))
-        return _View((cos, sin), [self._mask(span, kind.window) for span in spans])
-
-    def _mask(self, span: Span, window: int | None) -> Tensor | None:
-        tokens = len(span.token_ids)
-        return causal_mask(tokens, span.cache.length + tokens, self.dtype, self.device, window)
-
-    def _logits(self, x: Tensor, batch: _Batch) -> list[Tensor]:
+    def _grown(self, spans: Sequence[Span], generated: bool) -> list[Tensor]:
+        token_ids = torch.tensor([i for span in spans for i in span.token_ids], device=self.device)
+        batch = self._batch(spans, generated)
+        x = self.hidden(token_ids, batch)
         wanted = [
             x.narrow(0, start + len(span.token_ids) - count, count)
             for span, start in zip(batch.spans, batch.starts, strict=True)
@@ -232,10 +179,34 @@ class Decoder(nn.Module):
         rows = torch.cat(wanted)
         if not len(rows):
             return [rows.new_empty(0, self.config.vocab_size) for _ in wanted]
-        logits = self.head(self.norm(rows), batch.generated).float()
-        if self.config.final_softcap is not None:
-            logits = self.config.final_softcap * (logits / self.config.final_softcap).tanh()
-        return list(torch.split(logits, [len(part) for part in wanted]))
+        return list(torch.split(self.logits(rows, generated), [len(part) for part in wanted]))
+
+    def _batch(self, spans: Sequence[Span], generated: bool) -> _GrowingBatch:
+        counts = [len(span.token_ids) for span in spans]
+        starts = [0, *accumulate(counts[:-1])]
+        positions = torch.cat(
+            [
+                torch.arange(span.cache.length, span.cache.length + count)
+                for span, count in zip(spans, counts, strict=True)
+            ]
+        ).to(self.device)
+        ropes = self.ropes(positions)
+        mask = mask_for(self._attention, self.device)
+        masks = {
+            kind: [
+                mask(count, span.cache.length + count, self.dtype, self.device, kind.window)
+                for span, count in zip(spans, counts, strict=True)
+            ]
+            for kind in ropes
+        }
+        return _GrowingBatch(spans, starts, ropes, masks, generated)
+
+    def _rope(self, kind: LayerKind, positions: Tensor) -> tuple[Tensor, Tensor]:
+        if kind not in self._frequencies:
+            self._frequencies[kind] = kind.rope.frequencies(self.config.head_dim, self.device)
+        turns, magnitude = angles(positions, self._frequencies[kind]), kind.rope.magnitude
+        cos, sin = ((wave * magnitude).to(self.dtype) for wave in (turns.cos(), turns.sin()))
+        return cos, sin
 
 
 def _logits_count(span: Span) -> int:

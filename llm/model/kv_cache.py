@@ -35,6 +35,11 @@ class KVCache:
     def capacity(self) -> int:
         return self._kv.shape[3]
 
+    @property
+    def storage(self) -> Tensor:
+        """The keys and values, `[2, layers, kv_heads, capacity, head_dim]`; `reserve` may move them."""
+        return self._kv
+
     def reserve(self, tokens: int) -> None:
         """Make room for `tokens` more. Raises ValueError if they pass the model's context window."""
         needed = self.length + tokens
@@ -59,6 +64,15 @@ class KVCache:
         values.narrow(1, self.length, tokens).copy_(v)
         end = self.length + tokens
         return keys.narrow(1, 0, end), values.narrow(1, 0, end)
+
+    def blank(self, end: int) -> None:
+        """Zero what was never written of the first `end` places, so that they may be read behind a mask.
+
+        New memory may hold NaN, and no mask hides that: a weight of zero times NaN is NaN.
+        """
+        if end > self._longest:
+            self._kv[:, :, :, self._longest : end].zero_()
+            self._longest = end
 
     def advance(self, tokens: int) -> None:
         self.length += tokens

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llm.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
 from llm.model.attention import AttentionPath
+from llm.model.captured import CapturedDecode, CudaCapture
 from llm.model.config import ModelConfig
 from llm.model.decoder import Decoder
 from llm.model.families import read_hf_config
@@ -56,6 +57,8 @@ def load_decoder(
         decoder.head.weight = decoder.embedding.weight
     if decode_weights != "same":
         decoder.pack_for_decoding(decode_weights)
+    elif device.type == "cuda":
+        decoder.decode_step = CapturedDecode(decoder, CudaCapture(device))
     decoder.reorder_weights()
     return decoder.requires_grad_(False).eval()
 
