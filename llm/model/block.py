@@ -4,7 +4,8 @@ Its products are of all tokens of a step together. Only where a token looks at o
 the layers ask the batch, which knows the sequences and their caches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,6 +17,18 @@ from llm.model.layers import GatedMLP, Linear, RMSNorm
 from llm.model.rope import rotate
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What layers of one kind need to know of the tokens of a step.
+
+    `rope`: what `rotate` turns them by, cosines and sines `[tokens, head_dim]`. `masks`: of each sequence,
+    what is added to the scores of its tokens.
+    """
+
+    rope: tuple[Tensor, Tensor]
+    masks: Sequence[Tensor | None]
+
+
 class Batch(Protocol):
     """What the layers need to know of the tokens of a step."""
 
@@ -24,10 +37,11 @@ class Batch(Protocol):
         """Whether they are computed as generated tokens (see `Linear`)."""
 
     @property
-    def ropes(self) -> Mapping[LayerKind, tuple[Tensor, Tensor]]:
-        """What `rotate` turns them by in layers of a kind: cosines and sines `[tokens, head_dim]`."""
+    def views(self) -> Mapping[LayerKind, View]: ...
 
-    def attended(self, layer: "SelfAttention", qk: Tensor, values: Tensor) -> Tensor:
+    def attended(
+        self, layer: "SelfAttention", masks: Sequence[Tensor | None], qk: Tensor, values: Tensor
+    ) -> Tensor:
         """Write the new keys and values to the caches, and let each token attend to its own sequence.
 
         `qk [heads + kv_heads, tokens, head_dim]` are queries and keys, `values [kv_heads, tokens, head_dim]`.
@@ -55,9 +69,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         tokens = x.shape[0]
+        view = batch.views[self.kind]
         qkv = self.qkv(x, batch.generated).view(tokens, -1, self.head_dim).transpose(0, 1)
-        qk = rotate(self._normed(qkv[: self.heads + self.kv_heads]), *batch.ropes[self.kind])
-        attended = batch.attended(self, qk, qkv[self.heads + self.kv_heads :])
+        qk = rotate(self._normed(qkv[: self.heads + self.kv_heads]), *view.rope)
+        attended = batch.attended(self, view.masks, qk, qkv[self.heads + self.kv_heads :])
         joined = attended.transpose(0, 1).reshape(tokens, -1)
         return self.out(joined, batch.generated)  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llm.model.attention import AttentionPath, mask_for, seen_tokens
-from llm.model.block import Batch, Block, SelfAttention
+from llm.model.block import Batch, Block, SelfAttention, View
 from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import KVCache
 from llm.model.layers import Embedding, Linear, RMSNorm
@@ -43,18 +43,19 @@ Room has been reserved in the caches; that they advance is left to the decoder.
 class _GrowingBatch:
     """Spans of any lengths, whose caches grow by them.
 
-    `starts`: their places among all tokens. `masks`: for layers of each kind, that of each span.
+    `starts`: their places among all tokens.
     """
 
     spans: Sequence[Span]
     starts: Sequence[int]
-    ropes: Mapping[LayerKind, tuple[Tensor, Tensor]]
-    masks: Mapping[LayerKind, Sequence[Tensor | None]]
+    views: Mapping[LayerKind, View]
     generated: bool
 
-    def attended(self, layer: SelfAttention, qk: Tensor, values: Tensor) -> Tensor:
+    def attended(
+        self, layer: SelfAttention, masks: Sequence[Tensor | None], qk: Tensor, values: Tensor
+    ) -> Tensor:
         parts = []
-        for span, start, mask in zip(self.spans, self.starts, self.masks[layer.kind], strict=True):
+        for span, start, mask in zip(self.spans, self.starts, masks, strict=True):
             count = len(span.token_ids)
             at = slice(start, start + count)
             k, v = span.cache.append(layer.index, qk[layer.heads :, at], values[:, at])
@@ -139,9 +140,13 @@ class Decoder(nn.Module):
         """`forward` of one sequence alone."""
         return self([Span(token_ids, cache, logits)])[0]  # type: ignore[no-any-return]
 
-    def ropes(self, positions: Tensor) -> dict[LayerKind, tuple[Tensor, Tensor]]:
-        """What layers of each kind turn tokens at `positions` by (see `Batch`)."""
-        return {kind: self._rope(kind, positions) for kind in set(self.config.layer_kinds)}
+    def rope(self, kind: LayerKind, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What layers of a kind turn tokens at `positions` by (see `View`)."""
+        if kind not in self._frequencies:
+            self._frequencies[kind] = kind.rope.frequencies(self.config.head_dim, self.device)
+        turns, magnitude = angles(positions, self._frequencies[kind]), kind.rope.magnitude
+        cos, sin = ((wave * magnitude).to(self.dtype) for wave in (turns.cos(), turns.sin()))
+        return cos, sin
 
     def hidden(self, token_ids: Tensor, batch: Batch) -> Tensor:
         """What the blocks make of `token_ids [tokens]`: `[tokens, hidden]`."""
@@ -190,23 +195,16 @@ class Decoder(nn.Module):
                 for span, count in zip(spans, counts, strict=True)
             ]
         ).to(self.device)
-        ropes = self.ropes(positions)
-        mask = mask_for(self._attention, self.device)
-        masks = {
-            kind: [
-                mask(count, span.cache.length + count, self.dtype, self.device, kind.window)
-                for span, count in zip(spans, counts, strict=True)
-            ]
-            for kind in ropes
+        views = {
+            kind: View(self.rope(kind, positions), [self._mask(span, kind.window) for span in spans])
+            for kind in set(self.config.layer_kinds)
         }
-        return _GrowingBatch(spans, starts, ropes, masks, generated)
+        return _GrowingBatch(spans, starts, views, generated)
 
-    def _rope(self, kind: LayerKind, positions: Tensor) -> tuple[Tensor, Tensor]:
-        if kind not in self._frequencies:
-            self._frequencies[kind] = kind.rope.frequencies(self.config.head_dim, self.device)
-        turns, magnitude = angles(positions, self._frequencies[kind]), kind.rope.magnitude
-        cos, sin = ((wave * magnitude).to(self.dtype) for wave in (turns.cos(), turns.sin()))
-        return cos, sin
+    def _mask(self, span: Span, window: int | None) -> Tensor | None:
+        tokens = len(span.token_ids)
+        mask = mask_for(self._attention, self.device)
+        return mask(tokens, span.cache.length + tokens, self.dtype, self.device, window)
 
 
 def _logits_count(span: Span) -> int:

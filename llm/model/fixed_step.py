@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from llm.model.block import SelfAttention
+from llm.model.block import SelfAttention, View
 from llm.model.config import LayerKind
 from llm.model.decoder import Decoder, Span
 
@@ -58,9 +58,11 @@ class FixedStep:
         Done twice, it does the same.
         """
         token_ids, lengths = self._inputs.unbind()
-        ropes = self._decoder.ropes(lengths)
-        masks = {kind: self._masks(lengths, kind.window) for kind in ropes}
-        batch = _FixedBatch(self._caches(), lengths, self._places, ropes, masks)
+        views = {
+            kind: View(self._decoder.rope(kind, lengths), self._masks(lengths, kind.window))
+            for kind in set(self._decoder.config.layer_kinds)
+        }
+        batch = _FixedBatch(self._caches(), lengths, self._places, views)
         return self._decoder.logits(self._decoder.hidden(token_ids, batch), batch.generated)
 
     def _caches(self) -> list[Tensor]:
@@ -88,18 +90,19 @@ def _inputs(spans: Sequence[Span]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _FixedBatch:
-    """One token a sequence. `masks`: for layers of each kind, that of each sequence."""
+    """One token a sequence, written to its cache at `lengths`; it reads the first `places` of it."""
 
     caches: Sequence[Tensor]
     lengths: Tensor
     places: Sequence[int]
-    ropes: Mapping[LayerKind, tuple[Tensor, Tensor]]
-    masks: Mapping[LayerKind, Sequence[Tensor]]
+    views: Mapping[LayerKind, View]
     generated: ClassVar[bool] = True
 
-    def attended(self, layer: SelfAttention, qk: Tensor, values: Tensor) -> Tensor:
+    def attended(
+        self, layer: SelfAttention, masks: Sequence[Tensor | None], qk: Tensor, values: Tensor
+    ) -> Tensor:
         parts = []
-        for i, (cache, mask) in enumerate(zip(self.caches, self.masks[layer.kind], strict=True)):
+        for i, (cache, mask) in enumerate(zip(self.caches, masks, strict=True)):
             keys, all_values = cache[0, layer.index], cache[1, layer.index]
             own, seen = slice(i, i + 1), slice(self.places[i])
             keys.index_copy_(1, self.lengths[own], qk[layer.heads :, own])

@@ -2,12 +2,21 @@
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.attention.bias import CausalBias
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
 
-from llm.model.attention import causal_mask, reference_attention, sdpa_attention, seen_tokens
+from llm.model.attention import (
+    causal_mask,
+    flash_mask,
+    mask_for,
+    reference_attention,
+    sdpa_attention,
+    seen_tokens,
+)
 
 
 @given(
@@ -34,7 +43,10 @@ def test_the_fast_path_equals_the_reference(
     scale: float | None,
     seed: int,
 ) -> None:
-    """On views as the decoder gives them: of the queries by head, and of a cache with room to spare."""
+    """On views as the decoder gives them: of the queries by head, and of a cache with room to spare.
+
+    With the masks for CUDA too, which here run on the CPU.
+    """
     generator = torch.Generator().manual_seed(seed)
     dtype, tolerance = precision
     length = cached + tokens
@@ -42,9 +54,28 @@ def test_the_fast_path_equals_the_reference(
     shape = (2, kv_heads, length + spare, head_dim)
     first = length - seen_tokens(tokens, length, window)
     k, v = torch.randn(shape, generator=generator).to(dtype)[:, :, first:length]
-    mask = causal_mask(tokens, length, dtype, window=window)
-    fast, reference = (attend(q, k, v, mask, scale) for attend in (sdpa_attention, reference_attention))
-    torch.testing.assert_close(fast, reference, atol=tolerance, rtol=tolerance)
+    reference = reference_attention(q, k, v, causal_mask(tokens, length, dtype, window=window), scale)
+    for masks in (causal_mask, flash_mask):
+        fast = sdpa_attention(q, k, v, masks(tokens, length, dtype, window=window), scale)
+        torch.testing.assert_close(fast, reference, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "length", "window", "flash"),
+    [(5, 5, None, True), (5, 9, None, True), (5, 9, 9, True), (5, 9, 8, False), (1, 9, None, False)],
+)
+def test_masks_for_cuda_are_free_of_numbers_where_no_window_hides_anything(
+    tokens: int, length: int, window: int | None, flash: bool
+) -> None:
+    """An additive mask keeps torch from its flash kernel."""
+    mask = flash_mask(tokens, length, torch.float32, window=window)
+    assert isinstance(mask, CausalBias) is flash
+
+
+def test_masks_are_those_of_the_path_and_device() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda:1")
+    assert mask_for("sdpa", cuda) is flash_mask
+    assert {mask_for("sdpa", cpu), mask_for("reference", cuda)} == {causal_mask}
 
 
 @given(tokens=st.integers(1, 20), cached=st.integers(0, 20))

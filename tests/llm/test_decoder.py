@@ -1,5 +1,6 @@
 """The decoder agrees with transformers on the same weights, however its work is cut up."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from llm.loading import LoadedModel
+from llm.model import decoder as decoder_module
+from llm.model.attention import flash_mask
 from llm.model.decoder import Decoder, Span, WantedLogits
 from llm.text.chat_format import ChatTokenizer
 from llm.weights.safetensors_folder import load_decoder
@@ -133,6 +136,17 @@ def test_chunks_truncations_and_copies_give_the_logits_of_one_pass(
             kept, cache = cache.read(0, done), tiny_decoder.new_cache()
             cache.write(kept)
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_chunks_with_the_masks_for_cuda_give_the_logits_of_one_pass(
+    tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [n * 7 % 256 for n in range(90)]
+    expected = tiny_decoder.extend(ids, tiny_decoder.new_cache(), "all")
+    monkeypatch.setattr(decoder_module, "mask_for", lambda _path, _device: flash_mask)
+    cache = tiny_decoder.new_cache()
+    logits = [tiny_decoder.extend(ids[start:end], cache, "all") for start, end in pairwise((0, 40, 41, 90))]
+    torch.testing.assert_close(torch.cat(logits), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_a_sequence_past_the_context_window_is_refused_and_the_cache_kept(tiny_decoder: Decoder) -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from llm.model.decoder import Decoder, Span
 from llm.model.fixed_step import LEAST_PLACES, FixedStep, places_read
@@ -55,6 +57,52 @@ def computed_anew(decoder: Decoder, spans: list[Span]) -> FixedStep:
 def loaded(step: FixedStep, spans: list[Span]) -> FixedStep:
     step.load(spans)
     return step
+
+
+ALL_PARTS = ["gemma3_text with linear scaling", "qwen2 with yarn", "llama with biases"]
+
+
+@pytest.mark.parametrize("variant", ALL_PARTS)
+def test_every_part_of_it_is_on_the_device(tmp_path: Path, variant: str) -> None:
+    family, changes = VARIANTS[variant]
+    save_tiny(tmp_path, family, **changes)
+    decoder = load_decoder(tmp_path, torch.float32, "sdpa", torch.device("meta"))
+    logits = computed_anew(decoder, [Span([1], decoder.new_cache()) for _ in range(2)])()
+    assert (logits.device.type, logits.shape) == ("meta", (2, 256))
+
+
+class Operations(TorchDispatchMode):
+    """Records what is computed: each operation with its numbers, and the shapes of its tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        plain = tree_map_only(torch.Tensor, lambda tensor: tensor.shape, (args, kwargs))
+        self.done.append(f"{func} {plain}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("variant", ALL_PARTS)
+def test_it_does_the_same_whatever_the_lengths_and_never_looks_at_them(tmp_path: Path, variant: str) -> None:
+    """So a graph that was captured of it is right for later steps."""
+    family, changes = VARIANTS[variant]
+    save_tiny(tmp_path, family, **changes)
+    decoder = load_decoder(tmp_path, torch.float32, "sdpa")
+    caches = [decoder.new_cache() for _ in range(2)]
+    step = computed_anew(decoder, [Span([1], cache) for cache in caches])
+    step()  # some tables are made once
+    done = []
+    for tokens in (0, 30, 9):
+        for cache in caches:
+            cache.advance(tokens)
+        step.load([Span([tokens], cache) for cache in caches])
+        with torch.inference_mode(), Operations() as operations:
+            step()
+        done.append(operations.done)
+    assert done[0] == done[1] == done[2]
+    assert not [name for name in done[0] if "_local_scalar_dense" in name or "nonzero" in name]
 
 
 @given(length=st.integers(1, 100_000), spare=st.integers(0, 100_000))
