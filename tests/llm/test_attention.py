@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import CausalBias
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
 
@@ -17,6 +18,7 @@ from llm.model.attention import (
     sdpa_attention,
     seen_tokens,
 )
+from tests.llm.captures import NEEDS_CUDA
 
 
 @given(
@@ -70,6 +72,19 @@ def test_masks_for_cuda_are_free_of_numbers_where_no_window_hides_anything(
     """An additive mask keeps torch from its flash kernel."""
     mask = flash_mask(tokens, length, torch.float32, window=window)
     assert isinstance(mask, CausalBias) is flash
+
+
+@NEEDS_CUDA
+@pytest.mark.parametrize(("tokens", "length"), [(40, 40), (40, 90), (1, 90)])
+def test_on_cuda_prompts_reach_the_flash_kernel(tokens: int, length: int) -> None:
+    """Where no other kernel is allowed, anything it does not take is an error."""
+    device, dtype = torch.device("cuda"), torch.bfloat16
+    q = torch.randn(6, tokens, 64, device=device, dtype=dtype)
+    k, v = torch.randn(2, 2, length, 64, device=device, dtype=dtype)
+    expected = reference_attention(q, k, v, causal_mask(tokens, length, dtype, device))
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        fast = sdpa_attention(q, k, v, flash_mask(tokens, length, dtype, device))
+    torch.testing.assert_close(fast, expected, atol=3e-2, rtol=3e-2)
 
 
 def test_masks_are_those_of_the_path_and_device() -> None:

@@ -67,15 +67,16 @@ def test_every_part_of_it_is_on_the_device(tmp_path: Path, variant: str) -> None
     family, changes = VARIANTS[variant]
     save_tiny(tmp_path, family, **changes)
     decoder = load_decoder(tmp_path, torch.float32, "sdpa", torch.device("meta"))
-    logits = computed_anew(decoder, [Span([1], decoder.new_cache()) for _ in range(2)])()
+    caches = [decoder.new_cache() for _ in range(2)]
+    logits = computed_anew(decoder, [Span([1], cache) for cache in caches])()
     assert (logits.device.type, logits.shape) == ("meta", (2, 256))
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records what is computed: each operation with its numbers, and the shapes of its tensors."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.done: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
