@@ -8,10 +8,13 @@ from memory.errors import InvalidParametersError, ParameterProblem, UnknownStrat
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
+from memory.strategies.summary import RunningSummary
+from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.model_fields["strategy"].default: strategy for strategy in (Buffer, SlidingWindow, TokenBuffer)
+    strategy.model_fields["strategy"].default: strategy
+    for strategy in (Buffer, SlidingWindow, TokenBuffer, RunningSummary, SummaryBuffer)
 }
 
 
