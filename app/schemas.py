@@ -230,6 +230,7 @@ class StrategyView(BaseModel):
     name: str
     description: str
     parameters: dict[str, Any] = Field(description="JSON schema.")
+    aliases: list[str] = Field(description="LangChain's names for it; their parameters are mapped.")
 
 
 class ModelView(BaseModel):

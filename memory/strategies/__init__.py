@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from memory.errors import InvalidParametersError, ParameterProblem, UnknownStrategyError
+from memory.strategies.aliases import ALIASES, without_aliases
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
@@ -19,13 +20,15 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 
 def parse_strategy(settings: dict[str, Any]) -> Strategy:
-    """The strategy of `{"strategy": name, **parameters}`.
+    """The strategy of `{"strategy": name, **parameters}`, by our names or by LangChain's.
 
     Raises UnknownStrategyError, or InvalidParametersError which names each parameter that is wrong.
     """
     name = settings.get("strategy")
-    if not isinstance(name, str) or name not in STRATEGIES:
-        raise UnknownStrategyError(name, list(STRATEGIES))
+    if not isinstance(name, str) or name not in STRATEGIES | ALIASES:
+        raise UnknownStrategyError(name, [*STRATEGIES, *ALIASES])
+    settings = without_aliases(settings)
+    name = settings["strategy"]
     try:
         return STRATEGIES[name].model_validate(settings)
     except ValidationError as error:

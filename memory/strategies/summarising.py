@@ -13,6 +13,8 @@ from memory.summaries.summary import Summary, as_message
 
 SummariserName = Literal["auto", "extractive", "llm"]
 
+DEFAULT_SUMMARY_TOKENS = 256
+
 NOT_YET = "has left the window and is not summarised yet"
 NO_ROOM = "its summary does not fit beside this message"
 
@@ -20,7 +22,9 @@ NO_ROOM = "its summary does not fit beside this message"
 class SummarisingStrategy(Strategy, ABC):
     """Keeps a running summary of the turns that have left the window."""
 
-    max_summary_tokens: int = Field(256, ge=32, le=100_000, description="Tokens of the summary at most.")
+    max_summary_tokens: int = Field(
+        DEFAULT_SUMMARY_TOKENS, ge=32, le=100_000, description="Tokens of the summary at most."
+    )
     summariser: SummariserName = Field(
         "auto",
         description="Who writes the summary. `llm`: the chat's model; `extractive`: the most telling "
