@@ -20,10 +20,10 @@ LONGEST = 300
 MOST_CANDIDATES = 400
 MOST_TOO_LONG = 8
 """Sentences that do not fit any more, after which the rest is not tried."""
-DIVERSITY = 0.5
+DIVERSITY = 0.7
 """How much being like what is chosen already counts against a sentence, beside what it tells."""
-SALIENCE = 0.7
-"""How much names, numbers and statements about oneself count, beside being typical of the whole."""
+TYPICALITY = 0.3
+"""How much being typical of the whole counts, beside names, numbers and statements about oneself."""
 
 QUESTION_MARKS = ("?", "？")
 
@@ -64,7 +64,7 @@ class ExtractiveSummariser:
         lines = [candidate.line for candidate in candidates]
         vectors = np.asarray(self._embed(lines), dtype=np.float32)
         salience = np.array([_salience(each) for each in candidates], dtype=np.float32)
-        worth = np.asarray(_relevance(vectors) + SALIENCE * salience, dtype=np.float32)
+        worth = np.asarray(TYPICALITY * _typicality(vectors) + salience, dtype=np.float32)
         chosen: list[int] = []
         too_long = 0
         for index in _by_marginal_relevance(vectors, worth):
@@ -115,7 +115,7 @@ def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     ]
 
 
-def _relevance(vectors: Vectors) -> Vectors:
+def _typicality(vectors: Vectors) -> Vectors:
     """How typical each is of all, from 0 to 1."""
     likeness = vectors @ vectors.mean(axis=0)
     spread = float(np.ptp(likeness)) or 1.0

@@ -10,7 +10,7 @@ from tests.app.service import StartService
 
 MEMORY = {
     "strategy": "summary_buffer",
-    "token_budget": 400,
+    "token_budget": 300,
     "max_summary_tokens": 120,
     "retention_ratio": 0.5,
 }
