@@ -12,10 +12,12 @@ import structlog
 
 from app.chat_model import ChatModel
 from app.context_records import context_view
+from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.ids import new_id
 from app.schemas import ContextView, MessageCreate
 from app.session_locks import SessionLocks
+from app.session_summaries import SessionSummaries
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
@@ -24,7 +26,9 @@ from app.storage.personas import Personas, StoredPersona
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex, bring_up
+from app.summarisers import Summarisers
 from app.turn import AdmittedTurn, RunningTurn
+from app.upkeep import Upkeep
 from llm.engine.interface import GenerationRequest, SamplingParameters
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
@@ -32,6 +36,7 @@ from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
 from memory.persona import persona_segments
 from memory.strategies import parse_strategy
+from memory.strategies.base import Strategy
 
 log = structlog.get_logger()
 
@@ -55,6 +60,15 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
+        summarisers = Summarisers(model, SentenceEmbedder(settings))
+        self.summaries = SessionSummaries(database, summarisers, self._state)
+        self._upkeep = Upkeep(
+            database,
+            summarisers,
+            open_state=self._state,
+            window_in_use=self._window_in_use,
+            on_change=self._prepare_soon,
+        )
         self._is_closing = False
 
     async def start_turn(
@@ -134,7 +148,7 @@ class Chat:
             stored = await self._store(owner, session_id, drafts, token_ids)
         finally:
             self._locks.release(session_id)
-        self._prepare_soon(owner, session_id)
+        self.after_change(owner, session_id)
         return stored
 
     async def preview(
@@ -163,6 +177,7 @@ class Chat:
         if turn := self._running.get(session_id):
             turn.cancel()
         await self._lock(session_id, "wait")
+        await self._upkeep.stop(session_id)
         try:
             # Its keys and values go first: were the process killed in between, only they would be missing.
             await asyncio.to_thread(self._model.engine.forget, session_id)
@@ -177,6 +192,7 @@ class Chat:
         self._is_closing = True
         for turn in self._running.values():
             turn.cancel()
+        await self._upkeep.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -189,7 +205,19 @@ class Chat:
     def _turn_ended(self, owner: str, session_id: str) -> None:
         del self._running[session_id]
         self._locks.release(session_id)
-        self._prepare_soon(owner, session_id)
+        self.after_change(owner, session_id)
+
+    def after_change(self, owner: str, session_id: str) -> None:
+        """Do what follows from new messages, or from a change of what is derived, off the turn's path."""
+        if not self._is_closing:
+            self._prepare_soon(owner, session_id)
+            self._upkeep.soon(owner, session_id)
+
+    def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
+        turn = self._running.get(session_id)
+        if turn is None or turn.turn.context.strategy != strategy.model_dump(mode="json"):
+            return None
+        return min(turn.turn.context.turns, default=turn.turn.user_message.turn)
 
     def _prepare_soon(self, owner: str, session_id: str) -> None:
         if self._model.engine.can_prepare and not self._is_closing:
@@ -204,7 +232,7 @@ class Chat:
     async def _prepare(self, owner: str, session_id: str) -> None:
         """Have the beginnings of the coming prompts computed while nobody waits."""
         try:
-            async with self._state(owner, session_id, self._settings.reply_tokens) as (chat, _):
+            async with self._state(owner, session_id) as (chat, _):
                 prefixes = await coming_prefixes(chat)
         except (MemoryLayerError, NotFoundProblem):
             return  # the next message meets it, and says so
@@ -246,12 +274,12 @@ class Chat:
 
     @asynccontextmanager
     async def _state(
-        self, owner: str, session_id: str, reply_tokens: int
+        self, owner: str, session_id: str, reply_tokens: int | None = None
     ) -> AsyncIterator[tuple[ChatState, StoredPersona | None]]:
         """The session as it stands, its history within one read of the database, and its persona."""
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
-        tokenizer = self._model.tokenizer
+        tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
         async with self._database.read() as session:
             persona = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
         # Between two reads: a remote tokeniser may take its time.
@@ -262,9 +290,9 @@ class Chat:
             chat = ChatState(
                 persona=pinned,
                 strategy=parse_strategy(row.memory),
-                history=await StoredHistory.open(session, owner, session_id),
+                history=await StoredHistory.open(session, owner, session_id, tokenizer),
                 generation_prompt=tokenizer.generation_prompt,
-                limits=Limits(self._model.context_window, reply_tokens, self._settings.reply_tokens),
+                limits=Limits(self._model.context_window, reply_tokens or usual, usual),
             )
             yield chat, persona
 

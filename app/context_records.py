@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.schemas import ContextView, SegmentMessage
 from app.storage.messages import Messages
 from app.storage.personas import Personas, StoredPersona
+from app.storage.summaries import Summaries
 from llm.engine.interface import ModelInfo, TokenCounts
 from memory.context import Context, ContextMessage
 from memory.messages import Role
 from memory.persona import Persona
+from memory.summaries.summary import as_message
 
 
 def context_record(
@@ -40,6 +42,11 @@ def context_record(
                 "message_ids": [message.id for message in segment.messages if message.id],
                 "reason": segment.reason,
             }
+            | (
+                {"summary_id": segment.summary_id, "through_turn": segment.through_turn}
+                if segment.summary_id
+                else {}
+            )
             for segment, start in zip(context.segments, starts, strict=False)
         ],
         "left_out": [
@@ -84,6 +91,9 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             spoken = persona.instruction_messages if persona else ()
         elif segment["kind"] == "examples":
             spoken = persona.example_messages if persona else ()
+        elif segment["kind"] == "summary":
+            summary = await Summaries(session, owner).get(segment["summary_id"])
+            spoken = (ContextMessage("system", as_message(summary.text)),) if summary else ()
         else:
             rows = (said[message_id] for message_id in segment["message_ids"])
             spoken = tuple(ContextMessage(cast(Role, row.role), row.content, row.id) for row in rows)

@@ -83,6 +83,18 @@ class WindowFullProblem(ProblemError):
     title = "The session's memory strategy keeps more than the context window holds"
 
 
+class NoSummaryProblem(ProblemError):
+    status = HTTPStatus.CONFLICT
+    slug = "no-summary"
+    title = "The session has no summary"
+
+
+class SummaryTooLargeProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "summary-too-large"
+    title = "The summary is larger than the session's memory allows"
+
+
 class PersonaTooLargeProblem(ProblemError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "persona-too-large"

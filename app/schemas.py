@@ -173,6 +173,8 @@ class SegmentView(BaseModel):
     reason: str
     message_ids: list[str]
     messages: list[SegmentMessage] = Field(description="What the segment says, for a model of your own.")
+    summary_id: str | None = Field(None, description="Of a summary.")
+    through_turn: int | None = Field(None, description="A summary stands for the turns before this one.")
 
 
 class LeftOutView(BaseModel):
@@ -207,10 +209,28 @@ class ContextView(BaseModel):
     left_out: list[LeftOutView]
 
 
+class SummaryView(BaseModel):
+    """The turns before `through_turn`, in short."""
+
+    id: str
+    session_id: str
+    through_turn: int
+    author: str = Field(description="A model's name, `extractive`, or `user` for one that was edited.")
+    text: str
+    tokens: int = Field(description="What it takes of a context window.")
+    in_use: bool = Field(description="Whether it stands in the session's next context.")
+    created_at: datetime
+
+
+class SummaryEdit(Wire):
+    text: Text
+
+
 class StrategyView(BaseModel):
     name: str
     description: str
     parameters: dict[str, Any] = Field(description="JSON schema.")
+    aliases: list[str] = Field(description="LangChain's names for it; their parameters are mapped.")
 
 
 class ModelView(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from memory.messages import Role
 
-SegmentKind = Literal["persona", "examples", "turn", "message", "generation_prompt"]
+SegmentKind = Literal["persona", "examples", "summary", "turn", "message", "generation_prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class ContextMessage:
 class Segment:
     """A piece of the context. A `turn` has its number and all its messages: turns are never cut.
 
-    `messages` say the same as `token_ids`, for whoever renders them for another model.
+    A `summary` has its id, and stands for the turns before `through_turn`. `messages` say the same as
+    `token_ids`, for whoever renders them for another model.
     """
 
     kind: SegmentKind
@@ -30,6 +31,8 @@ class Segment:
     reason: str
     messages: tuple[ContextMessage, ...] = ()
     turn: int | None = None
+    summary_id: str | None = None
+    through_turn: int | None = None
 
     @property
     def tokens(self) -> int:

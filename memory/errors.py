@@ -50,5 +50,9 @@ class MessageTooLargeError(OverBudgetError):
     """The message does not fit beside the persona and the reply, even with no other turn in the window."""
 
 
+class SummaryRefusedError(MemoryLayerError):
+    """What was to be a summary cannot be used; the message says why."""
+
+
 class WindowFullError(OverBudgetError):
     """The strategy keeps every turn, and they no longer fit."""

@@ -21,13 +21,13 @@ async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
     """
     context = await assemble(chat)
     prefixes = [context.token_ids[: context.tokens - len(chat.generation_prompt)]]
-    first_turn = await first_turn_after_cut(chat.strategy, chat.history, chat.room())
+    room = chat.room()
+    first_turn = await first_turn_after_cut(chat.strategy, chat.history, room)
     if first_turn is not None:
-        staying = await chat.history.messages(first_turn)
-        parts = chain(
-            (segment.token_ids for segment in chat.persona), (message.token_ids for message in staying)
-        )
-        prefixes.append(tuple(chain.from_iterable(parts)))
+        coming = await chat.strategy.window(chat.history, first_turn, room)
+        if not coming.awaits_summary:
+            segments = (*chat.persona, *coming.segments)
+            prefixes.append(tuple(chain.from_iterable(segment.token_ids for segment in segments)))
     return prefixes
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from memory.messages import Message, Role
+from memory.summaries.summary import Summary
 
 
 class ChatEncoder(Protocol):
@@ -46,5 +47,8 @@ class History(TurnCounts, Protocol):
     Every question is answered from stored counts; only `messages` reads what was said.
     """
 
-    async def messages(self, first_turn: int) -> Sequence[Message]:
-        """All messages from that turn on, oldest first."""
+    async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
+        """All messages from that turn on, up to but not of `end_turn`, oldest first."""
+
+    async def summary(self, recipe: str, first_turn: int) -> Summary | None:
+        """The newest summary of that recipe that belongs to a window which begins with `first_turn`."""

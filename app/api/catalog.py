@@ -10,6 +10,7 @@ from app.errors import NotReadyProblem
 from app.schemas import HealthView, ListView, ModelView, StrategyView
 from llm.errors import ModelError
 from memory.strategies import STRATEGIES
+from memory.strategies.aliases import ALIASES
 
 router = APIRouter()
 
@@ -20,7 +21,10 @@ async def list_strategies() -> ListView[StrategyView]:
     return ListView(
         data=[
             StrategyView(
-                name=name, description=getdoc(strategy) or "", parameters=strategy.model_json_schema()
+                name=name,
+                description=getdoc(strategy) or "",
+                parameters=strategy.model_json_schema(),
+                aliases=[alias for alias, ours in ALIASES.items() if ours.strategy == name],
             )
             for name, strategy in STRATEGIES.items()
         ]

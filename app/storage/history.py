@@ -6,25 +6,36 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.repository import Repository
+from app.storage.summaries import Summaries, as_summary
 from app.storage.tables import MessageRow, MessageTokensRow
-from app.storage.token_index import TokenIndex, unpack_ids
+from app.storage.token_index import FingerprintedEncoder, TokenIndex, unpack_ids
 from memory.messages import Message
+from memory.summaries.summary import Summary
 
 
 class StoredHistory(Repository):
     """`memory.protocols.History` of one session, over its token index, within one read of the database."""
 
     def __init__(
-        self, session: AsyncSession, owner: str, session_id: str, last: MessageTokensRow | None
+        self,
+        session: AsyncSession,
+        owner: str,
+        session_id: str,
+        last: MessageTokensRow | None,
+        encoder: FingerprintedEncoder,
     ) -> None:
         super().__init__(session, owner)
         self.session_id = session_id
+        self._encoder = encoder
         self.turn_count = last.turn + 1 if last else 0
         self.total_tokens = last.tokens_before + last.token_count if last else 0
 
     @classmethod
-    async def open(cls, session: AsyncSession, owner: str, session_id: str) -> "StoredHistory":
-        return cls(session, owner, session_id, await TokenIndex(session, owner).last(session_id))
+    async def open(
+        cls, session: AsyncSession, owner: str, session_id: str, encoder: FingerprintedEncoder
+    ) -> "StoredHistory":
+        last = await TokenIndex(session, owner).last(session_id)
+        return cls(session, owner, session_id, last, encoder)
 
     async def tokens_before(self, turn: int) -> int:
         if turn >= self.turn_count:
@@ -50,7 +61,11 @@ class StoredHistory(Repository):
         turn = (await self.session.execute(query)).scalar_one_or_none()
         return self.turn_count if turn is None else int(turn)
 
-    async def messages(self, first_turn: int) -> Sequence[Message]:
+    async def summary(self, recipe: str, first_turn: int) -> Summary | None:
+        row = await Summaries(self.session, self.owner).of_window(self.session_id, recipe, first_turn)
+        return as_summary(row, self._encoder) if row else None
+
+    async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
         first = await self._position_of(first_turn)
         query = (
             self.select_columns(
@@ -65,6 +80,8 @@ class StoredHistory(Repository):
             .where(MessageTokensRow.session_id == self.session_id, MessageTokensRow.position >= first)
             .order_by(MessageTokensRow.position)
         )
+        if end_turn is not None:
+            query = query.where(MessageTokensRow.turn < end_turn)
         return [
             Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids))
             for row in (await self.session.execute(query)).all()

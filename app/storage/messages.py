@@ -99,6 +99,18 @@ class Messages(Repository):
     async def keep_record(self, message: MessageRow, record: dict[str, Any]) -> None:
         self.add(ContextRecordRow(message_id=message.id, session_id=message.session_id, record=record))
 
+    async def newest_record(self, session_id: str) -> tuple[int, dict[str, Any]] | None:
+        """The context record of the newest reply that has one, and the reply's turn."""
+        query = (
+            self.select_columns(ContextRecordRow, MessageRow.turn, ContextRecordRow.record)
+            .join(MessageRow, MessageRow.id == ContextRecordRow.message_id)
+            .where(MessageRow.session_id == session_id)
+            .order_by(MessageRow.position.desc())
+            .limit(1)
+        )
+        row = (await self.session.execute(query)).one_or_none()
+        return (row.turn, row.record) if row else None
+
     async def record(self, message_id: str) -> dict[str, Any] | None:
         query = self.select(ContextRecordRow).where(ContextRecordRow.message_id == message_id)
         row = (await self.session.scalars(query)).one_or_none()

@@ -158,3 +158,25 @@ class ContextRecordRow(Owned, Table):
     message_id: Mapped[str] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
     record: Mapped[dict[str, Any]]
+
+
+class SummaryRow(Owned, Table):
+    """Derived: the turns before `through_turn` in short, by one recipe. Never rewritten, only added to.
+
+    It stands in windows that begin with `enters_at` or a later turn. `token_ids` are under one tokeniser
+    and template, like those of messages.
+    """
+
+    __tablename__ = "summaries"
+    __table_args__ = (Index("ix_summaries_newest", "session_id", "recipe", "through_turn"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    recipe: Mapped[str] = mapped_column(String(32))
+    through_turn: Mapped[int] = mapped_column(Integer)
+    enters_at: Mapped[int] = mapped_column(Integer)
+    author: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    token_ids: Mapped[bytes] = mapped_column(LargeBinary)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]

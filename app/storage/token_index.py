@@ -7,7 +7,7 @@ continues where the index ends, so it may be interrupted and repeated at any poi
 import asyncio
 from array import array
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
 from app.storage.database import Database
 from app.storage.repository import Repository
@@ -16,6 +16,12 @@ from memory.messages import Role
 from memory.protocols import ChatEncoder
 
 BATCH = 500
+
+
+class FingerprintedEncoder(ChatEncoder, Protocol):
+    """An encoder that says which: ids made under one fingerprint are valid under it only."""
+
+    fingerprint: str
 
 
 class TokenIndex(Repository):

@@ -51,8 +51,11 @@ class ScriptHistory:
     async def first_turn_from(self, tokens: int) -> int:
         return min(bisect_left(self.counts, tokens), self.turn_count)
 
-    async def messages(self, first_turn: int) -> Sequence[Message]:
-        return list(chain.from_iterable(self.turns[first_turn:]))
+    async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
+        return list(chain.from_iterable(self.turns[first_turn:end_turn]))
+
+    async def summary(self, recipe: str, first_turn: int) -> None:
+        """A script has none."""
 
 
 class Planner:

@@ -5,24 +5,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from memory.errors import InvalidParametersError, ParameterProblem, UnknownStrategyError
+from memory.strategies.aliases import ALIASES, without_aliases
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
+from memory.strategies.summary import RunningSummary
+from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.model_fields["strategy"].default: strategy for strategy in (Buffer, SlidingWindow, TokenBuffer)
+    strategy.model_fields["strategy"].default: strategy
+    for strategy in (Buffer, SlidingWindow, TokenBuffer, RunningSummary, SummaryBuffer)
 }
 
 
 def parse_strategy(settings: dict[str, Any]) -> Strategy:
-    """The strategy of `{"strategy": name, **parameters}`.
+    """The strategy of `{"strategy": name, **parameters}`, by our names or by LangChain's.
 
     Raises UnknownStrategyError, or InvalidParametersError which names each parameter that is wrong.
     """
     name = settings.get("strategy")
-    if not isinstance(name, str) or name not in STRATEGIES:
-        raise UnknownStrategyError(name, list(STRATEGIES))
+    if not isinstance(name, str) or name not in STRATEGIES | ALIASES:
+        raise UnknownStrategyError(name, [*STRATEGIES, *ALIASES])
+    settings = without_aliases(settings)
+    name = settings["strategy"]
     try:
         return STRATEGIES[name].model_validate(settings)
     except ValidationError as error:

@@ -27,10 +27,18 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a strategy puts between the persona and the message, and which turns it leaves out."""
+    """What a strategy puts between the persona and the message, and which turns it leaves out.
+
+    `awaits_summary`: whether turns have left the window that no summary tells of yet, but will.
+    """
 
     segments: tuple[Segment, ...]
     left_out: tuple[LeftOut, ...] = ()
+    awaits_summary: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return sum(segment.tokens for segment in self.segments)
 
 
 class Strategy(BaseModel, ABC):
@@ -51,8 +59,12 @@ class Strategy(BaseModel, ABC):
         """
 
     @abstractmethod
+    async def window(self, history: History, first_turn: int, room: Room) -> Selection:
+        """What stands between persona and message in a window that begins with `first_turn`."""
+
     async def select(self, history: History, room: Room) -> Selection:
-        """Choose whole turns whose tokens fit `room.now`. Raises like `first_turn`."""
+        """Choose what fits `room.now`. Raises like `first_turn`."""
+        return await self.window(history, await self.first_turn(history, room), room)
 
 
 async def newest_turns(history: History, first_turn: int, *, reason: str, left_out_reason: str) -> Selection:

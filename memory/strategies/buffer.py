@@ -29,6 +29,5 @@ class Buffer(Strategy):
             )
         return 0
 
-    async def select(self, history: History, room: Room) -> Selection:
-        first_turn = await self.first_turn(history, room)
+    async def window(self, history: History, first_turn: int, room: Room) -> Selection:  # noqa: ARG002
         return await newest_turns(history, first_turn, reason="buffer keeps every turn", left_out_reason="")

@@ -27,8 +27,7 @@ class SlidingWindow(Strategy):
     async def first_turn(self, counts: TurnCounts, room: Room) -> int:
         return max(self._first_by_count(counts), await self._first_by_room(counts, room))
 
-    async def select(self, history: History, room: Room) -> Selection:
-        first_turn = await self.first_turn(history, room)
+    async def window(self, history: History, first_turn: int, room: Room) -> Selection:
         held = history.turn_count - first_turn
         if first_turn > self._first_by_count(history):
             cause = f"no more turns fit the context window of {room.context_window} tokens"

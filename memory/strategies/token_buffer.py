@@ -30,8 +30,7 @@ class TokenBuffer(Strategy):
             room=room.now,
         )
 
-    async def select(self, history: History, room: Room) -> Selection:
-        first_turn = await self.first_turn(history, room)
+    async def window(self, history: History, first_turn: int, room: Room) -> Selection:
         high_water = self._high_water(room)
         held = history.turn_count - first_turn
         return await newest_turns(

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from memory.strategies import STRATEGIES
 from tests.app.service import StartService
 
 PERSONA = {
@@ -123,7 +124,8 @@ def test_a_user_message_has_no_context_record(client: httpx.Client, session_id: 
 
 def test_strategies_models_and_routes_are_listed(client: httpx.Client) -> None:
     strategies = {s["name"]: s for s in client.get("/v1/strategies").json()["data"]}
-    assert list(strategies) == ["buffer", "sliding_window", "token_buffer"]
+    assert list(strategies) == list(STRATEGIES)
+    assert strategies["summary_buffer"]["aliases"] == ["ConversationSummaryBufferMemory"]
     assert strategies["sliding_window"]["parameters"]["properties"]["turns"]["default"] == 10
     assert all(strategy["description"] for strategy in strategies.values())
     [model] = client.get("/v1/models").json()["data"]

@@ -99,7 +99,7 @@ async def _compare(path: Path, batches: list[list[tuple[Role, str]]], questions:
                 if role == row.role
             ]
         )
-        stored = await StoredHistory.open(session, "local", session_id)
+        stored = await StoredHistory.open(session, "local", session_id, encoder)
         assert (stored.turn_count, stored.total_tokens) == (plain.turn_count, plain.total_tokens)
         for turn in range(plain.turn_count + 1):
             assert await stored.tokens_before(turn) == await plain.tokens_before(turn)
@@ -107,7 +107,7 @@ async def _compare(path: Path, batches: list[list[tuple[Role, str]]], questions:
                 assert list(await stored.messages(turn)) == list(await plain.messages(turn))
         for tokens in questions:
             assert await stored.first_turn_from(tokens) == await plain.first_turn_from(tokens)
-        of_nobody = await StoredHistory.open(session, "another", session_id)
+        of_nobody = await StoredHistory.open(session, "another", session_id, encoder)
         assert (of_nobody.turn_count, of_nobody.total_tokens) == (0, 0)
     await database.close()
 
@@ -127,7 +127,7 @@ def test_an_index_of_another_tokeniser_is_built_anew(empty_database: Path) -> No
         for encoder in (ByteEncoder(), OtherEncoder(), ByteEncoder()):
             await bring_up(database, "local", session_id, encoder, encoder.fingerprint)
             async with database.read() as session:
-                found.append((await StoredHistory.open(session, "local", session_id)).total_tokens)
+                found.append((await StoredHistory.open(session, "local", session_id, encoder)).total_tokens)
         await database.close()
         return found
 
@@ -145,7 +145,7 @@ def test_an_index_brought_up_by_many_at_once_is_built_once(empty_database: Path)
             *(bring_up(database, "local", session_id, encoder, encoder.fingerprint) for _ in range(5))
         )
         async with database.read() as session:
-            history = await StoredHistory.open(session, "local", session_id)
+            history = await StoredHistory.open(session, "local", session_id, encoder)
         await database.close()
         return history.turn_count, history.total_tokens
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from memory.messages import Message, Role, number_turns
 from memory.protocols import ChatEncoder
+from memory.summaries.summary import Summary
 
 
 class NaiveHistory:
@@ -11,6 +12,7 @@ class NaiveHistory:
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.all = list(messages)
+        self.summaries: list[tuple[int, Summary]] = []
         self.read: list[int] = []
 
     @property
@@ -30,17 +32,25 @@ class NaiveHistory:
                 return turn
         return self.turn_count
 
-    async def messages(self, first_turn: int) -> Sequence[Message]:
-        found = [message for message in self.all if message.turn >= first_turn]
+    async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
+        end = self.turn_count if end_turn is None else end_turn
+        found = [message for message in self.all if first_turn <= message.turn < end]
         self.read += [message.turn for message in found]
         return found
+
+    async def summary(self, recipe: str, first_turn: int) -> Summary | None:  # noqa: ARG002
+        """Of `summaries`: from which first turn on each is used, and itself."""
+        used = [summary for enters_at, summary in self.summaries if enters_at <= first_turn]
+        return max(used, key=lambda summary: summary.through_turn, default=None)
 
     def tokens_of(self, turn: int) -> int:
         return sum(len(message.token_ids) for message in self.all if message.turn == turn)
 
     def upto(self, turns: int) -> "NaiveHistory":
         """The history as it was after its first `turns` turns."""
-        return NaiveHistory([message for message in self.all if message.turn < turns])
+        history = NaiveHistory([message for message in self.all if message.turn < turns])
+        history.summaries = self.summaries
+        return history
 
 
 def history_of(said: Sequence[tuple[Role, str]], encoder: ChatEncoder) -> NaiveHistory:

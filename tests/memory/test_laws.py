@@ -14,6 +14,7 @@ from memory.errors import MessageTooLargeError, WindowFullError
 from memory.messages import ROLES, Role
 from memory.persona import ExampleExchange, Persona, persona_segments
 from memory.strategies import parse_strategy
+from memory.summaries.summary import Summary, as_message
 from tests.memory.naive_history import NaiveHistory, history_of
 from tests.texts import texts
 
@@ -26,7 +27,18 @@ memories: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.fixed_dictionaries(
         {"strategy": st.just("token_buffer"), "token_budget": st.integers(1, 800), "retention_ratio": ratios}
     ),
+    st.fixed_dictionaries(
+        {
+            "strategy": st.just("summary_buffer"),
+            "token_budget": st.integers(64, 800),
+            "max_summary_tokens": st.integers(32, 300),
+            "retention_ratio": ratios,
+        }
+    ),
+    st.fixed_dictionaries({"strategy": st.just("summary"), "max_summary_tokens": st.integers(32, 300)}),
 )
+summaries = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(1, 80)), max_size=4)
+"""Up to which turn, how many turns later each comes into use, and how many words it has."""
 contents = st.one_of(texts, st.integers(1, 150).map(lambda n: "word " * n))
 said: st.SearchStrategy[list[tuple[Role, str]]] = st.one_of(
     st.lists(st.tuples(st.sampled_from(ROLES), contents), max_size=30),
@@ -44,6 +56,17 @@ personas = st.one_of(
     ),
 )
 limits = st.builds(Limits, st.integers(64, 2048), st.integers(1, 128), st.integers(1, 128))
+
+
+def with_summaries(
+    history: NaiveHistory, made: list[tuple[int, int, int]], tokenizer: ChatTokenizer
+) -> NaiveHistory:
+    for through, late, words in made:
+        text = "telling " * words
+        ids = tokenizer.encode_message("system", as_message(text))
+        summary = Summary(f"sum_{through}", text, through, "extractive", ids)
+        history.summaries.append((through + late, summary))
+    return history
 
 
 def chat_state(
@@ -81,16 +104,17 @@ def assembled(
 
 
 @settings(max_examples=300, deadline=None)
-@given(memory=memories, said=said, persona=personas, content=contents, limits=limits)
+@given(memory=memories, said=said, made=summaries, persona=personas, content=contents, limits=limits)
 def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     chat_tokenizer: ChatTokenizer,
     memory: dict[str, Any],
     said: list[tuple[Role, str]],
+    made: list[tuple[int, int, int]],
     persona: Persona | None,
     content: str,
     limits: Limits,
 ) -> None:
-    history = history_of(said, chat_tokenizer)
+    history = with_summaries(history_of(said, chat_tokenizer), made, chat_tokenizer)
     head = [i for segment in persona_segments(persona, chat_tokenizer) for i in segment.token_ids]
     tail = [*chat_tokenizer.encode_message("user", content), *chat_tokenizer.generation_prompt]
     room = limits.context_window - limits.reply_tokens - len(head) - len(tail)
@@ -108,19 +132,24 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
 
     # Exact accounting: the tokens are those of persona, whole turns and message, joined, within the window.
     window = [message for message in history.all if message.turn in context.turns]
-    expected = [*head, *(i for message in window for i in message.token_ids), *tail]
+    told = [segment for segment in context.segments if segment.kind == "summary"]
+    summary = [i for segment in told for i in segment.token_ids]
+    expected = [*head, *summary, *(i for message in window for i in message.token_ids), *tail]
     assert list(context.token_ids) == expected
     assert context.tokens == len(expected)
     assert context.tokens + limits.reply_tokens <= limits.context_window
 
-    # Whole turns, the newest ones without a gap; the rest is named as left out, with its tokens.
+    # Whole turns, the newest ones without a gap; the rest is in the summary or named as left out.
     first = history.turn_count - len(context.turns)
+    through = told[0].through_turn or 0 if told else 0
+    assert len(told) <= 1
+    assert through <= first
     assert context.turns == tuple(range(first, history.turn_count))
     in_window = [m.id for segment in context.segments for m in segment.messages if segment.kind == "turn"]
     assert in_window == [message.id for message in window]
     left_out = [t for left in context.left_out for t in range(left.first_turn, left.last_turn + 1)]
-    assert left_out == list(range(first))
-    assert sum(left.tokens for left in context.left_out) == sum(map(history.tokens_of, range(first)))
+    assert left_out == list(range(through, first))
+    assert sum(left.tokens for left in context.left_out) == sum(map(history.tokens_of, left_out))
 
     # What the segments say is what their tokens say.
     for segment in context.segments:

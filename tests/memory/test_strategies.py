@@ -32,9 +32,52 @@ def test_settings_survive_being_stored() -> None:
         assert parse_strategy(settings).model_dump(mode="json") == settings
 
 
+@pytest.mark.parametrize(
+    ("langchain", "ours"),
+    [
+        ({"strategy": "ConversationBufferMemory"}, {"strategy": "buffer"}),
+        ({"strategy": "ConversationBufferWindowMemory"}, {"strategy": "sliding_window", "turns": 5}),
+        (
+            {"strategy": "ConversationBufferWindowMemory", "k": 3, "return_messages": True},
+            {"strategy": "sliding_window", "turns": 3},
+        ),
+        (
+            {"strategy": "ConversationTokenBufferMemory", "max_token_limit": 60},
+            {"strategy": "token_buffer", "token_budget": 60},
+        ),
+        ({"strategy": "ConversationSummaryMemory", "memory_key": "history"}, {"strategy": "summary"}),
+        (
+            {"strategy": "ConversationSummaryBufferMemory", "max_token_limit": 500},
+            {"strategy": "summary_buffer", "token_budget": 756},
+        ),
+    ],
+)
+def test_langchains_classes_are_what_their_users_expect(
+    langchain: dict[str, Any], ours: dict[str, Any]
+) -> None:
+    assert parse_strategy(langchain) == parse_strategy(ours)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameter"),
+    [
+        ({"strategy": "ConversationBufferWindowMemory", "k": "3"}, "k"),
+        ({"strategy": "ConversationBufferWindowMemory", "turns": 3}, "turns"),
+        ({"strategy": "ConversationBufferMemory", "llm": "gpt"}, "llm"),
+        ({"strategy": "ConversationBufferWindowMemory", "k": 0}, "turns"),
+    ],
+)
+def test_a_parameter_of_langchain_that_cannot_be_mapped_is_refused_by_name(
+    settings: dict[str, Any], parameter: str
+) -> None:
+    with pytest.raises(InvalidParametersError) as refused:
+        parse_strategy(settings)
+    assert [problem.parameter for problem in refused.value.problems] == [parameter]
+
+
 @pytest.mark.parametrize("name", ["", "Buffer", "no_such", None, 3, ["buffer"]])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: Any) -> None:
-    with pytest.raises(UnknownStrategyError, match="known are buffer, sliding_window, token_buffer"):
+    with pytest.raises(UnknownStrategyError, match="known are buffer, sliding_window, token_buffer, summary"):
         parse_strategy({"strategy": name})
 
 

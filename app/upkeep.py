@@ -1,0 +1,179 @@
+"""Upkeep: what is derived from a session's messages is brought up after each reply, off the turn's path.
+
+It is reconciliation: the next step follows from what is stored, so it may be cut off and begun again at
+any point, and what has been missed is made up for.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import structlog
+
+from app.errors import NotFoundProblem
+from app.storage.database import Database
+from app.storage.messages import Messages
+from app.storage.personas import StoredPersona
+from app.storage.sessions import Sessions
+from app.storage.summaries import Summaries
+from app.summarisers import Summarisers
+from memory.assembly import ChatState
+from memory.strategies.base import Strategy
+from memory.strategies.summarising import SummarisingStrategy
+from memory.summaries.plan import Step, enters_at, next_step
+from memory.summaries.summariser import Names, Task
+
+log = structlog.get_logger()
+
+OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, StoredPersona | None]]]
+"""A session of an owner as it stands."""
+WindowInUse = Callable[[str, Strategy], int | None]
+"""The first turn of the window of the reply that is being generated in a session, chosen by that strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A step, and what it is made from: the summary `previous_id`, and `tokens_through` tokens of turns."""
+
+    strategy: SummarisingStrategy
+    step: Step
+    task: Task
+    previous_id: str | None
+    tokens_through: int
+
+
+class Upkeep:
+    """The upkeep of all sessions of this process, one task a session.
+
+    `on_change(owner, session_id)` is called when something new may stand in the session's windows.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        summarisers: Summarisers,
+        *,
+        open_state: OpenState,
+        window_in_use: WindowInUse,
+        on_change: Callable[[str, str], None],
+    ) -> None:
+        self._database = database
+        self._summarisers = summarisers
+        self._open_state = open_state
+        self._window_in_use = window_in_use
+        self._on_change = on_change
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+
+    def soon(self, owner: str, session_id: str) -> None:
+        """Bring the session's derived data up, now or after what is being done for it."""
+        if session_id in self._tasks:
+            self._again.add(session_id)
+        else:
+            work = self._work(owner, session_id)
+            self._tasks[session_id] = asyncio.create_task(work, name=f"upkeep of {session_id}")
+
+    async def stop(self, session_id: str) -> None:
+        if (task := self._tasks.get(session_id)) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def close(self) -> None:
+        for session_id in list(self._tasks):
+            await self.stop(session_id)
+
+    async def _work(self, owner: str, session_id: str) -> None:
+        changed = False
+        try:
+            while True:
+                self._again.discard(session_id)
+                while await self._summarise_next(owner, session_id):
+                    changed = True
+                if session_id not in self._again:
+                    break
+        except NotFoundProblem:
+            return  # deleted meanwhile
+        except Exception:
+            log.exception("upkeep failed", session=session_id)
+        finally:
+            del self._tasks[session_id]
+        if changed:
+            self._on_change(owner, session_id)
+
+    async def _summarise_next(self, owner: str, session_id: str) -> bool:
+        """Take the next step; whether there was one."""
+        work = await self._next_work(owner, session_id)
+        if work is None:
+            return False
+        summariser = self._summarisers.of(work.strategy)
+        text = await summariser.summarise(work.task)
+        return await self._store(owner, session_id, work, text, summariser.author)
+
+    async def _next_work(self, owner: str, session_id: str) -> _Work | None:
+        async with self._open_state(owner, session_id) as (chat, persona), self._database.read() as session:
+            strategy = chat.strategy
+            if not isinstance(strategy, SummarisingStrategy):
+                return None
+            summaries = Summaries(session, owner)
+
+            async def summarised_before(turn: int) -> int:
+                row = await summaries.before(session_id, strategy.recipe, turn)
+                return row.through_turn if row else 0
+
+            step = await next_step(strategy, chat.history, chat.room(), summarised_before=summarised_before)
+            if step is None:
+                return None
+            previous = await summaries.before(session_id, strategy.recipe, step.first_turn)
+            task = Task(
+                previous=previous.text if previous else "",
+                turns=await chat.history.messages(step.first_turn, step.through_turn),
+                names=Names(assistant=persona.name) if persona else Names(),
+                max_tokens=strategy.max_summary_tokens,
+            )
+            previous_id = previous.id if previous else None
+            return _Work(
+                strategy, step, task, previous_id, await chat.history.tokens_before(step.through_turn)
+            )
+
+    async def _store(self, owner: str, session_id: str, work: _Work, text: str, author: str) -> bool:
+        """Store a summary, unless what it rests on has changed meanwhile; whether there may be more to do."""
+        token_ids = await asyncio.to_thread(self._summarisers.encode, text)
+        strategy, step = work.strategy, work.step
+        async with self._open_state(owner, session_id) as (chat, _):
+            if await chat.history.tokens_before(step.through_turn) != work.tokens_through:
+                return True
+        async with self._database.write() as session:
+            if await Sessions(session, owner).get(session_id) is None:
+                return False
+            summaries = Summaries(session, owner)
+            previous = await summaries.before(session_id, strategy.recipe, step.first_turn)
+            if (previous.id if previous else None) != work.previous_id:
+                return True
+            used = await self._used(Messages(session, owner), session_id, strategy)
+            await summaries.add_one(
+                session_id,
+                recipe=strategy.recipe,
+                through_turn=step.through_turn,
+                enters_at=enters_at(step.through_turn, used),
+                author=author,
+                text=text,
+                token_ids=token_ids,
+                fingerprint=self._summarisers.fingerprint,
+            )
+        return True
+
+    async def _used(self, messages: Messages, session_id: str, strategy: Strategy) -> int | None:
+        """The first turn of the window of the newest reply, if that strategy chose it."""
+        in_use = self._window_in_use(session_id, strategy)
+        if in_use is not None:
+            return in_use
+        newest = await messages.newest_record(session_id)
+        if newest is None:
+            return None
+        turn, record = newest
+        if record["strategy"] != strategy.model_dump(mode="json"):
+            return None
+        return min(
+            (segment["turn"] for segment in record["segments"] if segment["turn"] is not None), default=turn
+        )
