@@ -30,7 +30,7 @@ PREFIX_CHUNK = 128
 longer in all."""
 DRAFT_ROWS = 8
 """The last token of a decoding reply and guesses of what follows, at most, in a step. On two cores a step
-of so many rows takes as long as 2.5 of one row: few right guesses pay for it."""
+of so many rows takes about one and a half times as long as a step of one: few right guesses pay for it."""
 MOST_WITH_DRAFTS = 2
 """Decoding replies with which guesses are made. More share the reading of the weights as it is, and each
 would wait for the wrong guesses of all others."""
