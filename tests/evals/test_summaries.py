@@ -22,7 +22,7 @@ def test_the_extractive_summariser_keeps_facts_that_chance_and_recency_lose() ->
         "--step",
         "6",
         "--max-tokens",
-        "80",
+        "120",
         "--json",
     ]
     done = CliRunner().invoke(app, arguments)
