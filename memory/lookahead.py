@@ -24,8 +24,10 @@ async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
     first_turn = await first_turn_after_cut(chat.strategy, chat.history, chat.room())
     if first_turn is not None:
         staying = await chat.history.messages(first_turn)
+        pinned = chat.pinned_beside({message.turn for message in staying})
         parts = chain(
-            (segment.token_ids for segment in chat.persona), (message.token_ids for message in staying)
+            (segment.token_ids for segment in (*chat.persona, *pinned)),
+            (message.token_ids for message in staying),
         )
         prefixes.append(tuple(chain.from_iterable(parts)))
     return prefixes

@@ -47,4 +47,4 @@ class History(TurnCounts, Protocol):
     """
 
     async def messages(self, first_turn: int) -> Sequence[Message]:
-        """All messages from that turn on, oldest first."""
+        """All messages from that turn on, oldest first; none of excluded turns, which count no tokens."""
