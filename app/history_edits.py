@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.chat import Chat
 from app.chat_model import ChatModel
 from app.errors import InvalidProblem, NotFoundProblem
@@ -17,7 +15,6 @@ from app.questions import active_message
 from app.schemas import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
-from app.storage.derived import cut_derived
 from app.storage.history import StoredHistory
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
@@ -125,16 +122,14 @@ class HistoryEdits:
         """Keep the message's turn out of every window."""
         async with self._changing(owner, message_id), self._database.write() as session:
             message = await active_message(Messages(session, owner), message_id)
-            if await Marks(session, owner).mark(message, "excluded"):
-                await self._cut_turn(session, owner, message)
+            await MessageTree(session, owner).exclude(message)
         return message
 
     async def include(self, owner: str, message_id: str) -> MessageRow:
         """Let the message's turn into the window again."""
         async with self._changing(owner, message_id), self._database.write() as session:
             message = await self._existing(Messages(session, owner), message_id)
-            if await Marks(session, owner).unmark(message, "excluded") and message.is_active:
-                await self._cut_turn(session, owner, message)
+            await MessageTree(session, owner).include(message)
         return message
 
     @asynccontextmanager
@@ -143,11 +138,6 @@ class HistoryEdits:
         session_id = await self.session_of(owner, message_id)
         async with self._chat.changing(owner, session_id) as row:
             yield row
-
-    @staticmethod
-    async def _cut_turn(session: AsyncSession, owner: str, message: MessageRow) -> None:
-        first = await Messages(session, owner).first_position(message.session_id, message.turn)
-        await cut_derived(session, owner, message.session_id, first)
 
     @staticmethod
     async def _existing(messages: Messages, message_id: str) -> MessageRow:

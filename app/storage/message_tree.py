@@ -68,12 +68,26 @@ class MessageTree(Repository):
         rows = await Messages(self.session, self.owner).get_many(ids)
         await self._copy([rows[message_id] for message_id in ids], session_id, None)
 
+    async def exclude(self, message: MessageRow) -> None:
+        """Mark a message of the active path as excluded: its turn counts for nothing from here on."""
+        if await Marks(self.session, self.owner).mark(message, "excluded"):
+            await self._cut_turn(message)
+
+    async def include(self, message: MessageRow) -> None:
+        """Take that mark away."""
+        if await Marks(self.session, self.owner).unmark(message, "excluded") and message.is_active:
+            await self._cut_turn(message)
+
     async def forget(self, message: MessageRow) -> int:
         """Let a message and all that ever followed it leave the tree; how many messages that are."""
         ids = await self._subtree(message)
         await self._update(ids, is_active=False, forgotten_at=datetime.now(UTC))
         await cut_derived(self.session, self.owner, message.session_id, message.position)
         return len(ids)
+
+    async def _cut_turn(self, message: MessageRow) -> None:
+        first = await Messages(self.session, self.owner).first_position(message.session_id, message.turn)
+        await cut_derived(self.session, self.owner, message.session_id, first)
 
     async def _copy(self, originals: Sequence[MessageRow], session_id: str, behind: str | None) -> None:
         """Store copies on the active path, one behind the other.
@@ -140,7 +154,8 @@ class MessageTree(Repository):
 
     async def _subtree(self, message: MessageRow) -> list[str]:
         tree = self._steps().where(MessageRow.id == message.id).cte("tree", recursive=True)
-        return await self._ids(tree.union_all(self._steps().join(tree, MessageRow.parent_id == tree.c.id)))
+        below = self._steps().join(tree, MessageRow.parent_id == tree.c.id)
+        return await self._ids(tree.union_all(below.where(MessageRow.forgotten_at.is_(None))))
 
     def _steps(self) -> Select[Any]:
         return self.select_columns(MessageRow, MessageRow.id, MessageRow.parent_id, MessageRow.position)

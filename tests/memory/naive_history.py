@@ -7,7 +7,10 @@ from memory.protocols import ChatEncoder
 
 
 class NaiveHistory:
-    """`memory.protocols.History`, obviously right. Notes which turns were read."""
+    """`memory.protocols.History`, obviously right. Notes which turns were read.
+
+    Messages of excluded turns have no token ids.
+    """
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.all = list(messages)
@@ -31,7 +34,7 @@ class NaiveHistory:
         return self.turn_count
 
     async def messages(self, first_turn: int) -> Sequence[Message]:
-        found = [message for message in self.all if message.turn >= first_turn]
+        found = [message for message in self.all if message.turn >= first_turn and message.token_ids]
         self.read += [message.turn for message in found]
         return found
 
