@@ -316,6 +316,23 @@ async def _apply(twins: Twins, name: str, *arguments: Any) -> None:
             await twins.mark(int(fraction * len(path)), kind, stands=stands)
 
 
+def test_below_an_activated_message_the_newest_alternatives_are_followed(empty_database: Path) -> None:
+    async def follow() -> list[str]:
+        database = Database(empty_database)
+        twins = Twins(database, await new_session(database))
+        await twins.append([("user", "hello"), ("assistant", "hi")])
+        first = twins.plain.path[0]
+        await twins.edit(1, "newer", keep_following=False)
+        await twins.append([("user", "and")])
+        await twins.edit(0, "else", keep_following=False)
+        await twins.activate(first)
+        await twins.compare()
+        await database.close()
+        return [node.content for node in twins.plain.path]
+
+    assert asyncio.run(follow()) == ["hello", "newer", "and"]
+
+
 def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(empty_database: Path) -> None:
     """No recursion that ends somewhere: not of the queries, not of the foreign keys."""
 
