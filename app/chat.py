@@ -4,7 +4,7 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ from app.chat_model import ChatModel
 from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
-from app.ids import new_id
-from app.schemas import ContextView, MessageCreate
+from app.questions import Question, new_question, stored_question
+from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_locks import SessionLocks
 from app.session_summaries import SessionSummaries
 from app.settings import Settings
@@ -61,11 +61,11 @@ class Chat:
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
         summarisers = Summarisers(model, SentenceEmbedder(settings))
-        self.summaries = SessionSummaries(database, summarisers, self._state)
+        self.summaries = SessionSummaries(database, summarisers, self.state)
         self._upkeep = Upkeep(
             database,
             summarisers,
-            open_state=self._state,
+            open_state=self.state,
             window_in_use=self._window_in_use,
             on_change=self._prepare_soon,
         )
@@ -78,11 +78,41 @@ class Chat:
 
         Raises a problem, or an error of `memory` or `llm`, before anything is stored.
         """
-        await self._lock(session_id, message.if_busy)
+
+        def ask() -> Awaitable[Question]:
+            return new_question(self._model.tokenizer, message.content)
+
+        return await self._start(owner, session_id, message, ask, arrived_at)
+
+    async def start_reply(
+        self, owner: str, session_id: str, reply: ReplyCreate, *, replaces: str | None, arrived_at: float
+    ) -> RunningTurn:
+        """Start a reply to a stored message: the last one, or the one that the reply `replaces` answers.
+
+        Raises like `start_turn`.
+        """
+
+        def ask() -> Awaitable[Question]:
+            return stored_question(
+                self._database, self._model.tokenizer, owner, session_id, replaces=replaces
+            )
+
+        return await self._start(owner, session_id, reply, ask, arrived_at)
+
+    async def _start(
+        self,
+        owner: str,
+        session_id: str,
+        reply: ReplyCreate,
+        ask: Callable[[], Awaitable[Question]],
+        arrived_at: float,
+    ) -> RunningTurn:
+        await self._lock(session_id, reply.if_busy)
         try:
             if self._is_closing:
                 raise ShuttingDownProblem("no new turns are taken")
-            turn = await self._start_locked(owner, session_id, message, arrived_at)
+            await self._settle(owner, session_id)
+            turn = await self._start_locked(owner, session_id, reply, await ask(), arrived_at)
         except BaseException:
             self._locks.release(session_id)
             raise
@@ -91,14 +121,17 @@ class Chat:
         return turn
 
     async def _start_locked(
-        self, owner: str, session_id: str, message: MessageCreate, arrived_at: float
+        self, owner: str, session_id: str, reply: ReplyCreate, question: Question, arrived_at: float
     ) -> RunningTurn:
-        await self._settle(owner, session_id)
-        message_id = new_id("msg")
-        sampling = self._sampling(message)
-        token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", message.content)
-        new_message = NewMessage(message_id, message.content, token_ids)
-        assembled = await self._assemble(owner, session_id, new_message, reply_tokens=sampling.max_tokens)
+        sampling = self._sampling(reply)
+        message, user_message = question.message, question.stored
+        assembled = await self._assemble(
+            owner,
+            session_id,
+            message,
+            reply_tokens=sampling.max_tokens,
+            end=user_message.position if user_message else None,
+        )
         reservation = self._model.engine.reserve(
             GenerationRequest(
                 prompt=assembled.context.token_ids,
@@ -109,22 +142,21 @@ class Chat:
             )
         )
         try:
-            stored = await self._store(
-                owner,
-                session_id,
-                [MessageDraft(role="user", content=message.content, id=message_id)],
-                [token_ids],
-            )
+            if user_message is None:
+                draft = MessageDraft(role="user", content=message.content, id=message.id)
+                [user_message] = await self._store(owner, session_id, [draft], [message.token_ids])
             generation = reservation.submit()
         finally:
             reservation.release()
         return RunningTurn(
             AdmittedTurn(
                 owner=owner,
-                user_message=stored[0],
+                user_message=user_message,
                 persona=assembled.persona,
                 context=assembled.context,
                 arrived_at=arrived_at,
+                replaces=question.replaces,
+                user_message_marks=question.marks,
             ),
             generation,
             model=self._model,
@@ -133,23 +165,30 @@ class Chat:
             on_end=lambda: self._turn_ended(owner, session_id),
         )
 
+    @asynccontextmanager
+    async def changing(
+        self, owner: str, session_id: str, *, if_busy: str = "reject"
+    ) -> AsyncIterator[SessionRow]:
+        """Hold the session's lock, with no reply on its way; afterwards the coming window is prepared."""
+        await self._lock(session_id, if_busy)
+        try:
+            row = await self._existing(owner, session_id)
+            await self._settle(owner, session_id)
+            yield row
+        finally:
+            self._locks.release(session_id)
+        self.after_change(owner, session_id)
+
     async def append(
         self, owner: str, session_id: str, drafts: Sequence[MessageDraft], *, if_busy: str
     ) -> list[MessageRow]:
         """Store messages behind the last one, all or none."""
-        await self._lock(session_id, if_busy)
-        try:
-            await self._existing(owner, session_id)
-            await self._settle(owner, session_id)
+        async with self.changing(owner, session_id, if_busy=if_busy):
             await self._bring_up_index(owner, session_id)
             token_ids = await asyncio.to_thread(
                 lambda: [self._model.tokenizer.encode_message(draft.role, draft.content) for draft in drafts]
             )
-            stored = await self._store(owner, session_id, drafts, token_ids)
-        finally:
-            self._locks.release(session_id)
-        self.after_change(owner, session_id)
-        return stored
+            return await self._store(owner, session_id, drafts, token_ids)
 
     async def preview(
         self, owner: str, session_id: str, content: str | None, *, max_tokens: int | None
@@ -217,7 +256,8 @@ class Chat:
         turn = self._running.get(session_id)
         if turn is None or turn.turn.context.strategy != strategy.model_dump(mode="json"):
             return None
-        return min(turn.turn.context.turns, default=turn.turn.user_message.turn)
+        held = (segment.turn for segment in turn.turn.context.segments if segment.kind == "turn")
+        return min((number for number in held if number is not None), default=turn.turn.user_message.turn)
 
     def _prepare_soon(self, owner: str, session_id: str) -> None:
         if self._model.engine.can_prepare and not self._is_closing:
@@ -232,7 +272,7 @@ class Chat:
     async def _prepare(self, owner: str, session_id: str) -> None:
         """Have the beginnings of the coming prompts computed while nobody waits."""
         try:
-            async with self._state(owner, session_id) as (chat, _):
+            async with self.state(owner, session_id) as (chat, _):
                 prefixes = await coming_prefixes(chat)
         except (MemoryLayerError, NotFoundProblem):
             return  # the next message meets it, and says so
@@ -257,8 +297,8 @@ class Chat:
     async def _settle(self, owner: str, session_id: str) -> None:
         """Mark a reply that could not be stored to its end: with the lock held, nobody generates it."""
         async with self._database.read() as session:
-            last = await Messages(session, owner).last(session_id)
-        if last is not None and last.status == "generating":
+            is_unfinished = await Messages(session, owner).has_unfinished(session_id)
+        if is_unfinished:
             async with self._database.write() as session:
                 await Messages(session, owner).interrupt_unfinished(session_id)
 
@@ -267,16 +307,25 @@ class Chat:
         await bring_up(self._database, owner, session_id, tokenizer, tokenizer.fingerprint)
 
     async def _assemble(
-        self, owner: str, session_id: str, message: NewMessage | None, *, reply_tokens: int
+        self,
+        owner: str,
+        session_id: str,
+        message: NewMessage | None,
+        *,
+        reply_tokens: int,
+        end: int | None = None,
     ) -> Assembled:
-        async with self._state(owner, session_id, reply_tokens) as (chat, persona):
+        async with self.state(owner, session_id, reply_tokens, end=end) as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
 
     @asynccontextmanager
-    async def _state(
-        self, owner: str, session_id: str, reply_tokens: int | None = None
+    async def state(
+        self, owner: str, session_id: str, reply_tokens: int | None = None, *, end: int | None = None
     ) -> AsyncIterator[tuple[ChatState, StoredPersona | None]]:
-        """The session as it stands, its history within one read of the database, and its persona."""
+        """The session as it stands, its history within one read of the database, and its persona.
+
+        With `end`, as if its messages ended before that position.
+        """
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
         tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
@@ -287,12 +336,15 @@ class Chat:
             persona_segments, persona.as_persona() if persona else None, tokenizer
         )
         async with self._database.read() as session:
+            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             chat = ChatState(
                 persona=pinned,
                 strategy=parse_strategy(row.memory),
-                history=await StoredHistory.open(session, owner, session_id, tokenizer),
+                history=history,
                 generation_prompt=tokenizer.generation_prompt,
                 limits=Limits(self._model.context_window, reply_tokens or usual, usual),
+                pinned=await history.pinned(),
+                excluded=await history.excluded(),
             )
             yield chat, persona
 
@@ -309,7 +361,7 @@ class Chat:
             await Sessions(session, owner).touch(session_id)
         return rows
 
-    def _sampling(self, message: MessageCreate) -> SamplingParameters:
+    def _sampling(self, message: ReplyCreate) -> SamplingParameters:
         defaults = self._settings.sampling.model_dump()
         asked = message.model_dump(include=set(defaults), exclude_none=True)
         return SamplingParameters(

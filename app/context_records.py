@@ -95,7 +95,8 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             summary = await Summaries(session, owner).get(segment["summary_id"])
             spoken = (ContextMessage("system", as_message(summary.text)),) if summary else ()
         else:
-            rows = (said[message_id] for message_id in segment["message_ids"])
+            # A branch may outlive the session whose messages its copied records name.
+            rows = (said[message_id] for message_id in segment["message_ids"] if message_id in said)
             spoken = tuple(ContextMessage(cast(Role, row.role), row.content, row.id) for row in rows)
         texts.append(_texts(spoken))
     return _view(record, texts, session_id=reply.session_id, model=reply.model or "", message_id=message_id)

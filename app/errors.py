@@ -113,6 +113,24 @@ class SessionBusyProblem(ProblemError):
     title = "Another message of this session is still being answered"
 
 
+class NotActiveProblem(ProblemError):
+    status = HTTPStatus.CONFLICT
+    slug = "message-not-active"
+    title = "The message is not part of the chat as it stands"
+
+
+class NothingToAnswerProblem(ProblemError):
+    status = HTTPStatus.CONFLICT
+    slug = "nothing-to-answer"
+    title = "There is no user's message to reply to"
+
+
+class PinsTooLargeProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "pins-too-large"
+    title = "The pinned turns leave no room for a turn"
+
+
 class QueueFullProblem(ProblemError):
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "queue-full"

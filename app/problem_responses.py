@@ -19,6 +19,7 @@ from app.errors import (
     ModelUnavailableProblem,
     NotFoundProblem,
     PersonaTooLargeProblem,
+    PinsTooLargeProblem,
     ProblemError,
     QueueFullProblem,
     ShuttingDownProblem,
@@ -29,6 +30,7 @@ from memory.errors import (
     InvalidParametersError,
     MessageTooLargeError,
     PersonaTooLargeError,
+    PinsTooLargeError,
     UnknownStrategyError,
     WindowFullError,
 )
@@ -113,6 +115,7 @@ _TRANSLATIONS: dict[type[Exception], Callable[[Any], ProblemError]] = {
         "memory.strategy", str(error), known=error.known
     ),
     PersonaTooLargeError: lambda error: PersonaTooLargeProblem(str(error), **error.numbers),
+    PinsTooLargeError: lambda error: PinsTooLargeProblem(str(error), **error.numbers),
     MessageTooLargeError: lambda error: MessageTooLargeProblem(str(error), **error.numbers),
     WindowFullError: lambda error: WindowFullProblem(str(error), **error.numbers),
     QueueFullError: _from_queue_full,

@@ -72,12 +72,18 @@ class SessionUpdate(Wire):
     memory: dict[str, Any] = Field({})
 
 
+class BranchedFrom(BaseModel):
+    session_id: str
+    message_id: str
+
+
 class SessionView(BaseModel):
     id: str
     persona_id: str | None
     user_id: str | None
     title: str | None
     memory: dict[str, Any]
+    branched_from: BranchedFrom | None = Field(description="Where its first messages were copied from.")
     created_at: datetime
     updated_at: datetime
 
@@ -106,6 +112,12 @@ class Usage(BaseModel):
 class MessageView(BaseModel):
     id: str
     session_id: str
+    parent_id: str | None = Field(description="The message before it; null for the first.")
+    alternative: int = Field(description="Counts the messages with that parent, from 0.")
+    is_active: bool = Field(description="Whether it is part of the chat as it stands.")
+    copied_from: str | None = Field(description="The message that it is a copy of.")
+    pinned: bool = Field(False, description="Its turn is always in the window.")
+    excluded: bool = Field(False, description="Its turn is never in the window.")
     turn: int
     role: Role
     content: str
@@ -116,10 +128,9 @@ class MessageView(BaseModel):
     created_at: datetime
 
 
-class MessageCreate(Wire):
-    """A user's message, and how the reply to it is to be generated."""
+class ReplyCreate(Wire):
+    """How a reply is to be generated."""
 
-    content: Text
     stream: bool = Field(False, description="Server-sent events instead of one JSON document.")
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     temperature: float | None = Field(None, ge=0, le=10, allow_inf_nan=False, description="0 is greedy.")
@@ -132,6 +143,36 @@ class MessageCreate(Wire):
     if_busy: Literal["reject", "wait"] = Field(
         "reject", description="What to do while another message of the session is being answered."
     )
+
+
+class MessageCreate(ReplyCreate):
+    """A user's message, and how the reply to it is to be generated."""
+
+    content: Text
+
+
+class MessageEdit(Wire):
+    """A message as it should have been."""
+
+    content: Text
+    keep_following: bool = Field(
+        False, description="Copies of the messages behind it stay behind it; else it becomes the last one."
+    )
+
+
+class SessionBranch(Wire):
+    """Where a chat branches: the new session has all messages up to this one."""
+
+    message_id: Name
+    title: Name | None = Field(None, description="The session's own, if not given.")
+
+
+class SessionForget(Wire):
+    from_message_id: Name = Field(description="This message and all behind it are forgotten.")
+
+
+class ForgottenView(BaseModel):
+    messages: int = Field(description="How many are forgotten, alternatives among them.")
 
 
 class ReplyView(BaseModel):

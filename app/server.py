@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import catalog, messages, metrics, personas, sessions, summaries
+from app.api import catalog, history, messages, metrics, personas, sessions, summaries
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.history_edits import HistoryEdits
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.problem_responses import install_problem_handlers
@@ -32,7 +33,8 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
-                app.state.service = Service(settings, database, model, chat)
+                edits = HistoryEdits(settings, database, model, chat)
+                app.state.service = Service(settings, database, model, chat, edits)
                 try:
                     yield
                 finally:
@@ -53,8 +55,8 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for routes in (personas, sessions, messages, summaries, catalog, metrics):
-        app.include_router(routes.router)
+    for part in (personas, sessions, messages, history, summaries, catalog, metrics):
+        app.include_router(part.router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)
     app.add_middleware(RequestLog)

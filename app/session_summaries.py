@@ -51,7 +51,7 @@ class SessionSummaries:
             )
         async with self._database.write() as session:
             summaries = Summaries(session, owner)
-            await summaries.drop_after(session_id, strategy.recipe, in_use.through_turn)
+            await summaries.replace_after(session_id, strategy.recipe, in_use.through_turn)
             row = await summaries.add_one(
                 session_id,
                 recipe=strategy.recipe,
@@ -60,7 +60,7 @@ class SessionSummaries:
                 author=EDITOR,
                 text=text,
                 token_ids=token_ids,
-                fingerprint=self._summarisers.fingerprint,
+                fingerprint=self._summarisers.encoder.fingerprint,
             )
         return _view(row, in_use=True)
 

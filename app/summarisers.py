@@ -4,6 +4,7 @@ from app.chat_model import ChatModel
 from app.embedding import SentenceEmbedder
 from llm.engine.interface import Failed, Finished, GenerationRequest, SamplingParameters
 from llm.errors import ModelError, PromptTooLongError, QueueFullError
+from llm.text.chat_format import ChatEncoding
 from memory.errors import SummaryRefusedError
 from memory.strategies.summarising import SummarisingStrategy
 from memory.summaries.extractive import ExtractiveSummariser
@@ -37,9 +38,9 @@ class Summarisers:
         )
 
     @property
-    def fingerprint(self) -> str:
-        """Of what `encode` encodes by."""
-        return self._model.tokenizer.fingerprint
+    def encoder(self) -> ChatEncoding:
+        """What `encode` encodes by."""
+        return self._model.tokenizer
 
     def encode(self, text: str) -> tuple[int, ...]:
         """A summary's ids, as they stand in the context."""

@@ -17,6 +17,8 @@ from app.context_records import context_record
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
 from app.ids import new_id
 from app.storage.database import Database
+from app.storage.marks import MarkKind
+from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import StoredPersona
 from app.storage.sessions import Sessions
@@ -54,13 +56,15 @@ TurnEvent = TextDelta | TurnFinished | TurnFailed
 
 @dataclass(frozen=True, slots=True)
 class AdmittedTurn:
-    """All that is settled before the model starts."""
+    """All that is settled before the model starts. `replaces`: the reply whose place the new one takes."""
 
     owner: str
     user_message: MessageRow
     persona: StoredPersona | None
     context: Context
     arrived_at: float
+    replaces: MessageRow | None = None
+    user_message_marks: frozenset[MarkKind] = frozenset()
 
 
 class RunningTurn:
@@ -165,7 +169,10 @@ class RunningTurn:
         )
 
     async def _store(self, end: Finished | Failed) -> MessageRow:
-        """Store the reply with its token ids, its usage and its context record, all or nothing."""
+        """Store the reply with its token ids, its usage and its context record, all or nothing.
+
+        One that is whole and not empty takes the place of the reply that it replaces; else that one stays.
+        """
         turn = self.turn
         assert self._started is not None
         complete = isinstance(end, Finished) and end.reason != "cancelled"
@@ -174,12 +181,14 @@ class RunningTurn:
             reply = await self._write_reply(messages, "complete" if complete else "interrupted")
             reply.finish_reason = end.reason if isinstance(end, Finished) else "error"
             reply.usage = self._usage(end, self._started)
+            if turn.replaces is not None and complete and end.text:
+                await MessageTree(session, turn.owner).activate(reply)
             if end.token_ids or not end.text:  # else the index is brought up from the text, later
-                await TokenIndex(session, turn.owner).extend(
-                    [reply],
-                    [self._model.tokenizer.encode_reply(end.token_ids)],
-                    self._model.tokenizer.fingerprint,
-                )
+                index, fingerprint = TokenIndex(session, turn.owner), self._model.tokenizer.fingerprint
+                token_ids = self._model.tokenizer.encode_reply(end.token_ids)
+                await index.keep_sampled(reply, token_ids, fingerprint)
+                if reply.is_active:
+                    await index.extend([reply], [token_ids], fingerprint)
             record = context_record(
                 turn.context,
                 turn.persona,
@@ -198,7 +207,10 @@ class RunningTurn:
                 id=self._reply_id,
                 model=self._model.engine.model.name,
             )
-            [reply] = await messages.append(self.turn.user_message.session_id, [draft])
+            if self.turn.replaces is not None:
+                reply = await messages.add_alternative(self.turn.replaces, draft)
+            else:
+                [reply] = await messages.append(self.turn.user_message.session_id, [draft])
             self._is_stored = True
         else:
             stored = await messages.get(self._reply_id)

@@ -10,9 +10,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import NotFoundProblem
 from app.storage.database import Database
+from app.storage.history import StoredHistory
 from app.storage.messages import Messages
 from app.storage.personas import StoredPersona
 from app.storage.sessions import Sessions
@@ -34,13 +36,12 @@ WindowInUse = Callable[[str, Strategy], int | None]
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A step, and what it is made from: the summary `previous_id`, and `tokens_through` tokens of turns."""
+    """A step, and what it is made from: the summary `previous_id`, and the turns of the task."""
 
     strategy: SummarisingStrategy
     step: Step
     task: Task
     previous_id: str | None
-    tokens_through: int
 
 
 class Upkeep:
@@ -132,26 +133,19 @@ class Upkeep:
                 max_tokens=strategy.max_summary_tokens,
             )
             previous_id = previous.id if previous else None
-            return _Work(
-                strategy, step, task, previous_id, await chat.history.tokens_before(step.through_turn)
-            )
+            return _Work(strategy, step, task, previous.id if previous else None)
 
     async def _store(self, owner: str, session_id: str, work: _Work, text: str, author: str) -> bool:
         """Store a summary, unless what it rests on has changed meanwhile; whether there may be more to do."""
         token_ids = await asyncio.to_thread(self._summarisers.encode, text)
         strategy, step = work.strategy, work.step
-        async with self._open_state(owner, session_id) as (chat, _):
-            if await chat.history.tokens_before(step.through_turn) != work.tokens_through:
-                return True
         async with self._database.write() as session:
             if await Sessions(session, owner).get(session_id) is None:
                 return False
-            summaries = Summaries(session, owner)
-            previous = await summaries.before(session_id, strategy.recipe, step.first_turn)
-            if (previous.id if previous else None) != work.previous_id:
+            if not await self._still_holds(session, owner, session_id, work):
                 return True
             used = await self._used(Messages(session, owner), session_id, strategy)
-            await summaries.add_one(
+            await Summaries(session, owner).add_one(
                 session_id,
                 recipe=strategy.recipe,
                 through_turn=step.through_turn,
@@ -159,9 +153,19 @@ class Upkeep:
                 author=author,
                 text=text,
                 token_ids=token_ids,
-                fingerprint=self._summarisers.fingerprint,
+                fingerprint=self._summarisers.encoder.fingerprint,
             )
         return True
+
+    async def _still_holds(self, session: AsyncSession, owner: str, session_id: str, work: _Work) -> bool:
+        """Whether what a summary was made from is still what the chat says."""
+        step = work.step
+        previous = await Summaries(session, owner).before(session_id, work.strategy.recipe, step.first_turn)
+        if (previous.id if previous else None) != work.previous_id:
+            return False
+        history = await StoredHistory.open(session, owner, session_id, self._summarisers.encoder)
+        now = await history.messages(step.first_turn, step.through_turn)
+        return [message.id for message in now] == [message.id for message in work.task.turns]
 
     async def _used(self, messages: Messages, session_id: str, strategy: Strategy) -> int | None:
         """The first turn of the window of the newest reply, if that strategy chose it."""
@@ -175,5 +179,5 @@ class Upkeep:
         if record["strategy"] != strategy.model_dump(mode="json"):
             return None
         return min(
-            (segment["turn"] for segment in record["segments"] if segment["turn"] is not None), default=turn
+            (segment["turn"] for segment in record["segments"] if segment["kind"] == "turn"), default=turn
         )

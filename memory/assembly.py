@@ -1,10 +1,11 @@
 """Assembly of the context: persona, what the strategy selects, the message; counted exactly."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from memory.context import Context, ContextMessage, Segment
 from memory.errors import MessageTooLargeError, OverBudgetError
+from memory.marks import left_out_with_marks
 from memory.protocols import History
 from memory.strategies.base import Room, Strategy
 
@@ -31,7 +32,9 @@ class NewMessage:
 class ChatState:
     """A chat session as it stands: all that a context is assembled from, but for the message.
 
-    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects.
+    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. `pinned`: turns
+    that stand behind it where they are older than the window. `excluded`: turns that are never in the window,
+    with the tokens that they would take.
     """
 
     persona: Sequence[Segment]
@@ -39,14 +42,26 @@ class ChatState:
     history: History
     generation_prompt: tuple[int, ...]
     limits: Limits
+    pinned: Sequence[Segment] = ()
+    excluded: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def persona_tokens(self) -> int:
         return sum(segment.tokens for segment in self.persona)
 
+    @property
+    def pinned_tokens(self) -> int:
+        """What is kept free for pinned turns, always all of it: so no turn moves the window by leaving it."""
+        return sum(segment.tokens for segment in self.pinned) if self.strategy.evicts else 0
+
+    def pinned_beside(self, turns: Collection[int | None]) -> tuple[Segment, ...]:
+        """The pinned turns that a window of these turns lacks."""
+        return tuple(segment for segment in self.pinned if segment.turn not in turns)
+
     def room(self, message_tokens: int = 0) -> Room:
-        """What persona, message and reply leave for stored turns; `now` is negative if they do not fit."""
+        """What persona, pinned turns, message and reply leave; `now` is negative if they do not fit."""
         window = self.limits.context_window - self.persona_tokens - len(self.generation_prompt)
+        window -= self.pinned_tokens
         return Room(
             now=window - self.limits.reply_tokens - message_tokens,
             steady=max(0, window - self.limits.usual_reply_tokens),
@@ -66,17 +81,26 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     if room.now < 0:
         tail_tokens = sum(segment.tokens for segment in tail)
         raise MessageTooLargeError(
-            f"the message takes {tail_tokens} tokens, the persona {chat.persona_tokens} and the reply up to "
+            f"the message takes {tail_tokens} tokens, the persona {chat.persona_tokens}, "
+            f"{f'pinned turns {chat.pinned_tokens} ' if chat.pinned_tokens else ''}and the reply up to "
             f"{limits.reply_tokens}: together more than the context window of {window}",
             message_tokens=tail_tokens,
             persona_tokens=chat.persona_tokens,
+            pinned_tokens=chat.pinned_tokens,
             reply_tokens=limits.reply_tokens,
             context_window=window,
         )
     selection = await chat.strategy.select(chat.history, room)
+    pinned = chat.pinned_beside({segment.turn for segment in selection.segments})
+    left_out = await left_out_with_marks(
+        selection.left_out,
+        chat.history,
+        pinned={segment.turn for segment in pinned if segment.turn is not None},
+        excluded=chat.excluded,
+    )
     context = Context(
-        segments=(*chat.persona, *selection.segments, *tail),
-        left_out=selection.left_out,
+        segments=(*chat.persona, *pinned, *selection.segments, *tail),
+        left_out=left_out,
         strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,
         reply_tokens=limits.reply_tokens,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from memory.messages import Role
 
-SegmentKind = Literal["persona", "examples", "summary", "turn", "message", "generation_prompt"]
+SegmentKind = Literal["persona", "examples", "pinned", "summary", "turn", "message", "generation_prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class ContextMessage:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of the context. A `turn` has its number and all its messages: turns are never cut.
+    """A piece of the context. A `turn`, or a `pinned` one, has its number and all its messages:
+    turns are never cut.
 
     A `summary` has its id, and stands for the turns before `through_turn`. `messages` say the same as
     `token_ids`, for whoever renders them for another model.

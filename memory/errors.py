@@ -46,6 +46,10 @@ class PersonaTooLargeError(OverBudgetError):
     """The persona leaves no room for a turn."""
 
 
+class PinsTooLargeError(OverBudgetError):
+    """The pinned turns leave no room for a turn."""
+
+
 class MessageTooLargeError(OverBudgetError):
     """The message does not fit beside the persona and the reply, even with no other turn in the window."""
 

@@ -26,7 +26,8 @@ async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
     if first_turn is not None:
         coming = await chat.strategy.window(chat.history, first_turn, room)
         if not coming.awaits_summary:
-            segments = (*chat.persona, *coming.segments)
+            pinned = chat.pinned_beside({segment.turn for segment in coming.segments})
+            segments = (*chat.persona, *pinned, *coming.segments)
             prefixes.append(tuple(chain.from_iterable(segment.token_ids for segment in segments)))
     return prefixes
 

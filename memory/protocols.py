@@ -48,7 +48,10 @@ class History(TurnCounts, Protocol):
     """
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
-        """All messages from that turn on, up to but not of `end_turn`, oldest first."""
+        """All messages from that turn on, up to but not of `end_turn`, oldest first.
+
+        None of excluded turns, which count no tokens.
+        """
 
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:
         """The newest summary of that recipe that belongs to a window which begins with `first_turn`."""

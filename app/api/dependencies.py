@@ -11,6 +11,7 @@ from fastapi import Depends, Query, Request
 from app.chat import Chat
 from app.chat_model import ChatModel
 from app.errors import InvalidProblem
+from app.history_edits import HistoryEdits
 from app.settings import Settings
 from app.storage.database import Database
 
@@ -26,6 +27,7 @@ class Service:
     database: Database
     model: ChatModel
     chat: Chat
+    history: HistoryEdits
 
 
 def _service(request: Request) -> Service:

@@ -1,13 +1,10 @@
 """`/v1/sessions/{id}/messages` and `/v1/messages`: chatting, listing, appending, and contexts."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from app.api.dependencies import (
     Cursor,
@@ -17,7 +14,7 @@ from app.api.dependencies import (
     decode_position_cursor,
     encode_cursor,
 )
-from app.api.streams import EventStream, sse, until_disconnect
+from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.context_records import recorded_view
 from app.errors import NotFoundProblem
 from app.fields import Text
@@ -29,23 +26,18 @@ from app.schemas import (
     MessageView,
     Page,
     ReplyView,
-    Usage,
 )
+from app.storage.marks import Marks
 from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
-from app.storage.tables import MessageRow
-from app.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
 
 router = APIRouter(prefix="/v1", tags=["messages"])
-
-CLIENT_CLOSED_REQUEST = 499
-"""For the log alone: nobody is there to receive it."""
 
 
 @router.post(
     "/sessions/{session_id}/messages",
     response_model=ReplyView,
-    responses={HTTPStatus.OK: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=REPLY_RESPONSES,
 )
 async def create_message(
     session_id: str, body: MessageCreate, request: Request, service: ServiceDep, owner: OwnerDep
@@ -57,27 +49,8 @@ async def create_message(
     ends the generation; what was generated until then is kept, marked `interrupted`.
     """
     arrived_at = time.perf_counter()
-    starting = asyncio.ensure_future(service.chat.start_turn(owner, session_id, body, arrived_at=arrived_at))
-    async with until_disconnect(request, starting.cancel):
-        try:
-            turn = await starting
-        except asyncio.CancelledError:
-            if starting.cancelled():  # the client went away before its message was stored
-                return Response(status_code=CLIENT_CLOSED_REQUEST)
-            raise
-    if body.stream:
-        return EventStream(_stream(turn), on_disconnect=turn.cancel)
-    async with until_disconnect(request, turn.cancel):
-        async for event in turn.events():
-            match event:
-                case TurnFinished(reply):
-                    view = _reply_view(turn, reply)
-                    return JSONResponse(view.model_dump(mode="json"))
-                case TurnFailed(problem):
-                    raise problem
-                case TextDelta():
-                    pass
-    raise AssertionError("a turn ended without a last event")
+    starting = service.chat.start_turn(owner, session_id, body, arrived_at=arrived_at)
+    return await respond(request, starting, stream=body.stream)
 
 
 @router.post("/sessions/{session_id}/messages/append", status_code=HTTPStatus.CREATED)
@@ -90,7 +63,7 @@ async def append_messages(
         for message in body.messages
     ]
     rows = await service.chat.append(owner, session_id, drafts, if_busy=body.if_busy)
-    return MessagesView(data=[_message_view(row) for row in rows])
+    return MessagesView(data=[message_view(row) for row in rows])
 
 
 @router.get("/sessions/{session_id}/messages")
@@ -102,7 +75,10 @@ async def list_messages(
     cursor: Cursor = None,
     order: Literal["oldest_first", "newest_first"] = "oldest_first",
 ) -> Page[MessageView]:
-    """List the messages of a session, all that was ever said, whatever its memory strategy."""
+    """List the messages of a session, all that was said, whatever its memory strategy.
+
+    Messages that others took the place of are with those: `GET /v1/messages/{id}/alternatives`.
+    """
     async with service.database.read() as session:
         if await Sessions(session, owner).get(session_id) is None:
             raise NotFoundProblem(f"session {session_id} does not exist")
@@ -112,9 +88,10 @@ async def list_messages(
             limit=limit + 1,
             newest_first=order == "newest_first",
         )
-    page = rows[:limit]
+        page = rows[:limit]
+        marks = await Marks(session, owner).of([row.id for row in page])
     return Page(
-        data=[_message_view(row) for row in page],
+        data=[message_view(row, marks[row.id]) for row in page],
         next_cursor=encode_cursor(page[-1].position) if len(rows) > limit else None,
     )
 
@@ -135,9 +112,10 @@ async def preview_context(
 async def get_message(message_id: str, service: ServiceDep, owner: OwnerDep) -> MessageView:
     async with service.database.read() as session:
         row = await Messages(session, owner).get(message_id)
-    if row is None:
-        raise NotFoundProblem(f"message {message_id} does not exist")
-    return _message_view(row)
+        if row is None:
+            raise NotFoundProblem(f"message {message_id} does not exist")
+        marks = await Marks(session, owner).of([message_id])
+    return message_view(row, marks[message_id])
 
 
 @router.get("/messages/{message_id}/context")
@@ -148,27 +126,3 @@ async def get_message_context(message_id: str, service: ServiceDep, owner: Owner
     if view is None:
         raise NotFoundProblem(f"there is no reply {message_id} that was generated here")
     return view
-
-
-async def _stream(turn: RunningTurn) -> AsyncIterator[bytes]:
-    yield sse("started", {"user_message": _message_view(turn.turn.user_message).model_dump(mode="json")})
-    async for event in turn.events():
-        match event:
-            case TextDelta(text):
-                yield sse("delta", {"text": text})
-            case TurnFinished(reply):
-                yield sse("finished", _reply_view(turn, reply).model_dump(mode="json"))
-            case TurnFailed(problem):
-                yield sse("error", problem.document())
-
-
-def _reply_view(turn: RunningTurn, reply: MessageRow) -> ReplyView:
-    return ReplyView(
-        message=_message_view(reply),
-        user_message=_message_view(turn.turn.user_message),
-        usage=Usage.model_validate(reply.usage),
-    )
-
-
-def _message_view(row: MessageRow) -> MessageView:
-    return MessageView.model_validate(row, from_attributes=True)

@@ -17,6 +17,12 @@ HELP = {
     "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
     "/persona": "show the persona; `/persona You are a pirate.` gives this chat a new one",
     "/context": "show what is in the window; `/context What now?` what would be, for that message",
+    "/regenerate": "ask for another reply in the place of the last one, which is kept",
+    "/edit": "`/edit My name is Bob.` says your last message differently, and asks for a reply to it",
+    "/branch": "go on in a new session that begins with this chat; this one is kept",
+    "/pin": "keep your last message and its reply in every window",
+    "/exclude": "keep your last message and its reply out of every window",
+    "/forget": "forget your last message and all behind it, for good",
     "/help": "show this",
     "/quit": "leave (also Ctrl-D); the chat is kept",
 }
@@ -54,13 +60,18 @@ class TerminalChat:
         self._console = console
         self._client = client
         self._session = f"/v1/sessions/{session_id}"
-        self._session_id = session_id
         self._sampling = sampling
         self._speaker = self._persona_name()
         self._commands: dict[str, Callable[[str], None]] = {
             "/memory": self._memory,
             "/persona": self._persona,
             "/context": self._context,
+            "/regenerate": self._regenerate,
+            "/edit": self._edit,
+            "/branch": self._branch,
+            "/pin": self._pin,
+            "/exclude": self._exclude,
+            "/forget": self._forget,
             "/help": self._help,
         }
 
@@ -87,8 +98,11 @@ class TerminalChat:
             self._console.print(f"{message['role']}: {message['content']}", style="dim", markup=False)
 
     def _say(self, content: str) -> None:
+        self._show_reply(f"{self._session}/messages", {"content": content})
+
+    def _show_reply(self, path: str, body: Json) -> None:
         self._console.print(f"{self._speaker} ", style="bold cyan", end="", markup=False)
-        events = self._client.stream_message(self._session_id, {"content": content, **self._sampling})
+        events = self._client.stream_reply(path, body | self._sampling)
         with closing(events), suppress(KeyboardInterrupt):
             for event, data in events:
                 if event == "delta":
@@ -140,6 +154,42 @@ class TerminalChat:
         asked = {"content": argument} if argument else {}
         context = self._client.get(f"{self._session}/context", **asked)
         self._console.print(context_bar(context, min(self._console.width, 100)))
+
+    def _regenerate(self, _argument: str) -> None:
+        self._show_reply(f"/v1/messages/{self._last('assistant')}/regenerate", {})
+
+    def _edit(self, argument: str) -> None:
+        if not argument:
+            self._console.print("what should it say? `/edit My name is Bob.`")
+            return
+        self._client.put(f"/v1/messages/{self._last('user')}", {"content": argument})
+        self._show_reply(f"{self._session}/reply", {})
+
+    def _branch(self, _argument: str) -> None:
+        last = {"message_id": self._last("user", "assistant")}
+        session_id = str(self._client.post(f"{self._session}/branch", last)["id"])
+        self._session = f"/v1/sessions/{session_id}"
+        self._console.print(f"[dim]session {session_id}[/dim]")
+
+    def _pin(self, _argument: str) -> None:
+        self._client.put(f"/v1/messages/{self._last('user')}/pin")
+        self._console.print("[dim]pinned[/dim]")
+
+    def _exclude(self, _argument: str) -> None:
+        self._client.put(f"/v1/messages/{self._last('user')}/exclude")
+        self._console.print("[dim]excluded[/dim]")
+
+    def _forget(self, _argument: str) -> None:
+        forgotten = self._client.post(f"{self._session}/forget", {"from_message_id": self._last("user")})
+        self._console.print(f"[dim]{forgotten['messages']} messages forgotten[/dim]")
+
+    def _last(self, *roles: str) -> str:
+        """The id of the newest message of such a role."""
+        page = self._client.get(f"{self._session}/messages", limit=50, order="newest_first")
+        for message in page["data"]:
+            if message["role"] in roles:
+                return str(message["id"])
+        raise ServiceError({"detail": "nothing has been said yet"})
 
     def _help(self, _argument: str) -> None:
         table = Table(box=None, show_header=False)

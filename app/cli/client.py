@@ -44,9 +44,11 @@ class ServiceClient:
     def patch(self, path: str, body: Json) -> Json:
         return self._answer(self._http.patch(path, json=body))
 
-    def stream_message(self, session_id: str, body: Json) -> Generator[tuple[str, Json]]:
+    def put(self, path: str, body: Json | None = None) -> Json:
+        return self._answer(self._http.put(path, json=body))
+
+    def stream_reply(self, path: str, body: Json) -> Generator[tuple[str, Json]]:
         """The events of a reply as (event, data). Closing the iterator ends the generation."""
-        path = f"/v1/sessions/{session_id}/messages"
         with connect_sse(self._http, "POST", path, json={**body, "stream": True}) as source:
             if not source.response.is_success:
                 source.response.read()

@@ -9,6 +9,7 @@ from rich.text import Text
 COLOURS = {
     "persona": "magenta",
     "examples": "bright_magenta",
+    "pinned": "cyan",
     "turn": "blue",
     "message": "green",
     "generation_prompt": "bright_green",
@@ -58,7 +59,7 @@ def _legend(context: dict[str, Any], parts: list[tuple[str, int]]) -> Table:
     for kind, tokens in parts:
         about = ""
         if kind == "turn":
-            turns = context["turns"]
+            turns = [s["turn"] for s in context["segments"] if s["kind"] == kind]
             about = f"turns {turns[0]} to {turns[-1]}, word for word"
         elif kind == "reply":
             about = "kept free for the reply"

@@ -1,20 +1,29 @@
 """The turns of one session as the memory layer asks for them, found through the token index."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import Select, func
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.storage.marks import MarkKind, Marks
+from app.storage.messages import Messages
 from app.storage.repository import Repository
 from app.storage.summaries import Summaries, as_summary
 from app.storage.tables import MessageRow, MessageTokensRow
 from app.storage.token_index import FingerprintedEncoder, TokenIndex, unpack_ids
+from memory.context import Segment
+from memory.marks import pinned_segment
 from memory.messages import Message
 from memory.summaries.summary import Summary
 
 
 class StoredHistory(Repository):
-    """`memory.protocols.History` of one session, over its token index, within one read of the database."""
+    """`memory.protocols.History` of one session, over its token index, within one read of the database.
+
+    With `end`, of the messages before that position only.
+    """
 
     def __init__(
         self,
@@ -23,19 +32,28 @@ class StoredHistory(Repository):
         session_id: str,
         last: MessageTokensRow | None,
         encoder: FingerprintedEncoder,
+        *,
+        end: int | None,
     ) -> None:
         super().__init__(session, owner)
         self.session_id = session_id
         self._encoder = encoder
         self.turn_count = last.turn + 1 if last else 0
         self.total_tokens = last.tokens_before + last.token_count if last else 0
+        self._end = end
 
     @classmethod
     async def open(
-        cls, session: AsyncSession, owner: str, session_id: str, encoder: FingerprintedEncoder
+        cls,
+        session: AsyncSession,
+        owner: str,
+        session_id: str,
+        encoder: FingerprintedEncoder,
+        *,
+        end: int | None = None,
     ) -> "StoredHistory":
-        last = await TokenIndex(session, owner).last(session_id)
-        return cls(session, owner, session_id, last, encoder)
+        last = await TokenIndex(session, owner).last(session_id, before=end)
+        return cls(session, owner, session_id, last, encoder, end=end)
 
     async def tokens_before(self, turn: int) -> int:
         if turn >= self.turn_count:
@@ -54,8 +72,9 @@ class StoredHistory(Repository):
                 MessageTokensRow.session_id == self.session_id,
                 MessageTokensRow.opens_turn,
                 MessageTokensRow.tokens_before >= tokens,
+                MessageTokensRow.turn < self.turn_count,
             )
-            .order_by(MessageTokensRow.tokens_before)
+            .order_by(MessageTokensRow.tokens_before, MessageTokensRow.turn)
             .limit(1)
         )
         turn = (await self.session.execute(query)).scalar_one_or_none()
@@ -66,7 +85,35 @@ class StoredHistory(Repository):
         return as_summary(row, self._encoder) if row else None
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
-        first = await self._position_of(first_turn)
+        first = await Messages(self.session, self.owner).first_position(self.session_id, first_turn)
+        query = self._of_path().where(
+            MessageTokensRow.position >= first, MessageTokensRow.is_excluded.is_(False)
+        )
+        if end_turn is not None:
+            query = query.where(MessageTokensRow.turn < end_turn)
+        return await self._read(query)
+
+    async def pinned(self) -> Sequence[Segment]:
+        """The pinned turns, oldest first."""
+        marked = self._of_marked_turns("pinned").where(MessageTokensRow.is_excluded.is_(False))
+        messages = await self._read(marked)
+        return [
+            pinned_segment(turn, list(said)) for turn, said in groupby(messages, lambda message: message.turn)
+        ]
+
+    async def excluded(self) -> Mapping[int, int]:
+        """The excluded turns, with the tokens that they would take."""
+        messages = await self._read(self._of_marked_turns("excluded"))
+        return {
+            turn: sum(len(message.token_ids) for message in said)
+            for turn, said in groupby(messages, lambda message: message.turn)
+        }
+
+    def _of_marked_turns(self, kind: MarkKind) -> Select[Any]:
+        turns = Marks(self.session, self.owner).turns_marked(self.session_id, kind)
+        return self._of_path().where(MessageRow.session_id == self.session_id, MessageRow.turn.in_(turns))
+
+    def _of_path(self) -> Select[Any]:
         query = (
             self.select_columns(
                 MessageTokensRow,
@@ -77,18 +124,13 @@ class StoredHistory(Repository):
                 MessageTokensRow.token_ids,
             )
             .join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
-            .where(MessageTokensRow.session_id == self.session_id, MessageTokensRow.position >= first)
+            .where(MessageTokensRow.session_id == self.session_id)
             .order_by(MessageTokensRow.position)
         )
-        if end_turn is not None:
-            query = query.where(MessageTokensRow.turn < end_turn)
+        return query if self._end is None else query.where(MessageTokensRow.position < self._end)
+
+    async def _read(self, query: Select[Any]) -> list[Message]:
         return [
             Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids))
             for row in (await self.session.execute(query)).all()
         ]
-
-    async def _position_of(self, turn: int) -> int:
-        query = self.select_columns(MessageRow, func.min(MessageRow.position)).where(
-            MessageRow.session_id == self.session_id, MessageRow.turn == turn
-        )
-        return int((await self.session.execute(query)).scalar_one())

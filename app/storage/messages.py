@@ -1,9 +1,14 @@
-"""Messages, in the order in which they were said, and the context records of replies."""
+"""Messages, in the order in which they were said, and the context records of replies.
+
+A chat is read along its active path; how that path changes is in `app.storage.message_tree`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
+
+from sqlalchemy import func
 
 from app.ids import new_id
 from app.storage.repository import Repository
@@ -29,44 +34,61 @@ class Messages(Repository):
     """The messages of one owner."""
 
     async def last(self, session_id: str) -> MessageRow | None:
-        query = self.select(MessageRow).where(MessageRow.session_id == session_id)
+        query = self.select(MessageRow).where(MessageRow.session_id == session_id, MessageRow.is_active)
         return (await self.session.scalars(query.order_by(MessageRow.position.desc()).limit(1))).one_or_none()
 
     async def append(self, session_id: str, drafts: Sequence[MessageDraft]) -> list[MessageRow]:
-        """Store messages behind the last one."""
+        """Store messages behind the last one of the active path."""
         last = await self.last(session_id)
+        parent_id = last.id if last else None
+        alternative = await self._next_alternative(session_id, parent_id)
         turns = number_turns(
             [draft.role for draft in drafts],
             last_turn=last.turn if last else -1,
             last_role=cast(Role, last.role) if last else None,
         )
         first_position = last.position + 1 if last else 0
-        now = datetime.now(UTC)
-        rows = [
-            MessageRow(
-                id=draft.id or new_id("msg"),
-                session_id=session_id,
-                position=first_position + index,
-                turn=turn,
-                role=draft.role,
-                content=draft.content,
-                status=draft.status,
-                model=draft.model,
-                created_at=draft.created_at or now,
-            )
-            for index, (draft, turn) in enumerate(zip(drafts, turns, strict=True))
-        ]
-        for row in rows:
+        rows: list[MessageRow] = []
+        for index, (draft, turn) in enumerate(zip(drafts, turns, strict=True)):
+            row = _row(draft, session_id, parent_id, first_position + index, turn, is_active=True)
+            row.alternative = 0 if index else alternative
+            parent_id = row.id
             self.add(row)
+            rows.append(row)
         await self.session.flush()
         return rows
 
+    async def add_alternative(self, to: MessageRow, draft: MessageDraft) -> MessageRow:
+        """Store another message in the place of `to`, and leave the active path as it is."""
+        row = _row(draft, to.session_id, to.parent_id, to.position, to.turn, is_active=False)
+        row.alternative = await self._next_alternative(to.session_id, to.parent_id)
+        self.add(row)
+        await self.session.flush()
+        return row
+
+    async def alternatives(self, message: MessageRow) -> Sequence[MessageRow]:
+        """The messages that stand or stood in the place of this one, itself included, oldest first."""
+        query = self.select(MessageRow).where(
+            MessageRow.session_id == message.session_id,
+            MessageRow.parent_id == message.parent_id,
+            MessageRow.forgotten_at.is_(None),
+        )
+        return (await self.session.scalars(query.order_by(MessageRow.alternative))).all()
+
+    async def _next_alternative(self, session_id: str, parent_id: str | None) -> int:
+        newest = self.select_columns(MessageRow, func.max(MessageRow.alternative)).where(
+            MessageRow.session_id == session_id, MessageRow.parent_id == parent_id
+        )
+        number = (await self.session.execute(newest)).scalar_one()
+        return 0 if number is None else int(number) + 1
+
     async def get(self, message_id: str) -> MessageRow | None:
-        return (
-            await self.session.scalars(self.select(MessageRow).where(MessageRow.id == message_id))
-        ).one_or_none()
+        """The message, unless it is forgotten."""
+        query = self.select(MessageRow).where(MessageRow.id == message_id, MessageRow.forgotten_at.is_(None))
+        return (await self.session.scalars(query)).one_or_none()
 
     async def get_many(self, message_ids: Sequence[str]) -> dict[str, MessageRow]:
+        """Messages by id, forgotten ones included: the records of contexts rest on them."""
         found: dict[str, MessageRow] = {}
         for start in range(0, len(message_ids), 500):
             query = self.select(MessageRow).where(MessageRow.id.in_(message_ids[start : start + 500]))
@@ -76,8 +98,8 @@ class Messages(Repository):
     async def list(
         self, session_id: str, *, after: int | None, limit: int, newest_first: bool
     ) -> list[MessageRow]:
-        """A page of messages, from behind position `after` on in the order asked for."""
-        query = self.select(MessageRow).where(MessageRow.session_id == session_id)
+        """A page of the active path, from behind position `after` on in the order asked for."""
+        query = self.select(MessageRow).where(MessageRow.session_id == session_id, MessageRow.is_active)
         if newest_first:
             query = query.order_by(MessageRow.position.desc())
             if after is not None:
@@ -87,6 +109,19 @@ class Messages(Repository):
             if after is not None:
                 query = query.where(MessageRow.position > after)
         return list((await self.session.scalars(query.limit(limit))).all())
+
+    async def first_position(self, session_id: str, turn: int) -> int:
+        """The position of a turn's first message on the active path."""
+        query = self.select_columns(MessageRow, func.min(MessageRow.position)).where(
+            MessageRow.session_id == session_id, MessageRow.turn == turn, MessageRow.is_active
+        )
+        return int((await self.session.execute(query)).scalar_one())
+
+    async def has_unfinished(self, session_id: str) -> bool:
+        query = self.select_columns(MessageRow, MessageRow.id).where(
+            MessageRow.status == "generating", MessageRow.session_id == session_id
+        )
+        return (await self.session.execute(query.limit(1))).first() is not None
 
     async def interrupt_unfinished(self, session_id: str | None = None) -> None:
         """Mark the replies, of one session or of all, that nobody generates any more."""
@@ -115,3 +150,21 @@ class Messages(Repository):
         query = self.select(ContextRecordRow).where(ContextRecordRow.message_id == message_id)
         row = (await self.session.scalars(query)).one_or_none()
         return row.record if row else None
+
+
+def _row(
+    draft: MessageDraft, session_id: str, parent_id: str | None, position: int, turn: int, *, is_active: bool
+) -> MessageRow:
+    return MessageRow(
+        id=draft.id or new_id("msg"),
+        session_id=session_id,
+        parent_id=parent_id,
+        position=position,
+        turn=turn,
+        is_active=is_active,
+        role=draft.role,
+        content=draft.content,
+        status=draft.status,
+        model=draft.model,
+        created_at=draft.created_at or datetime.now(UTC),
+    )

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from sqlalchemy import Delete, Select, delete, select
+from sqlalchemy import Delete, Select, Update, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.tables import Owned, Table
@@ -22,6 +22,9 @@ class Repository:
 
     def select_columns(self, table: type[Table], *columns: Any) -> Select[Any]:
         return select(*columns).select_from(table).where(_owner_of(table) == self.owner)
+
+    def update_rows(self, table: type[Table]) -> Update:
+        return update(table).where(_owner_of(table) == self.owner)
 
     def delete(self, table: type[Table]) -> Delete:
         return delete(table).where(_owner_of(table) == self.owner)

@@ -6,14 +6,20 @@ from typing import Any
 from app.ids import new_id
 from app.storage.personas import behind
 from app.storage.repository import Repository
-from app.storage.tables import SessionRow
+from app.storage.tables import MessageRow, SessionRow
 
 
 class Sessions(Repository):
     """The chat sessions of one owner."""
 
     async def create(
-        self, *, persona_id: str | None, user_id: str | None, title: str | None, memory: dict[str, Any]
+        self,
+        *,
+        persona_id: str | None,
+        user_id: str | None,
+        title: str | None,
+        memory: dict[str, Any],
+        branched_from: MessageRow | None = None,
     ) -> SessionRow:
         now = datetime.now(UTC)
         row = SessionRow(
@@ -22,6 +28,8 @@ class Sessions(Repository):
             user_id=user_id,
             title=title,
             memory=memory,
+            branched_from_session=branched_from.session_id if branched_from else None,
+            branched_from_message=branched_from.id if branched_from else None,
             created_at=now,
             updated_at=now,
         )

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Update, update
 
 from app.ids import new_id
 from app.storage.repository import Repository
@@ -32,6 +32,7 @@ class Summaries(Repository):
             recipe=recipe,
             through_turn=through_turn,
             enters_at=enters_at,
+            is_current=True,
             author=author,
             text=text,
             token_ids=pack_ids(token_ids),
@@ -63,21 +64,37 @@ class Summaries(Repository):
         """The newest that goes no farther than to that turn, whether it stands in a window yet or not."""
         return await self._newest(session_id, recipe, SummaryRow.through_turn <= turn)
 
-    async def drop_after(self, session_id: str, recipe: str, through_turn: int) -> None:
-        """Drop those that go on from summaries of that length."""
-        await self.session.execute(
-            self.delete(SummaryRow).where(
+    async def replace_after(self, session_id: str, recipe: str, through_turn: int) -> None:
+        """Let go of those of a recipe that go on from summaries of that length."""
+        await self.session.execute(self._let_go(session_id, through_turn).where(SummaryRow.recipe == recipe))
+
+    async def cut(self, session_id: str, turn: int, *, purge: bool) -> None:
+        """Let go of those that tell of that turn or of later ones; with `purge` nothing of them is kept."""
+        if purge:
+            tells_of_it = (SummaryRow.session_id == session_id, SummaryRow.through_turn > turn)
+            await self.session.execute(self.delete(SummaryRow).where(*tells_of_it))
+        else:
+            await self.session.execute(self._let_go(session_id, turn))
+
+    def _let_go(self, session_id: str, through_turn: int) -> Update:
+        return (
+            update(SummaryRow)
+            .where(
+                SummaryRow.owner == self.owner,
                 SummaryRow.session_id == session_id,
-                SummaryRow.recipe == recipe,
                 SummaryRow.through_turn > through_turn,
             )
+            .values(is_current=False)
         )
 
     async def _newest(
         self, session_id: str, recipe: str, condition: ColumnElement[bool]
     ) -> SummaryRow | None:
         query = self.select(SummaryRow).where(
-            SummaryRow.session_id == session_id, SummaryRow.recipe == recipe, condition
+            SummaryRow.session_id == session_id,
+            SummaryRow.recipe == recipe,
+            SummaryRow.is_current,
+            condition,
         )
         newest = query.order_by(SummaryRow.through_turn.desc(), SummaryRow.created_at.desc()).limit(1)
         return (await self.session.scalars(newest)).one_or_none()

@@ -16,7 +16,6 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -94,20 +93,38 @@ class SessionRow(Owned, Table):
     persona_id: Mapped[str | None] = mapped_column(ForeignKey("personas.id"), index=True)
     title: Mapped[str | None] = mapped_column(Text)
     memory: Mapped[dict[str, Any]]
+    branched_from_session: Mapped[str | None] = mapped_column(String(32))
+    branched_from_message: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
+    @property
+    def branched_from(self) -> dict[str, str | None] | None:
+        if self.branched_from_session is None:
+            return None
+        return {"session_id": self.branched_from_session, "message_id": self.branched_from_message}
+
 
 class MessageRow(Owned, Table):
-    """A message. `position` orders the chat, `turn` groups it; `created_at` is when it was said.
+    """A message, in the tree of its session: `parent_id` is the message before it, if any.
 
-    `status`: `complete`, `generating` (stored so far), or `interrupted`.
+    The active path is the chat as it stands: one message for each `position`, which orders it; `turn`
+    groups it. `alternative` numbers the messages that share a parent, oldest first. `created_at` is when
+    it was said. `status`: `complete`, `generating` (stored so far), or `interrupted`.
     """
 
     __tablename__ = "messages"
     __table_args__ = (
-        UniqueConstraint("session_id", "position"),
+        Index(
+            "ix_messages_active_path",
+            "session_id",
+            "position",
+            unique=True,
+            sqlite_where=text("is_active"),
+            postgresql_where=text("is_active"),
+        ),
         Index("ix_messages_turn", "session_id", "turn"),
+        Index("ix_messages_alternatives", "parent_id", "session_id"),
         Index(
             "ix_messages_generating",
             "status",
@@ -118,8 +135,13 @@ class MessageRow(Owned, Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id"))
+    alternative: Mapped[int] = mapped_column(Integer)
     position: Mapped[int] = mapped_column(Integer)
     turn: Mapped[int] = mapped_column(Integer)
+    is_active: Mapped[bool] = mapped_column(Boolean)
+    forgotten_at: Mapped[datetime | None]
+    copied_from: Mapped[str | None] = mapped_column(String(32))
     role: Mapped[str] = mapped_column(String(16))
     content: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(16))
@@ -129,11 +151,44 @@ class MessageRow(Owned, Table):
     created_at: Mapped[datetime]
 
 
-class MessageTokensRow(Owned, Table):
-    """Derived: the token ids of a message, chat template included, under one tokeniser and template.
+class MessageMarkRow(Owned, Table):
+    """What the owner wants of a message from one time to another: it is `pinned`, or `excluded`."""
 
-    For replies these are the ids that were generated. `tokens_before` sums all earlier messages of
-    the session. Rows exist for an unbroken run of messages from the first one on.
+    __tablename__ = "message_marks"
+    __table_args__ = (
+        Index(
+            "ix_message_marks_standing",
+            "message_id",
+            "kind",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class SampledTokensRow(Owned, Table):
+    """The token ids that a reply was generated as, chat template included; its text may encode to others."""
+
+    __tablename__ = "sampled_tokens"
+
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True)
+    token_ids: Mapped[bytes] = mapped_column(LargeBinary)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+
+
+class MessageTokensRow(Owned, Table):
+    """Derived: the token ids of a message on the active path, chat template included, under one tokeniser.
+
+    `tokens_before` sums all earlier messages of the path. Excluded messages count for none. Rows exist for an
+    unbroken run of messages from the first one on.
     """
 
     __tablename__ = "message_tokens"
@@ -146,6 +201,7 @@ class MessageTokensRow(Owned, Table):
     opens_turn: Mapped[bool] = mapped_column(Boolean)
     token_ids: Mapped[bytes] = mapped_column(LargeBinary)
     token_count: Mapped[int] = mapped_column(Integer)
+    is_excluded: Mapped[bool] = mapped_column(Boolean)
     tokens_before: Mapped[int] = mapped_column(Integer)
     fingerprint: Mapped[str] = mapped_column(String(64))
 
@@ -163,8 +219,9 @@ class ContextRecordRow(Owned, Table):
 class SummaryRow(Owned, Table):
     """Derived: the turns before `through_turn` in short, by one recipe. Never rewritten, only added to.
 
-    It stands in windows that begin with `enters_at` or a later turn. `token_ids` are under one tokeniser
-    and template, like those of messages.
+    It stands in windows that begin with `enters_at` or a later turn, as long as it `is_current`: others are
+    kept for the context records that name them. `token_ids` are under one tokeniser and template, like those
+    of messages.
     """
 
     __tablename__ = "summaries"
@@ -175,6 +232,7 @@ class SummaryRow(Owned, Table):
     recipe: Mapped[str] = mapped_column(String(32))
     through_turn: Mapped[int] = mapped_column(Integer)
     enters_at: Mapped[int] = mapped_column(Integer)
+    is_current: Mapped[bool] = mapped_column(Boolean)
     author: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     token_ids: Mapped[bytes] = mapped_column(LargeBinary)

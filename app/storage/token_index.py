@@ -1,7 +1,7 @@
 """The token index: each message's token ids and their running count, so that a window is found, not counted.
 
-Derived from the messages, under one tokeniser and chat template. `bring_up` is reconciliation: it
-continues where the index ends, so it may be interrupted and repeated at any point.
+Derived from the messages of the active path, under one tokeniser and chat template. `bring_up` is
+reconciliation: it continues where the index ends, so it may be interrupted and repeated at any point.
 """
 
 import asyncio
@@ -9,9 +9,12 @@ from array import array
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from sqlalchemy import and_
+
 from app.storage.database import Database
+from app.storage.marks import Marks
 from app.storage.repository import Repository
-from app.storage.tables import MessageRow, MessageTokensRow
+from app.storage.tables import MessageRow, MessageTokensRow, SampledTokensRow
 from memory.messages import Role
 from memory.protocols import ChatEncoder
 
@@ -27,8 +30,11 @@ class FingerprintedEncoder(ChatEncoder, Protocol):
 class TokenIndex(Repository):
     """The token index of one owner's sessions."""
 
-    async def last(self, session_id: str) -> MessageTokensRow | None:
+    async def last(self, session_id: str, *, before: int | None = None) -> MessageTokensRow | None:
+        """The last row, or the last before a position."""
         query = self.select(MessageTokensRow).where(MessageTokensRow.session_id == session_id)
+        if before is not None:
+            query = query.where(MessageTokensRow.position < before)
         return (
             await self.session.scalars(query.order_by(MessageTokensRow.position.desc()).limit(1))
         ).one_or_none()
@@ -38,15 +44,22 @@ class TokenIndex(Repository):
     ) -> None:
         """Index messages that follow each other and begin no later than behind the last indexed one.
 
-        Those that are indexed already, by whoever else brought the index up, are passed over.
+        Those that are indexed already, by whoever else brought the index up, are passed over, and so are
+        those that have left the active path meanwhile.
         """
         last = await self.last(messages[0].session_id)
         indexed_to = last.position if last else -1
         tokens_before = last.tokens_before + last.token_count if last else 0
         last_turn = last.turn if last else -1
+        active = await self._active(messages)
+        excluded_turns = await Marks(self.session, self.owner).excluded_turns(messages[0].session_id)
         for message, ids in zip(messages, token_ids, strict=True):
             if message.position <= indexed_to:
                 continue
+            if message.id not in active:
+                break
+            is_excluded = message.turn in excluded_turns
+            token_count = 0 if is_excluded else len(ids)
             self.add(
                 MessageTokensRow(
                     session_id=message.session_id,
@@ -55,29 +68,73 @@ class TokenIndex(Repository):
                     turn=message.turn,
                     opens_turn=message.turn != last_turn,
                     token_ids=pack_ids(ids),
-                    token_count=len(ids),
+                    token_count=token_count,
+                    is_excluded=is_excluded,
                     tokens_before=tokens_before,
                     fingerprint=fingerprint,
                 )
             )
-            tokens_before += len(ids)
+            tokens_before += token_count
             last_turn = message.turn
         await self.session.flush()
 
-    async def clear(self, session_id: str) -> None:
+    async def turn_at(self, session_id: str, position: int) -> int | None:
+        """The turn of the message at that position, if it is indexed."""
+        query = self.select_columns(MessageTokensRow, MessageTokensRow.turn).where(
+            MessageTokensRow.session_id == session_id, MessageTokensRow.position == position
+        )
+        return (await self.session.scalars(query)).one_or_none()
+
+    async def cut(self, session_id: str, position: int) -> None:
+        """Drop what is indexed from that position on."""
         await self.session.execute(
-            self.delete(MessageTokensRow).where(MessageTokensRow.session_id == session_id)
+            self.delete(MessageTokensRow).where(
+                MessageTokensRow.session_id == session_id, MessageTokensRow.position >= position
+            )
         )
 
-    async def missing(self, session_id: str, *, limit: int) -> Sequence[MessageRow]:
-        """The oldest messages that are not indexed yet. A reply still being generated comes later."""
-        last = await self.last(session_id)
-        query = self.select(MessageRow).where(
-            MessageRow.session_id == session_id,
-            MessageRow.position > (last.position if last else -1),
-            MessageRow.status != "generating",
+    async def keep_sampled(self, message: MessageRow, token_ids: Sequence[int], fingerprint: str) -> None:
+        """Keep the ids that a reply was generated as, for whenever it is indexed."""
+        self.add(
+            SampledTokensRow(message_id=message.id, token_ids=pack_ids(token_ids), fingerprint=fingerprint)
         )
-        return (await self.session.scalars(query.order_by(MessageRow.position).limit(limit))).all()
+        await self.session.flush()
+
+    async def missing(
+        self, session_id: str, fingerprint: str, *, limit: int
+    ) -> Sequence[tuple[MessageRow, bytes | None]]:
+        """The oldest messages that are not indexed yet, with the ids they were sampled as, if they were.
+
+        A reply still being generated comes later.
+        """
+        last = await self.last(session_id)
+        query = (
+            self.select(MessageRow)
+            .add_columns(SampledTokensRow.token_ids)
+            .outerjoin(
+                SampledTokensRow,
+                and_(
+                    SampledTokensRow.message_id == MessageRow.id, SampledTokensRow.fingerprint == fingerprint
+                ),
+            )
+            .where(
+                MessageRow.session_id == session_id,
+                MessageRow.is_active,
+                MessageRow.position > (last.position if last else -1),
+                MessageRow.status != "generating",
+            )
+        )
+        rows = await self.session.execute(query.order_by(MessageRow.position).limit(limit))
+        return [(message, sampled) for message, sampled in rows.all()]
+
+    async def _active(self, messages: Sequence[MessageRow]) -> set[str]:
+        """The ids of those that lie on the active path now."""
+        query = self.select_columns(MessageRow, MessageRow.id).where(
+            MessageRow.session_id == messages[0].session_id,
+            MessageRow.position.between(messages[0].position, messages[-1].position),
+            MessageRow.is_active,
+        )
+        return set((await self.session.scalars(query)).all())
 
 
 async def bring_up(
@@ -88,17 +145,24 @@ async def bring_up(
         last = await TokenIndex(session, owner).last(session_id)
     if last is not None and last.fingerprint != fingerprint:
         async with database.write() as session:
-            await TokenIndex(session, owner).clear(session_id)
+            await TokenIndex(session, owner).cut(session_id, 0)
     while True:
         async with database.read() as session:
-            missing = await TokenIndex(session, owner).missing(session_id, limit=BATCH)
+            missing = await TokenIndex(session, owner).missing(session_id, fingerprint, limit=BATCH)
         if not missing:
             return
-        token_ids = await asyncio.to_thread(
-            lambda rows: [encoder.encode_message(cast(Role, row.role), row.content) for row in rows], missing
-        )
+        token_ids = await asyncio.to_thread(_token_ids, missing, encoder)
         async with database.write() as session:
-            await TokenIndex(session, owner).extend(missing, token_ids, fingerprint)
+            await TokenIndex(session, owner).extend([row for row, _ in missing], token_ids, fingerprint)
+
+
+def _token_ids(
+    messages: Sequence[tuple[MessageRow, bytes | None]], encoder: ChatEncoder
+) -> list[Sequence[int]]:
+    return [
+        encoder.encode_message(cast(Role, row.role), row.content) if sampled is None else unpack_ids(sampled)
+        for row, sampled in messages
+    ]
 
 
 def pack_ids(token_ids: Sequence[int]) -> bytes:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import chain, groupby
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,6 +49,9 @@ class Strategy(BaseModel, ABC):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    evicts: ClassVar[bool] = True
+    """Whether turns ever leave the window; if so, it keeps room for those of them that are pinned."""
 
     strategy: str
 

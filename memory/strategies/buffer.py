@@ -1,6 +1,6 @@
 """`buffer`: every turn, verbatim."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from memory.errors import WindowFullError
 from memory.protocols import History, TurnCounts
@@ -14,6 +14,7 @@ class Buffer(Strategy):
     numbers, and the session wants another strategy. For short chats where every word counts.
     """
 
+    evicts: ClassVar[bool] = False
     strategy: Literal["buffer"] = "buffer"
 
     async def first_turn(self, counts: TurnCounts, room: Room) -> int:

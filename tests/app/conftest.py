@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from app.chat_model import start_engine
 from app.server import create_app
 from app.settings import Settings
+from app.storage.database import migrate
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
 from tests.app.service import StartService
@@ -50,3 +52,10 @@ def used_client(
 @pytest.fixture
 def session_id(client: httpx.Client) -> str:
     return str(client.post("/v1/sessions", json={}).json()["id"])
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "perdure.sqlite3"
+    migrate(path)
+    return path

@@ -12,7 +12,9 @@ StartService = Callable[..., httpx.Client]
 
 
 @contextmanager
-def open_stream(client: httpx.Client, session_id: str, **body: Any) -> Iterator[Iterator[tuple[str, Any]]]:
-    path = f"/v1/sessions/{session_id}/messages"
+def open_stream(
+    client: httpx.Client, session_id: str, *, path: str = "messages", **body: Any
+) -> Iterator[Iterator[tuple[str, Any]]]:
+    path = f"/v1/sessions/{session_id}/{path}"
     with connect_sse(client, "POST", path, json={"stream": True, **body}) as source:
         yield ((event.event, event.json()) for event in source.iter_sse())

@@ -63,6 +63,25 @@ def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: ht
     assert [message["role"] for message in messages] == ["user", "assistant"]
 
 
+def test_a_terminal_chat_works_on_its_history(client: httpx.Client) -> None:
+    typed = ["/regenerate", "My name is Ann.", "/regenerate", "/edit My name is Bob.", "/edit", "/pin"]
+    typed += ["/branch", "Another time.", "/forget", "/exclude"]
+    done = perdure("chat", "--url", str(client.base_url), "--max-tokens", "4", typed="\n".join(typed))
+    assert done.returncode == 0, done.stderr
+    assert "nothing has been said yet" in done.stdout
+    assert "what should it say?" in done.stdout
+    assert "2 messages forgotten" in done.stdout
+    branch, session = client.get("/v1/sessions").json()["data"]
+    assert branch["branched_from"]["session_id"] == session["id"]
+    for one, marks in ((session, (True, False)), (branch, (True, True))):
+        messages = client.get(f"/v1/sessions/{one['id']}/messages").json()["data"]
+        assert [message["role"] for message in messages] == ["user", "assistant"]
+        assert messages[0]["content"] == "My name is Bob."
+        assert (messages[0]["pinned"], messages[0]["excluded"]) == marks
+    before = client.get(f"/v1/messages/{messages[0]['copied_from']}/alternatives").json()["data"][0]
+    assert before["content"] == "My name is Ann."
+
+
 def test_a_terminal_chat_goes_on_with_an_old_session(client: httpx.Client, session_id: str) -> None:
     client.post(
         f"/v1/sessions/{session_id}/messages/append",

@@ -37,13 +37,6 @@ class ByteEncoder:
         return (ROLES.index(role), *content.encode())
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("database") / "perdure.sqlite3"
-    migrate(path)
-    return path
-
-
 async def new_session(database: Database, owner: str = "local") -> str:
     async with database.write() as session:
         row = await Sessions(session, owner).create(persona_id=None, user_id=None, title=None, memory={})

@@ -8,7 +8,10 @@ from memory.summaries.summary import Summary
 
 
 class NaiveHistory:
-    """`memory.protocols.History`, obviously right. Notes which turns were read."""
+    """`memory.protocols.History`, obviously right. Notes which turns were read.
+
+    Messages of excluded turns have no token ids.
+    """
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.all = list(messages)
@@ -34,7 +37,7 @@ class NaiveHistory:
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
         end = self.turn_count if end_turn is None else end_turn
-        found = [message for message in self.all if first_turn <= message.turn < end]
+        found = [message for message in self.all if first_turn <= message.turn < end and message.token_ids]
         self.read += [message.turn for message in found]
         return found
 

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("recipe", sa.String(32), nullable=False),
         sa.Column("through_turn", sa.Integer, nullable=False),
         sa.Column("enters_at", sa.Integer, nullable=False),
+        sa.Column("is_current", sa.Boolean, nullable=False),
         sa.Column("author", sa.Text, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("token_ids", sa.LargeBinary, nullable=False),

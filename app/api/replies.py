@@ -1,0 +1,75 @@
+"""How routes that generate a reply answer: as one document, or as server-sent events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api.streams import EventStream, sse, until_disconnect
+from app.schemas import MessageView, ReplyView, Usage
+from app.storage.marks import MarkKind
+from app.storage.tables import MessageRow
+from app.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
+
+REPLY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    HTTPStatus.OK: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+CLIENT_CLOSED_REQUEST = 499
+"""For the log alone: nobody is there to receive it."""
+
+
+async def respond(request: Request, start: Coroutine[Any, Any, RunningTurn], *, stream: bool) -> Response:
+    """Start a turn and answer with its reply; a client that goes away ends it."""
+    starting = asyncio.ensure_future(start)
+    async with until_disconnect(request, starting.cancel):
+        try:
+            turn = await starting
+        except asyncio.CancelledError:
+            if starting.cancelled():  # the client went away before its message was stored
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            raise
+    if stream:
+        return EventStream(_stream(turn), on_disconnect=turn.cancel)
+    async with until_disconnect(request, turn.cancel):
+        async for event in turn.events():
+            match event:
+                case TurnFinished(reply):
+                    view = _reply_view(turn, reply)
+                    return JSONResponse(view.model_dump(mode="json"))
+                case TurnFailed(problem):
+                    raise problem
+                case TextDelta():
+                    pass
+    raise AssertionError("a turn ended without a last event")
+
+
+def message_view(row: MessageRow, marks: Collection[MarkKind] = ()) -> MessageView:
+    view = MessageView.model_validate(row, from_attributes=True)
+    return view.model_copy(update={"pinned": "pinned" in marks, "excluded": "excluded" in marks})
+
+
+async def _stream(turn: RunningTurn) -> AsyncIterator[bytes]:
+    yield sse("started", {"user_message": _user_message(turn).model_dump(mode="json")})
+    async for event in turn.events():
+        match event:
+            case TextDelta(text):
+                yield sse("delta", {"text": text})
+            case TurnFinished(reply):
+                yield sse("finished", _reply_view(turn, reply).model_dump(mode="json"))
+            case TurnFailed(problem):
+                yield sse("error", problem.document())
+
+
+def _reply_view(turn: RunningTurn, reply: MessageRow) -> ReplyView:
+    return ReplyView(
+        message=message_view(reply),
+        user_message=_user_message(turn),
+        usage=Usage.model_validate(reply.usage),
+    )
+
+
+def _user_message(turn: RunningTurn) -> MessageView:
+    return message_view(turn.turn.user_message, turn.turn.user_message_marks)

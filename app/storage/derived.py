@@ -1,0 +1,21 @@
+"""What is derived from the messages of a chat, and how it learns that they are no longer the same."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.storage.summaries import Summaries
+from app.storage.token_index import TokenIndex
+
+
+async def cut_derived(
+    session: AsyncSession, owner: str, session_id: str, position: int, *, purge: bool = False
+) -> None:
+    """Let go of what rests on the messages of the active path from `position` on; it is brought up later.
+
+    Called in the unit of work that changes the active path there, or what of it may be in the window.
+    What old context records name is kept for them, unless `purge` asks for it to be gone.
+    """
+    index = TokenIndex(session, owner)
+    turn = await index.turn_at(session_id, position)
+    if turn is not None:
+        await Summaries(session, owner).cut(session_id, turn, purge=purge)
+    await index.cut(session_id, position)
