@@ -132,7 +132,6 @@ class Upkeep:
                 names=Names(assistant=persona.name) if persona else Names(),
                 max_tokens=strategy.max_summary_tokens,
             )
-            previous_id = previous.id if previous else None
             return _Work(strategy, step, task, previous.id if previous else None)
 
     async def _store(self, owner: str, session_id: str, work: _Work, text: str, author: str) -> bool:
