@@ -6,11 +6,12 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from app.chat_model import ChatModel
+from app.chat_persona import ChatPersona, user_of
 from app.context_records import context_view
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.ids import new_id
@@ -20,7 +21,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import MessageDraft, Messages
-from app.storage.personas import Personas, StoredPersona
+from app.storage.personas import Personas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex, bring_up
@@ -41,7 +42,11 @@ class Assembled:
     """A context, and the persona that stands in it."""
 
     context: Context
-    persona: StoredPersona | None
+    persona: ChatPersona | None
+
+    @property
+    def forbidden_phrases(self) -> tuple[str, ...]:
+        return self.persona.met.forbidden_phrases if self.persona else ()
 
 
 class Chat:
@@ -85,6 +90,7 @@ class Chat:
         token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", message.content)
         new_message = NewMessage(message_id, message.content, token_ids)
         assembled = await self._assemble(owner, session_id, new_message, reply_tokens=sampling.max_tokens)
+        sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = self._model.engine.reserve(
             GenerationRequest(
                 prompt=assembled.context.token_ids,
@@ -247,17 +253,16 @@ class Chat:
     @asynccontextmanager
     async def _state(
         self, owner: str, session_id: str, reply_tokens: int
-    ) -> AsyncIterator[tuple[ChatState, StoredPersona | None]]:
+    ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
         """The session as it stands, its history within one read of the database, and its persona."""
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
         tokenizer = self._model.tokenizer
         async with self._database.read() as session:
-            persona = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+            stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+        persona = ChatPersona(stored, user_of(row)) if stored else None
         # Between two reads: a remote tokeniser may take its time.
-        pinned = await asyncio.to_thread(
-            persona_segments, persona.as_persona() if persona else None, tokenizer
-        )
+        pinned = await asyncio.to_thread(persona_segments, persona.met if persona else None, tokenizer)
         async with self._database.read() as session:
             chat = ChatState(
                 persona=pinned,

@@ -13,13 +13,20 @@ class Sessions(Repository):
     """The chat sessions of one owner."""
 
     async def create(
-        self, *, persona_id: str | None, user_id: str | None, title: str | None, memory: dict[str, Any]
+        self,
+        *,
+        persona_id: str | None,
+        user_id: str | None,
+        title: str | None,
+        memory: dict[str, Any],
+        user_name: str | None = None,
     ) -> SessionRow:
         now = datetime.now(UTC)
         row = SessionRow(
             id=new_id("ses"),
             persona_id=persona_id,
             user_id=user_id,
+            user_name=user_name,
             title=title,
             memory=memory,
             created_at=now,

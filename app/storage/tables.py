@@ -48,7 +48,12 @@ class Table(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+    type_annotation_map: ClassVar = {
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON,
+        list[str]: JSON,
+    }
 
 
 class Owned:
@@ -80,6 +85,11 @@ class PersonaRevisionRow(Owned, Table):
     instructions: Mapped[str] = mapped_column(Text)
     examples: Mapped[list[dict[str, Any]]]
     greeting: Mapped[str | None] = mapped_column(Text)
+    style: Mapped[str] = mapped_column(Text)
+    facts: Mapped[list[str]]
+    speech_rules: Mapped[list[dict[str, Any]]]
+    forbidden_phrases: Mapped[list[str]]
+    user_name: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
 
 
@@ -91,6 +101,7 @@ class SessionRow(Owned, Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     user_id: Mapped[str | None] = mapped_column(String(256), index=True)
+    user_name: Mapped[str | None] = mapped_column(Text)
     persona_id: Mapped[str | None] = mapped_column(ForeignKey("personas.id"), index=True)
     title: Mapped[str | None] = mapped_column(Text)
     memory: Mapped[dict[str, Any]]

@@ -118,6 +118,17 @@ def test_appended_messages_are_stored_all_or_none(
         ({"name": "A", "examples": [{"user": "hi"}]}, "examples.0.assistant"),
         ({"name": "A", "greeting": ""}, "greeting"),
         ({"name": "A", "greeting": "\ud800"}, "greeting"),
+        ({"name": "A", "style": None}, "style"),
+        ({"name": "A", "facts": "one"}, "facts"),
+        ({"name": "A", "facts": ["one", " "]}, "facts.1"),
+        ({"name": "A", "facts": ["x"] * 101}, "facts"),
+        ({"name": "A", "facts": ["x" * 1025]}, "facts.0"),
+        ({"name": "A", "speech_rules": [{"rule": "formal"}]}, "speech_rules.0.user_id"),
+        ({"name": "A", "speech_rules": [{"user_id": None, "rule": "a"}] * 2}, "speech_rules"),
+        ({"name": "A", "speech_rules": [{"user_id": "b", "rule": "a"}] * 2}, "speech_rules"),
+        ({"name": "A", "forbidden_phrases": [""]}, "forbidden_phrases.0"),
+        ({"name": "A", "forbidden_phrases": ["x"] * 17}, "forbidden_phrases"),
+        ({"name": "A", "user_name": " "}, "user_name"),
     ],
 )
 def test_a_bad_persona_is_refused_by_its_field(
