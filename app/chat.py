@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from app.chat_model import ChatModel
-from app.chat_persona import ChatPersona, user_of
+from app.chat_persona import ChatPersona, encode_persona, user_of
 from app.context_records import context_view
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.ids import new_id
@@ -31,7 +31,6 @@ from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
-from memory.persona import persona_segments
 from memory.strategies import parse_strategy
 
 log = structlog.get_logger()
@@ -262,7 +261,7 @@ class Chat:
             stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
         persona = ChatPersona(stored, user_of(row)) if stored else None
         # Between two reads: a remote tokeniser may take its time.
-        pinned = await asyncio.to_thread(persona_segments, persona.met if persona else None, tokenizer)
+        pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
         async with self._database.read() as session:
             chat = ChatState(
                 persona=pinned,
@@ -270,6 +269,7 @@ class Chat:
                 history=await StoredHistory.open(session, owner, session_id),
                 generation_prompt=tokenizer.generation_prompt,
                 limits=Limits(self._model.context_window, reply_tokens, self._settings.reply_tokens),
+                reminder=reminder,
             )
             yield chat, persona
 

@@ -2,12 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.chat_model import ChatModel
 from app.settings import Settings
 from app.storage.personas import StoredPersona
 from app.storage.tables import SessionRow
-from memory.persona import ChatUser, Persona, check_persona_fits
+from memory.context import Segment
+from memory.persona import ChatUser, Persona, check_persona_fits, persona_segments
+from memory.protocols import ChatEncoder
+from memory.reminder import StandingReminder, standing_reminder
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,18 @@ class ChatPersona:
     @property
     def met(self) -> Persona:
         return self.stored.persona.met_by(self.user)
+
+
+def encode_persona(
+    persona: ChatPersona | None, encoder: ChatEncoder
+) -> tuple[tuple[Segment, ...], StandingReminder | None]:
+    """What the persona pins to the head of the context, and its reminder at this minute, local time."""
+    met = persona.met if persona else None
+    reminder = met.reminder if met else None
+    return (
+        persona_segments(met, encoder),
+        standing_reminder(reminder, encoder, datetime.now().astimezone()) if reminder else None,
+    )
 
 
 def user_of(row: SessionRow) -> ChatUser:

@@ -1,6 +1,7 @@
 """Context records: what was in a window, kept with the reply, and shown with what it says.
 
-A record names messages and a persona's revision, which are never rewritten, and not their texts.
+A record names messages and a persona's revision, which are never rewritten, and not their texts. What was
+told for one reply only, and is kept nowhere else, is in the record itself.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from app.schemas import ContextView, SegmentMessage
 from app.storage.messages import Messages
 from app.storage.personas import Personas
 from llm.engine.interface import ModelInfo, TokenCounts
-from memory.context import Context, ContextMessage
+from memory.context import Context, ContextMessage, Segment
 from memory.messages import Role
 from memory.persona import ChatUser, Persona
 
@@ -40,6 +41,7 @@ def context_record(
                 "cached_tokens": min(segment.tokens, max(0, cached_tokens - start)),
                 "message_ids": [message.id for message in segment.messages if message.id],
                 "reason": segment.reason,
+                **_told(segment),
             }
             for segment, start in zip(context.segments, starts, strict=False)
         ],
@@ -81,11 +83,20 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             spoken = persona.instruction_messages if persona else ()
         elif segment["kind"] == "examples":
             spoken = persona.example_messages if persona else ()
+        elif "told" in segment:
+            spoken = tuple(ContextMessage(**message) for message in segment["told"])
         else:
             rows = (said[message_id] for message_id in segment["message_ids"])
             spoken = tuple(ContextMessage(cast(Role, row.role), row.content, row.id) for row in rows)
         texts.append(_texts(spoken))
     return _view(record, texts, session_id=reply.session_id, model=reply.model or "", message_id=message_id)
+
+
+def _told(segment: Segment) -> dict[str, Any]:
+    """What is kept of a segment that can be had again neither from messages nor from the persona."""
+    if segment.kind != "reminder":
+        return {}
+    return {"told": [{"role": each.role, "content": each.content} for each in segment.messages]}
 
 
 def _reference(persona: ChatPersona) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.fields import Name, StableLine, StablePlainText, StableText, Wire
+from app.fields import Name, StableLine, StablePlainText, StableText, Text, Wire
 
 
 class Exchange(Wire):
@@ -30,6 +30,13 @@ def _one_rule_each(rules: list[SpeechRuleBody]) -> list[SpeechRuleBody]:
     return rules
 
 
+class ReminderBody(Wire):
+    """A text near the end of the window, against drift. `{{date}}` and `{{time}}` may be in it."""
+
+    text: Text
+    depth: int = Field(0, ge=0, le=100, description="How many turns stand between it and the new message.")
+
+
 class PersonaFields(Wire):
     """What a persona may have beside its name."""
 
@@ -47,6 +54,7 @@ class PersonaFields(Wire):
         [], max_length=16, description="A reply ends before any of these, as before a `stop` string."
     )
     user_name: Name | None = Field(None, description="What `{{user}}` stands for; a session may say another.")
+    reminder: ReminderBody | None = None
 
 
 class PersonaCreate(PersonaFields):
@@ -69,6 +77,11 @@ class SpeechRuleView(BaseModel):
     rule: str
 
 
+class ReminderView(BaseModel):
+    text: str
+    depth: int
+
+
 class PersonaView(BaseModel):
     id: str
     revision: int = Field(description="Counts the changes; context records name the one they rest on.")
@@ -81,6 +94,7 @@ class PersonaView(BaseModel):
     greeting: str | None
     forbidden_phrases: list[str]
     user_name: str | None
+    reminder: ReminderView | None
     tokens: int = Field(
         description="What the persona takes of every context window, with a user of whom nothing is known."
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from memory.context import Context, ContextMessage, Segment
 from memory.errors import MessageTooLargeError, OverBudgetError
 from memory.protocols import History
+from memory.reminder import StandingReminder
 from memory.strategies.base import Room, Strategy
 
 
@@ -31,7 +32,8 @@ class NewMessage:
 class ChatState:
     """A chat session as it stands: all that a context is assembled from, but for the message.
 
-    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects.
+    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. `reminder`
+    stands near the end.
     """
 
     persona: Sequence[Segment]
@@ -39,17 +41,22 @@ class ChatState:
     history: History
     generation_prompt: tuple[int, ...]
     limits: Limits
+    reminder: StandingReminder | None = None
 
     @property
     def persona_tokens(self) -> int:
-        return sum(segment.tokens for segment in self.persona)
+        """Of what is pinned and of the reminder as it is now."""
+        reminder = self.reminder.segment.tokens if self.reminder else 0
+        return sum(segment.tokens for segment in self.persona) + reminder
 
     def room(self, message_tokens: int = 0) -> Room:
         """What persona, message and reply leave for stored turns; `now` is negative if they do not fit."""
         window = self.limits.context_window - self.persona_tokens - len(self.generation_prompt)
+        # A reminder that tells the time may count otherwise the next minute: that must not move the window.
+        unusual = self.reminder.segment.tokens - self.reminder.usual_tokens if self.reminder else 0
         return Room(
             now=window - self.limits.reply_tokens - message_tokens,
-            steady=max(0, window - self.limits.usual_reply_tokens),
+            steady=max(0, window + unusual - self.limits.usual_reply_tokens),
             context_window=self.limits.context_window,
         )
 
@@ -74,8 +81,9 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
             context_window=window,
         )
     selection = await chat.strategy.select(chat.history, room)
+    turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
     context = Context(
-        segments=(*chat.persona, *selection.segments, *tail),
+        segments=(*chat.persona, *turns, *tail),
         left_out=selection.left_out,
         strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,

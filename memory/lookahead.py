@@ -6,7 +6,7 @@ next cut is known before: their keys and values can be computed a few at a time,
 
 import math
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 
 from memory.assembly import ChatState, assemble
 from memory.protocols import TurnCounts
@@ -14,21 +14,31 @@ from memory.strategies.base import Room, Strategy
 
 
 async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
-    """Token ids, those that are needed soonest first: the window as it stands; then, if the chat goes on as
-    it did and turns of now stay, the window after its next cut.
+    """Token ids, those that are needed soonest first: the window as it stands, up to a reminder that will
+    tell another time; then, if the chat goes on as it did and turns of now stay, the window after its next
+    cut, without the turns that a reminder may stand among.
 
     Raises like `assemble`.
     """
     context = await assemble(chat)
-    prefixes = [context.token_ids[: context.tokens - len(chat.generation_prompt)]]
+    changing = ("reminder", "generation_prompt") if _tells_time(chat) else ("generation_prompt",)
+    known = takewhile(lambda segment: segment.kind not in changing, context.segments)
+    prefixes = [tuple(chain.from_iterable(segment.token_ids for segment in known))]
     first_turn = await first_turn_after_cut(chat.strategy, chat.history, chat.room())
     if first_turn is not None:
-        staying = await chat.history.messages(first_turn)
+        before_reminder = chat.history.turn_count - (chat.reminder.depth if chat.reminder else 0)
+        staying = [
+            message for message in await chat.history.messages(first_turn) if message.turn < before_reminder
+        ]
         parts = chain(
             (segment.token_ids for segment in chat.persona), (message.token_ids for message in staying)
         )
         prefixes.append(tuple(chain.from_iterable(parts)))
     return prefixes
+
+
+def _tells_time(chat: ChatState) -> bool:
+    return chat.reminder is not None and chat.reminder.tells_time
 
 
 async def first_turn_after_cut(strategy: Strategy, counts: TurnCounts, room: Room) -> int | None:

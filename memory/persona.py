@@ -7,6 +7,7 @@ from itertools import chain
 from memory.context import ContextMessage, Segment
 from memory.errors import PersonaTooLargeError
 from memory.protocols import ChatEncoder
+from memory.reminder import SOME_TIME, Reminder, standing_reminder
 from memory.templates import fill
 
 ROOM_FOR_A_MESSAGE = 128
@@ -53,11 +54,13 @@ class Persona:
     user_name: str | None = None
     greeting: str | None = None
     forbidden_phrases: tuple[str, ...] = ()
+    reminder: Reminder | None = None
 
     def met_by(self, user: ChatUser) -> "Persona":
         """The persona as `user` meets it: names put into what was written, one speech rule at most."""
         names = {"user": user.name or self.user_name or NAMELESS_USER, "char": self.name}
         rule = self._speech_rule(user.id)
+        reminder = self.reminder
         return replace(
             self,
             instructions=fill(self.instructions, names),
@@ -70,6 +73,7 @@ class Persona:
             speech_rules=() if rule is None else (SpeechRule(None, fill(rule, names)),),
             greeting=None if self.greeting is None else fill(self.greeting, names),
             forbidden_phrases=tuple(fill(phrase, names) for phrase in self.forbidden_phrases),
+            reminder=reminder and Reminder(fill(reminder.text, names), reminder.depth),
         )
 
     def _speech_rule(self, user_id: str | None) -> str | None:
@@ -131,8 +135,12 @@ def persona_segments(persona: Persona | None, encoder: ChatEncoder) -> tuple[Seg
 
 
 def persona_tokens(persona: Persona, encoder: ChatEncoder, user: ChatUser) -> int:
-    """What the persona takes of every context of a chat with `user`."""
-    return sum(segment.tokens for segment in persona_segments(persona.met_by(user), encoder))
+    """What the persona takes of every context of a chat with `user`, its reminder included."""
+    met = persona.met_by(user)
+    pinned = sum(segment.tokens for segment in persona_segments(met, encoder))
+    if met.reminder is None:
+        return pinned
+    return pinned + standing_reminder(met.reminder, encoder, SOME_TIME).usual_tokens
 
 
 def check_persona_fits(

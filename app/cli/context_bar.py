@@ -10,6 +10,7 @@ COLOURS = {
     "persona": "magenta",
     "examples": "bright_magenta",
     "turn": "blue",
+    "reminder": "magenta",
     "message": "green",
     "generation_prompt": "bright_green",
     "reply": "yellow",

@@ -10,6 +10,7 @@ from app.ids import new_id
 from app.storage.repository import Repository
 from app.storage.tables import PersonaRevisionRow, PersonaRow, SessionRow
 from memory.persona import ExampleExchange, Persona, SpeechRule
+from memory.reminder import Reminder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ def written_persona(fields: dict[str, Any], before: Persona | None = None) -> Pe
         fields["examples"] = tuple(ExampleExchange(**example) for example in fields["examples"])
     if "speech_rules" in fields:
         fields["speech_rules"] = tuple(SpeechRule(**rule) for rule in fields["speech_rules"])
+    if fields.get("reminder"):
+        fields["reminder"] = Reminder(**fields["reminder"])
     for name in ("facts", "forbidden_phrases"):
         if name in fields:
             fields[name] = tuple(fields[name])

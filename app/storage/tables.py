@@ -90,6 +90,7 @@ class PersonaRevisionRow(Owned, Table):
     speech_rules: Mapped[list[dict[str, Any]]]
     forbidden_phrases: Mapped[list[str]]
     user_name: Mapped[str | None] = mapped_column(Text)
+    reminder: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
 
 

@@ -129,6 +129,10 @@ def test_appended_messages_are_stored_all_or_none(
         ({"name": "A", "forbidden_phrases": [""]}, "forbidden_phrases.0"),
         ({"name": "A", "forbidden_phrases": ["x"] * 17}, "forbidden_phrases"),
         ({"name": "A", "user_name": " "}, "user_name"),
+        ({"name": "A", "reminder": "Stay."}, "reminder"),
+        ({"name": "A", "reminder": {"text": " "}}, "reminder.text"),
+        ({"name": "A", "reminder": {"text": "Stay.", "depth": -1}}, "reminder.depth"),
+        ({"name": "A", "reminder": {"text": "Stay.", "depth": 101}}, "reminder.depth"),
     ],
 )
 def test_a_bad_persona_is_refused_by_its_field(

@@ -1,6 +1,8 @@
 """Personas over HTTP."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 
@@ -103,6 +105,7 @@ WHOLE = PIRATE | {
     "greeting": "Ahoy, {{user}}!",
     "forbidden_phrases": ["Paris"],
     "user_name": "Matey",
+    "reminder": {"text": "Stay {{char}}.", "depth": 1},
 }
 
 
@@ -197,3 +200,40 @@ def test_a_name_of_the_user_that_makes_the_persona_too_large_is_refused(start_se
         assert answer.status_code == 422
         assert answer.json()["type"] == "urn:perdure:problem:persona-too-large"
     assert len(client.get("/v1/sessions").json()["data"]) == 1
+
+
+def kinds(context: dict[str, Any]) -> list[str]:
+    return [segment["kind"] for segment in context["segments"]]
+
+
+def test_the_reminder_stands_before_the_last_turns_and_is_kept_in_the_record(client: httpx.Client) -> None:
+    persona = client.post("/v1/personas", json=WHOLE | {"greeting": None}).json()
+    session = client.post("/v1/sessions", json={"persona_id": persona["id"]}).json()
+    path = f"/v1/sessions/{session['id']}"
+    for _ in range(3):
+        reply = client.post(f"{path}/messages", json={"content": "Hi", "max_tokens": 2}).json()["message"]
+    record = client.get(f"/v1/messages/{reply['id']}/context").json()
+    assert kinds(record) == [
+        "persona",
+        "examples",
+        "turn",
+        "reminder",
+        "turn",
+        "message",
+        "generation_prompt",
+    ]
+    assert record["segments"][3]["messages"] == [{"id": None, "role": "system", "content": "Stay Anne."}]
+    client.patch(f"/v1/personas/{persona['id']}", json={"reminder": None})
+    assert "reminder" not in kinds(client.get(f"{path}/context").json())
+    assert client.get(f"/v1/messages/{reply['id']}/context").json() == record
+
+
+def test_a_reminder_may_tell_the_time_and_the_record_keeps_what_it_said(client: httpx.Client) -> None:
+    body = {"name": "Anne", "reminder": {"text": "It is {{date}}, {{time}}."}}
+    persona = client.post("/v1/personas", json=body).json()
+    session = client.post("/v1/sessions", json={"persona_id": persona["id"]}).json()
+    path = f"/v1/sessions/{session['id']}/messages"
+    reply = client.post(path, json={"content": "Hi", "max_tokens": 2}).json()["message"]
+    record = client.get(f"/v1/messages/{reply['id']}/context").json()
+    [said] = record["segments"][1]["messages"]
+    assert re.fullmatch(r"It is \d{4}-\d\d-\d\d, \d\d:\d\d\.", said["content"])

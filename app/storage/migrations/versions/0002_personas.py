@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("speech_rules", sa.JSON, nullable=False, server_default="[]"),
         sa.Column("forbidden_phrases", sa.JSON, nullable=False, server_default="[]"),
         sa.Column("user_name", sa.Text),
+        sa.Column("reminder", sa.JSON),
     ):
         op.add_column("persona_revisions", column)
     op.add_column("sessions", sa.Column("user_name", sa.Text))
