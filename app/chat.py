@@ -22,6 +22,7 @@ from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import Personas
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex, bring_up
@@ -259,7 +260,8 @@ class Chat:
         tokenizer = self._model.tokenizer
         async with self._database.read() as session:
             stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
-        persona = ChatPersona(stored, user_of(row)) if stored else None
+            since = await SessionPersonas(session, owner).since_turn(session_id) if stored else None
+        persona = ChatPersona(stored, user_of(row), since) if stored else None
         # Between two reads: a remote tokeniser may take its time.
         pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
         async with self._database.read() as session:

@@ -16,10 +16,14 @@ from memory.reminder import StandingReminder, standing_reminder
 
 @dataclass(frozen=True, slots=True)
 class ChatPersona:
-    """A revision of a persona, and whom it speaks with."""
+    """A revision of a persona, and whom it speaks with.
+
+    `since_turn`: from which turn on the session has this persona, whatever its revision; None: not known.
+    """
 
     stored: StoredPersona
     user: ChatUser
+    since_turn: int | None = None
 
     @property
     def met(self) -> Persona:

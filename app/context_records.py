@@ -28,6 +28,7 @@ def context_record(
     return {
         "strategy": context.strategy,
         "persona": _reference(persona) if persona else None,
+        "persona_since_turn": persona.since_turn if persona else None,
         "context_window": context.context_window,
         "prompt_tokens": context.tokens,
         "token_counts": token_counts,

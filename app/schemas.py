@@ -165,6 +165,9 @@ class ContextView(BaseModel):
     model: str
     strategy: dict[str, Any]
     persona: PersonaReference | None
+    persona_since_turn: int | None = Field(
+        None, description="The first turn with this persona; null with none, or if it was not kept then."
+    )
     context_window: int
     prompt_tokens: int
     token_counts: TokenCounts = Field(

@@ -20,6 +20,7 @@ from app.errors import InvalidProblem, NotFoundProblem
 from app.schemas import Page, SessionCreate, SessionUpdate, SessionView
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import Personas, StoredPersona
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
 from memory.persona import ChatUser
@@ -44,6 +45,8 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
             title=body.title,
             memory=memory,
         )
+        if stored:
+            await SessionPersonas(session, owner).give(row.id, stored.id)
         greeting = stored.persona.met_by(user).greeting if stored else None
         if greeting:
             await Messages(session, owner).append(row.id, [MessageDraft("assistant", greeting)])
@@ -93,6 +96,9 @@ async def update_session(
         await _check_fits(service, owner, changes.get("persona_id", row.persona_id), user)
     async with service.database.write() as session:
         await _persona(session, owner, changes.get("persona_id"))
+        row = _found(await Sessions(session, owner).get(session_id), session_id)
+        if changes.get("persona_id", row.persona_id) != row.persona_id:
+            await SessionPersonas(session, owner).give(session_id, changes["persona_id"])
         return _view(_found(await Sessions(session, owner).update(session_id, changes), session_id))
 
 

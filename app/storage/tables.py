@@ -110,6 +110,18 @@ class SessionRow(Owned, Table):
     updated_at: Mapped[datetime]
 
 
+class SessionPersonaRow(Owned, Table):
+    """The persona, deleted since perhaps, that a session was given from `turn` on. `number` counts them."""
+
+    __tablename__ = "session_personas"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    turn: Mapped[int] = mapped_column(Integer)
+    persona_id: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime]
+
+
 class MessageRow(Owned, Table):
     """A message. `position` orders the chat, `turn` groups it; `created_at` is when it was said.
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from app.storage.database import MIGRATIONS, Database, migrate
 from app.storage.personas import Personas
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from memory.persona import ChatUser, ExampleExchange
 
@@ -56,6 +57,7 @@ def test_a_persona_and_a_session_of_the_first_version_survive(tmp_path: Path) ->
         async with database.read() as session:
             stored = await Personas(session, "local").get("per_1")
             row = await Sessions(session, "local").get("ses_1")
+            assert await SessionPersonas(session, "local").since_turn("ses_1") is None
         await database.close()
         assert stored is not None
         assert row is not None
