@@ -50,6 +50,9 @@ class PersonaFields(Wire):
     greeting: StableText | None = Field(
         None, description="First message of a new session, said by the persona."
     )
+    alternate_greetings: list[StableText] = Field(
+        [], max_length=100, description="Others for a session to choose instead."
+    )
     forbidden_phrases: list[Name] = Field(
         [], max_length=16, description="A reply ends before any of these, as before a `stop` string."
     )
@@ -92,6 +95,7 @@ class PersonaView(BaseModel):
     speech_rules: list[SpeechRuleView]
     examples: list[ExchangeView]
     greeting: str | None
+    alternate_greetings: list[str]
     forbidden_phrases: list[str]
     user_name: str | None
     reminder: ReminderView | None

@@ -26,6 +26,9 @@ class SessionCreate(Wire):
     user_name: Name | None = Field(
         None, description="What the persona calls the user; none: the persona's own `user_name`."
     )
+    greeting: int = Field(
+        0, ge=0, le=100, description="0: the persona's greeting; n: its n-th alternate greeting."
+    )
     title: Name | None = None
     memory: dict[str, Any] | None = Field(
         None, description='`{"strategy": name, ...parameters}`; see `GET /v1/strategies`.'

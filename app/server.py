@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import catalog, messages, metrics, personas, sessions
+from app.api import cards, catalog, messages, metrics, personas, sessions
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
@@ -53,7 +53,14 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for router in (personas.router, sessions.router, messages.router, catalog.router, metrics.router):
+    for router in (
+        cards.router,
+        personas.router,
+        sessions.router,
+        messages.router,
+        catalog.router,
+        metrics.router,
+    ):
         app.include_router(router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)

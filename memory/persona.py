@@ -53,6 +53,7 @@ class Persona:
     speech_rules: tuple[SpeechRule, ...] = ()
     user_name: str | None = None
     greeting: str | None = None
+    alternate_greetings: tuple[str, ...] = ()
     forbidden_phrases: tuple[str, ...] = ()
     reminder: Reminder | None = None
 
@@ -72,6 +73,7 @@ class Persona:
             facts=tuple(fill(fact, names) for fact in self.facts),
             speech_rules=() if rule is None else (SpeechRule(None, fill(rule, names)),),
             greeting=None if self.greeting is None else fill(self.greeting, names),
+            alternate_greetings=tuple(fill(greeting, names) for greeting in self.alternate_greetings),
             forbidden_phrases=tuple(fill(phrase, names) for phrase in self.forbidden_phrases),
             reminder=reminder and Reminder(fill(reminder.text, names), reminder.depth),
         )
@@ -79,6 +81,11 @@ class Persona:
     def _speech_rule(self, user_id: str | None) -> str | None:
         rules = {rule.user_id: rule.rule for rule in self.speech_rules}
         return rules.get(user_id, rules.get(None))
+
+    @property
+    def greetings(self) -> tuple[str | None, ...]:
+        """What a chat may begin with; the first is the usual one, None for nothing."""
+        return (self.greeting, *self.alternate_greetings)
 
     @property
     def system_message(self) -> str:

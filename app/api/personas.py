@@ -32,7 +32,7 @@ async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerD
     await check_fits(service.model, service.settings, persona)
     async with service.database.write() as session:
         stored = await Personas(session, owner).create(persona)
-    return await _view(stored, service)
+    return await persona_view(stored, service)
 
 
 @router.get("")
@@ -45,7 +45,7 @@ async def list_personas(
     page = stored[:limit]
     more = len(stored) > limit
     return Page(
-        data=[await _view(persona, service) for persona in page],
+        data=[await persona_view(persona, service) for persona in page],
         next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
     )
 
@@ -54,7 +54,7 @@ async def list_personas(
 async def get_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     async with service.database.read() as session:
         stored = await Personas(session, owner).get(persona_id)
-    return await _view(_found(stored, persona_id), service)
+    return await persona_view(found_persona(stored, persona_id), service)
 
 
 @router.patch("/{persona_id}")
@@ -65,14 +65,14 @@ async def update_persona(
     changes = body.model_dump(exclude_unset=True)
     while True:
         async with service.database.read() as session:
-            before = _found(await Personas(session, owner).get(persona_id), persona_id)
+            before = found_persona(await Personas(session, owner).get(persona_id), persona_id)
         persona = written_persona(changes, before.persona)
         # Outside the transaction: a remote tokeniser may take its time.
         await check_fits(service.model, service.settings, persona)
         async with service.database.write() as session:
             stored = await Personas(session, owner).revise(before, persona)
         if stored is not None:
-            return await _view(stored, service)
+            return await persona_view(stored, service)
 
 
 @router.delete("/{persona_id}", status_code=HTTPStatus.NO_CONTENT)
@@ -80,7 +80,7 @@ async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) 
     """Delete a persona that no session uses."""
     async with service.database.write() as session:
         personas = Personas(session, owner)
-        _found(await personas.get(persona_id), persona_id)
+        found_persona(await personas.get(persona_id), persona_id)
         if using := await personas.sessions_using(persona_id):
             raise PersonaInUseProblem(
                 f"{using} chat sessions use persona {persona_id}; give them another or delete them first",
@@ -90,13 +90,13 @@ async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) 
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _found(stored: StoredPersona | None, persona_id: str) -> StoredPersona:
+def found_persona(stored: StoredPersona | None, persona_id: str) -> StoredPersona:
     if stored is None:
         raise NotFoundProblem(f"persona {persona_id} does not exist")
     return stored
 
 
-async def _view(stored: StoredPersona, service: Service) -> PersonaView:
+async def persona_view(stored: StoredPersona, service: Service) -> PersonaView:
     persona = stored.persona
     tokens = await asyncio.to_thread(persona_tokens, persona, service.model.tokenizer, ChatUser())
     return PersonaView.model_validate(

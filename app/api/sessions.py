@@ -47,7 +47,7 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
         )
         if stored:
             await SessionPersonas(session, owner).give(row.id, stored.id)
-        greeting = stored.persona.met_by(user).greeting if stored else None
+        greeting = _greeting(stored, user, body.greeting)
         if greeting:
             await Messages(session, owner).append(row.id, [MessageDraft("assistant", greeting)])
     return _view(row)
@@ -107,6 +107,14 @@ async def delete_session(session_id: str, service: ServiceDep, owner: OwnerDep) 
     """Delete a session: its messages, its context records and what is cached of it."""
     await service.chat.remove_session(owner, session_id)
     return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str | None:
+    """What the chat begins with. Raises InvalidProblem if the persona has no greeting of that number."""
+    greetings = stored.persona.met_by(user).greetings if stored else (None,)
+    if number >= len(greetings):
+        raise InvalidProblem.of_field("greeting", f"the persona has {len(greetings) - 1} alternate greetings")
+    return greetings[number]
 
 
 async def _check_fits(service: Service, owner: str, persona_id: str | None, user: ChatUser) -> None:

@@ -44,6 +44,15 @@ class ServiceClient:
     def patch(self, path: str, body: Json) -> Json:
         return self._answer(self._http.patch(path, json=body))
 
+    def upload(self, path: str, content: bytes) -> Json:
+        return self._answer(self._http.post(path, content=content))
+
+    def download(self, method: str, path: str, params: dict[str, str], content: bytes = b"") -> bytes:
+        response = self._http.request(method, path, params=params, content=content)
+        if not response.is_success:
+            self._answer(response)
+        return response.content
+
     def stream_message(self, session_id: str, body: Json) -> Generator[tuple[str, Json]]:
         """The events of a reply as (event, data). Closing the iterator ends the generation."""
         path = f"/v1/sessions/{session_id}/messages"

@@ -33,7 +33,7 @@ def written_persona(fields: dict[str, Any], before: Persona | None = None) -> Pe
         fields["speech_rules"] = tuple(SpeechRule(**rule) for rule in fields["speech_rules"])
     if fields.get("reminder"):
         fields["reminder"] = Reminder(**fields["reminder"])
-    for name in ("facts", "forbidden_phrases"):
+    for name in ("facts", "forbidden_phrases", "alternate_greetings"):
         if name in fields:
             fields[name] = tuple(fields[name])
     return replace(before, **fields) if before else Persona(**fields)

@@ -90,8 +90,18 @@ class PersonaRevisionRow(Owned, Table):
     speech_rules: Mapped[list[dict[str, Any]]]
     forbidden_phrases: Mapped[list[str]]
     user_name: Mapped[str | None] = mapped_column(Text)
+    alternate_greetings: Mapped[list[str]]
     reminder: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
+
+
+class PersonaCardRow(Owned, Table):
+    """The character card that a persona was imported from."""
+
+    __tablename__ = "persona_cards"
+
+    persona_id: Mapped[str] = mapped_column(ForeignKey("personas.id", ondelete="CASCADE"), primary_key=True)
+    card: Mapped[dict[str, Any]]
 
 
 class SessionRow(Owned, Table):
