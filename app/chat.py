@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from app.chat_lore import open_lorebooks
 from app.chat_model import ChatModel
 from app.chat_persona import ChatPersona, encode_persona, user_of
 from app.context_records import context_view
@@ -247,23 +248,29 @@ class Chat:
     async def _assemble(
         self, owner: str, session_id: str, message: NewMessage | None, *, reply_tokens: int
     ) -> Assembled:
-        async with self._state(owner, session_id, reply_tokens) as (chat, persona):
+        content = message.content if message else None
+        async with self._state(owner, session_id, reply_tokens, content) as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
 
     @asynccontextmanager
     async def _state(
-        self, owner: str, session_id: str, reply_tokens: int
+        self, owner: str, session_id: str, reply_tokens: int, content: str | None = None
     ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
-        """The session as it stands, its history within one read of the database, and its persona."""
+        """The session as it stands, its history within one read of the database, and its persona.
+
+        `content`: of a new message, which may call lore.
+        """
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
         tokenizer = self._model.tokenizer
         async with self._database.read() as session:
             stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
             since = await SessionPersonas(session, owner).since_turn(session_id) if stored else None
-        persona = ChatPersona(stored, user_of(row), since) if stored else None
+            persona = ChatPersona(stored, user_of(row), since) if stored else None
+            books = await open_lorebooks(session, owner, row, persona, content)
         # Between two reads: a remote tokeniser may take its time.
         pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
+        lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
         async with self._database.read() as session:
             chat = ChatState(
                 persona=pinned,
@@ -272,6 +279,7 @@ class Chat:
                 generation_prompt=tokenizer.generation_prompt,
                 limits=Limits(self._model.context_window, reply_tokens, self._settings.reply_tokens),
                 reminder=reminder,
+                lore=lore,
             )
             yield chat, persona
 

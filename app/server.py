@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import cards, catalog, messages, metrics, personas, sessions
+from app.api import cards, catalog, lorebooks, messages, metrics, personas, sessions
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
@@ -57,6 +57,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
         cards.router,
         personas.router,
         sessions.router,
+        lorebooks.router,
         messages.router,
         catalog.router,
         metrics.router,

@@ -1,10 +1,11 @@
 """Assembly of the context: persona, what the strategy selects, the message; counted exactly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memory.context import Context, ContextMessage, Segment
 from memory.errors import MessageTooLargeError, OverBudgetError
+from memory.lore import CalledLore, lore_within
 from memory.protocols import History
 from memory.reminder import StandingReminder
 from memory.strategies.base import Room, Strategy
@@ -33,7 +34,7 @@ class ChatState:
     """A chat session as it stands: all that a context is assembled from, but for the message.
 
     `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. `reminder`
-    stands near the end.
+    stands near the end, and of `lore` as much before the message as its budgets and the window allow.
     """
 
     persona: Sequence[Segment]
@@ -42,6 +43,7 @@ class ChatState:
     generation_prompt: tuple[int, ...]
     limits: Limits
     reminder: StandingReminder | None = None
+    lore: tuple[CalledLore, ...] = ()
 
     @property
     def persona_tokens(self) -> int:
@@ -54,9 +56,10 @@ class ChatState:
         window = self.limits.context_window - self.persona_tokens - len(self.generation_prompt)
         # A reminder that tells the time may count otherwise the next minute: that must not move the window.
         unusual = self.reminder.segment.tokens - self.reminder.usual_tokens if self.reminder else 0
+        lore = sum(book.reserved_tokens for book in self.lore)
         return Room(
             now=window - self.limits.reply_tokens - message_tokens,
-            steady=max(0, window + unusual - self.limits.usual_reply_tokens),
+            steady=max(0, window + unusual - lore - self.limits.usual_reply_tokens),
             context_window=self.limits.context_window,
         )
 
@@ -80,10 +83,12 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
             reply_tokens=limits.reply_tokens,
             context_window=window,
         )
-    selection = await chat.strategy.select(chat.history, room)
+    lore = lore_within(chat.lore, room.now)
+    lore_tokens = sum(segment.tokens for segment in lore)
+    selection = await chat.strategy.select(chat.history, replace(room, now=room.now - lore_tokens))
     turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
     context = Context(
-        segments=(*chat.persona, *turns, *tail),
+        segments=(*chat.persona, *turns, *lore, *tail),
         left_out=selection.left_out,
         strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,

@@ -14,14 +14,14 @@ from memory.strategies.base import Room, Strategy
 
 
 async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
-    """Token ids, those that are needed soonest first: the window as it stands, up to a reminder that will
-    tell another time; then, if the chat goes on as it did and turns of now stay, the window after its next
-    cut, without the turns that a reminder may stand among.
+    """Token ids, those that are needed soonest first: the window as it stands, up to lore, or to a reminder
+    that will tell another time; then, if the chat goes on as it did and turns of now stay, the window after
+    its next cut, without the turns that a reminder may stand among.
 
     Raises like `assemble`.
     """
     context = await assemble(chat)
-    changing = ("reminder", "generation_prompt") if _tells_time(chat) else ("generation_prompt",)
+    changing = ("lore", "generation_prompt", *(["reminder"] if _tells_time(chat) else []))
     known = takewhile(lambda segment: segment.kind not in changing, context.segments)
     prefixes = [tuple(chain.from_iterable(segment.token_ids for segment in known))]
     first_turn = await first_turn_after_cut(chat.strategy, chat.history, chat.room())

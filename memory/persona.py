@@ -59,7 +59,7 @@ class Persona:
 
     def met_by(self, user: ChatUser) -> "Persona":
         """The persona as `user` meets it: names put into what was written, one speech rule at most."""
-        names = {"user": user.name or self.user_name or NAMELESS_USER, "char": self.name}
+        names = self.names_for(user)
         rule = self._speech_rule(user.id)
         reminder = self.reminder
         return replace(
@@ -77,6 +77,10 @@ class Persona:
             forbidden_phrases=tuple(fill(phrase, names) for phrase in self.forbidden_phrases),
             reminder=reminder and Reminder(fill(reminder.text, names), reminder.depth),
         )
+
+    def names_for(self, user: ChatUser) -> dict[str, str]:
+        """What the templates stand for in a chat with `user`."""
+        return {"user": user.name or self.user_name or NAMELESS_USER, "char": self.name}
 
     def _speech_rule(self, user_id: str | None) -> str | None:
         rules = {rule.user_id: rule.rule for rule in self.speech_rules}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
 from app.api.personas import found_persona, persona_view
+from app.cards.book import book_of
 from app.cards.files import CardError, Json, Spec, picture_with, read_card
 from app.cards.mapping import SOURCES, card_of, persona_fields
 from app.cards.png import plain_picture
@@ -94,6 +95,7 @@ def _read(file: bytes) -> tuple[Json, PersonaCreate]:
     """The card in a file, and the persona that it makes. Raises InvalidProblem with the card's fields."""
     try:
         card = read_card(file)
+        book_of(card["data"].get("character_book"), {})
         return card, PersonaCreate.model_validate(persona_fields(card))
     except CardError as error:
         raise InvalidProblem.of_field(error.field, str(error)) from error

@@ -73,7 +73,7 @@ def _parse(text: bytes) -> Json:
         raise CardError(f"a card may have at most {MAX_CARD_BYTES} bytes")
     try:
         card = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
-        whole = json.dumps(card, ensure_ascii=False)
+        whole = json.dumps(card, ensure_ascii=False, allow_nan=False)
         whole.encode()
     except (ValueError, RecursionError) as error:
         raise CardError(f"the card is not proper JSON: {error}") from error

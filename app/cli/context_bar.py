@@ -11,6 +11,7 @@ COLOURS = {
     "examples": "bright_magenta",
     "turn": "blue",
     "reminder": "magenta",
+    "lore": "cyan",
     "message": "green",
     "generation_prompt": "bright_green",
     "reply": "yellow",

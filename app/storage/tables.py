@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from memory.lore import DEFAULT_SCAN_DEPTH, DEFAULT_TOKEN_BUDGET
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Times with their zone, on databases that keep it and on those that do not (SQLite)."""
@@ -102,6 +104,7 @@ class PersonaCardRow(Owned, Table):
 
     persona_id: Mapped[str] = mapped_column(ForeignKey("personas.id", ondelete="CASCADE"), primary_key=True)
     card: Mapped[dict[str, Any]]
+    book: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class SessionRow(Owned, Table):
@@ -116,6 +119,8 @@ class SessionRow(Owned, Table):
     persona_id: Mapped[str | None] = mapped_column(ForeignKey("personas.id"), index=True)
     title: Mapped[str | None] = mapped_column(Text)
     memory: Mapped[dict[str, Any]]
+    lore_scan_depth: Mapped[int] = mapped_column(Integer, default=DEFAULT_SCAN_DEPTH)
+    lore_token_budget: Mapped[int] = mapped_column(Integer, default=DEFAULT_TOKEN_BUDGET)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -160,6 +165,21 @@ class MessageRow(Owned, Table):
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     model: Mapped[str | None] = mapped_column(Text)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class LoreEntryRow(Owned, Table):
+    """An entry of a session's lorebook: with a text of its own, or with that of a message of the session."""
+
+    __tablename__ = "lore_entries"
+    __table_args__ = (UniqueConstraint("session_id", "number"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    message_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
+    content: Mapped[str | None] = mapped_column(Text)
+    settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
 

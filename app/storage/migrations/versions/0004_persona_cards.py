@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("persona_id", sa.String(32), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("card", sa.JSON, nullable=False),
+        sa.Column("book", sa.JSON),
         sa.PrimaryKeyConstraint("persona_id", name="pk_persona_cards"),
         sa.ForeignKeyConstraint(
             ["persona_id"], ["personas.id"], name="fk_persona_cards_persona_id", ondelete="CASCADE"
