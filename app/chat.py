@@ -29,7 +29,7 @@ from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex, bring_up
 from app.turn import AdmittedTurn, RunningTurn
 from llm.engine.interface import GenerationRequest, SamplingParameters
-from memory.assembly import ChatState, Limits, NewMessage, assemble
+from memory.assembly import ChatState, Limits, NewMessage, assemble, note_segment
 from memory.context import Context
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
@@ -88,8 +88,7 @@ class Chat:
         await self._settle(owner, session_id)
         message_id = new_id("msg")
         sampling = self._sampling(message)
-        token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", message.content)
-        new_message = NewMessage(message_id, message.content, token_ids)
+        new_message = await self._new_message(message.content, message.note, message_id)
         assembled = await self._assemble(owner, session_id, new_message, reply_tokens=sampling.max_tokens)
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = self._model.engine.reserve(
@@ -106,7 +105,7 @@ class Chat:
                 owner,
                 session_id,
                 [MessageDraft(role="user", content=message.content, id=message_id)],
-                [token_ids],
+                [new_message.token_ids],
             )
             generation = reservation.submit()
         finally:
@@ -145,13 +144,10 @@ class Chat:
         return stored
 
     async def preview(
-        self, owner: str, session_id: str, content: str | None, *, max_tokens: int | None
+        self, owner: str, session_id: str, content: str | None, note: str | None, *, max_tokens: int | None
     ) -> ContextView:
-        """What would be in the window now, for a message of that content, or for none."""
-        message = None
-        if content is not None:
-            token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", content)
-            message = NewMessage("", content, token_ids)
+        """What would be in the window now, for a message of that content with that note, or for none."""
+        message = await self._new_message(content, note) if content is not None else None
         assembled = await self._assemble(
             owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
         )
@@ -244,6 +240,12 @@ class Chat:
     async def _bring_up_index(self, owner: str, session_id: str) -> None:
         tokenizer = self._model.tokenizer
         await bring_up(self._database, owner, session_id, tokenizer, tokenizer.fingerprint)
+
+    async def _new_message(self, content: str, note: str | None, message_id: str = "") -> NewMessage:
+        tokenizer = self._model.tokenizer
+        token_ids = await asyncio.to_thread(tokenizer.encode_message, "user", content)
+        noted = None if note is None else await asyncio.to_thread(note_segment, note, tokenizer)
+        return NewMessage(message_id, content, token_ids, noted)
 
     async def _assemble(
         self, owner: str, session_id: str, message: NewMessage | None, *, reply_tokens: int

@@ -95,7 +95,7 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
 
 def _told(segment: Segment) -> dict[str, Any]:
     """What is kept of a segment that can be had again neither from messages nor from the persona."""
-    if segment.kind not in ("reminder", "lore"):
+    if segment.kind not in ("reminder", "lore", "note"):
         return {}
     return {"told": [{"role": each.role, "content": each.content} for each in segment.messages]}
 

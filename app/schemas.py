@@ -93,6 +93,10 @@ class MessageCreate(Wire):
     """A user's message, and how the reply to it is to be generated."""
 
     content: Text
+    note: Text | None = Field(
+        None,
+        description="A note of the system for this reply alone, beside the persona; not stored as a message.",
+    )
     stream: bool = Field(False, description="Server-sent events instead of one JSON document.")
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     temperature: float | None = Field(None, ge=0, le=10, allow_inf_nan=False, description="0 is greedy.")

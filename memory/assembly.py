@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from memory.context import Context, ContextMessage, Segment
 from memory.errors import MessageTooLargeError, OverBudgetError
 from memory.lore import CalledLore, lore_within
-from memory.protocols import History
+from memory.protocols import ChatEncoder, History
 from memory.reminder import StandingReminder
 from memory.strategies.base import Room, Strategy
 
@@ -22,11 +22,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """The user's message that a reply is wanted to; it is not in the history yet."""
+    """The user's message that a reply is wanted to; it is not in the history yet.
+
+    `note`: from `note_segment`, for this reply alone.
+    """
 
     id: str
     content: str
     token_ids: tuple[int, ...]
+    note: Segment | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids) + (self.note.tokens if self.note else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     """
     limits, window = chat.limits, chat.limits.context_window
     tail = _tail(message, chat.generation_prompt)
-    room = chat.room(len(message.token_ids) if message else 0)
+    room = chat.room(message.tokens if message else 0)
     if room.now < 0:
         tail_tokens = sum(segment.tokens for segment in tail)
         raise MessageTooLargeError(
@@ -105,6 +113,16 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     return context
 
 
+def note_segment(note: str, encoder: ChatEncoder) -> Segment:
+    """A note of the system to one reply: beside the persona, not instead of it."""
+    return Segment(
+        kind="note",
+        token_ids=encoder.encode_message("system", note),
+        reason="a note for this reply alone",
+        messages=(ContextMessage("system", note),),
+    )
+
+
 def _tail(message: NewMessage | None, generation_prompt: tuple[int, ...]) -> tuple[Segment, ...]:
     asks = Segment(kind="generation_prompt", token_ids=generation_prompt, reason="asks the model to reply")
     if message is None:
@@ -115,4 +133,4 @@ def _tail(message: NewMessage | None, generation_prompt: tuple[int, ...]) -> tup
         reason="the message to reply to",
         messages=(ContextMessage("user", message.content, message.id),),
     )
-    return (says, asks)
+    return (message.note, says, asks) if message.note else (says, asks)

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from memory.messages import Role
 
-SegmentKind = Literal["persona", "examples", "turn", "reminder", "lore", "message", "generation_prompt"]
+SegmentKind = Literal[
+    "persona", "examples", "turn", "reminder", "lore", "note", "message", "generation_prompt"
+]
 
 
 @dataclass(frozen=True, slots=True)

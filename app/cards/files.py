@@ -17,6 +17,7 @@ Spec = Literal["v2", "v3"]
 SPECS: dict[Spec, tuple[str, str]] = {"v2": ("chara_card_v2", "2.0"), "v3": ("chara_card_v3", "3.0")}
 KEYWORDS: dict[Spec, str] = {"v2": "chara", "v3": "ccv3"}
 MAX_CARD_BYTES = 8 * 2**20
+MAX_CARD_DEPTH = 64
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """NUL as JSON has it, and not behind a backslash that is meant."""
@@ -81,7 +82,18 @@ def _parse(text: bytes) -> Json:
         raise CardError("the card must not contain the NUL character")
     if not isinstance(card, dict):
         raise CardError("the card must be a JSON object")
+    if _is_deeper(card, MAX_CARD_DEPTH):
+        raise CardError(f"a card may be nested {MAX_CARD_DEPTH} deep at most")
     return card
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether there is something in more than so many objects and lists."""
+    layer = [value]
+    for _ in range(levels + 1):
+        inside = [list(each.values()) if isinstance(each, dict) else each for each in layer]
+        layer = [child for each in inside if isinstance(each, list) for child in each]
+    return bool(layer)
 
 
 def _no_constant(name: str) -> float:

@@ -12,6 +12,7 @@ COLOURS = {
     "turn": "blue",
     "reminder": "magenta",
     "lore": "cyan",
+    "note": "bright_cyan",
     "message": "green",
     "generation_prompt": "bright_green",
     "reply": "yellow",

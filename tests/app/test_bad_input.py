@@ -32,6 +32,8 @@ MESSAGE_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"content": "hi", "stop": ["x"] * 17}, "stop"),
     ({"content": "hi", "if_busy": "maybe"}, "if_busy"),
     ({"content": "hi", "unknown": 1}, "unknown"),
+    ({"content": "hi", "note": " "}, "note"),
+    ({"content": "hi", "note": ["sad"]}, "note"),
 ]
 
 
@@ -163,6 +165,8 @@ def test_a_bad_persona_is_refused_by_its_field(
         ("/v1/sessions/{id}/context?content=%00", "content"),
         ("/v1/sessions/{id}/context?content=", "content"),
         ("/v1/sessions/{id}/context?max_tokens=0", "max_tokens"),
+        ("/v1/sessions/{id}/context?note=sad", "note"),
+        ("/v1/sessions/{id}/context?content=hi&note=", "note"),
     ],
 )
 def test_bad_parameters_of_a_listing_are_refused_by_name(

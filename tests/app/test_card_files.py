@@ -60,6 +60,7 @@ BROKEN: list[tuple[bytes, str]] = [
     (b'{"spec": "\\ud800"}', "not proper JSON"),
     (b'{"spec": "a\\u0000"}', "NUL"),
     (b"[" * 100_000, "not proper JSON"),
+    (b'{"data":' + b"[" * 64 + b"1" + b"]" * 64 + b"}", "64 deep"),
     (b"{}", "must be chara_card_v2 or chara_card_v3"),
     (b'{"spec": "chara_card_v2"}', "must be an object"),
     (png.plain_picture(), "no character card"),
@@ -93,6 +94,14 @@ def test_a_damaged_picture_is_never_read_as_another_card(at: int, value: int, cu
         assert read_card(damaged) == V2
     except CardError:
         assert damaged != whole
+
+
+def test_a_card_nested_as_deep_as_it_may_be_is_read_and_written() -> None:
+    deep: list[Any] = []
+    for _ in range(61):
+        deep = [deep]
+    card = V2 | {"data": V2["data"] | {"deep": deep}}
+    assert card_of(imported(card), read_card(json.dumps(card).encode()), None) == card
 
 
 def test_a_backslash_before_what_looks_like_nul_is_no_nul() -> None:
