@@ -6,15 +6,17 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
+from app.chat_lore import open_lorebooks
 from app.chat_model import ChatModel
+from app.chat_persona import ChatPersona, encode_persona, user_of
 from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
-from app.questions import Question, new_question, stored_question
+from app.questions import Question, new_message, new_question, stored_question
 from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_locks import SessionLocks
 from app.session_summaries import SessionSummaries
@@ -22,7 +24,8 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import MessageDraft, Messages
-from app.storage.personas import Personas, StoredPersona
+from app.storage.personas import Personas
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex, bring_up
@@ -34,7 +37,6 @@ from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
-from memory.persona import persona_segments
 from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
 
@@ -46,7 +48,11 @@ class Assembled:
     """A context, and the persona that stands in it."""
 
     context: Context
-    persona: StoredPersona | None
+    persona: ChatPersona | None
+
+    @property
+    def forbidden_phrases(self) -> tuple[str, ...]:
+        return self.persona.met.forbidden_phrases if self.persona else ()
 
 
 class Chat:
@@ -80,7 +86,7 @@ class Chat:
         """
 
         def ask() -> Awaitable[Question]:
-            return new_question(self._model.tokenizer, message.content)
+            return new_question(self._model.tokenizer, message.content, message.note)
 
         return await self._start(owner, session_id, message, ask, arrived_at)
 
@@ -132,6 +138,7 @@ class Chat:
             reply_tokens=sampling.max_tokens,
             end=user_message.position if user_message else None,
         )
+        sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = self._model.engine.reserve(
             GenerationRequest(
                 prompt=assembled.context.token_ids,
@@ -191,13 +198,12 @@ class Chat:
             return await self._store(owner, session_id, drafts, token_ids)
 
     async def preview(
-        self, owner: str, session_id: str, content: str | None, *, max_tokens: int | None
+        self, owner: str, session_id: str, content: str | None, note: str | None, *, max_tokens: int | None
     ) -> ContextView:
-        """What would be in the window now, for a message of that content, or for none."""
+        """What would be in the window now, for a message of that content with that note, or for none."""
         message = None
         if content is not None:
-            token_ids = await asyncio.to_thread(self._model.tokenizer.encode_message, "user", content)
-            message = NewMessage("", content, token_ids)
+            message = await new_message(self._model.tokenizer, content, note, message_id="")
         assembled = await self._assemble(
             owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
         )
@@ -315,26 +321,37 @@ class Chat:
         reply_tokens: int,
         end: int | None = None,
     ) -> Assembled:
-        async with self.state(owner, session_id, reply_tokens, end=end) as (chat, persona):
+        content = message.content if message else None
+        async with self.state(owner, session_id, reply_tokens, content=content, end=end) as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
 
     @asynccontextmanager
     async def state(
-        self, owner: str, session_id: str, reply_tokens: int | None = None, *, end: int | None = None
-    ) -> AsyncIterator[tuple[ChatState, StoredPersona | None]]:
+        self,
+        owner: str,
+        session_id: str,
+        reply_tokens: int | None = None,
+        *,
+        content: str | None = None,
+        end: int | None = None,
+    ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
         """The session as it stands, its history within one read of the database, and its persona.
 
-        With `end`, as if its messages ended before that position.
+        `content`: of a new message, which may call lore. With `end`, as if its messages ended before that
+        position.
         """
         row = await self._existing(owner, session_id)
         await self._bring_up_index(owner, session_id)
         tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
         async with self._database.read() as session:
-            persona = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+            stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+            since = await SessionPersonas(session, owner).since_turn(session_id) if stored else None
+            persona = ChatPersona(stored, user_of(row), since) if stored else None
+            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
+            books = await open_lorebooks(session, row, persona, content, history)
         # Between two reads: a remote tokeniser may take its time.
-        pinned = await asyncio.to_thread(
-            persona_segments, persona.as_persona() if persona else None, tokenizer
-        )
+        pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
+        lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
         async with self._database.read() as session:
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             chat = ChatState(
@@ -345,6 +362,8 @@ class Chat:
                 limits=Limits(self._model.context_window, reply_tokens or usual, usual),
                 pinned=await history.pinned(),
                 excluded=await history.excluded(),
+                reminder=reminder,
+                lore=lore,
             )
             yield chat, persona
 

@@ -1,6 +1,7 @@
 """Context records: what was in a window, kept with the reply, and shown with what it says.
 
-A record names messages and a persona's revision, which are never rewritten, and not their texts.
+A record names messages and a persona's revision, which are never rewritten, and not their texts. What was
+told for one reply only, and is kept nowhere else, is in the record itself.
 """
 
 from collections.abc import Iterable
@@ -9,25 +10,27 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.chat_persona import ChatPersona
 from app.schemas import ContextView, SegmentMessage
 from app.storage.messages import Messages
-from app.storage.personas import Personas, StoredPersona
+from app.storage.personas import Personas
 from app.storage.summaries import Summaries
 from llm.engine.interface import ModelInfo, TokenCounts
-from memory.context import Context, ContextMessage
+from memory.context import Context, ContextMessage, Segment
 from memory.messages import Role
-from memory.persona import Persona
+from memory.persona import ChatUser, Persona
 from memory.summaries.summary import as_message
 
 
 def context_record(
-    context: Context, persona: StoredPersona | None, cached_tokens: int, token_counts: TokenCounts
+    context: Context, persona: ChatPersona | None, cached_tokens: int, token_counts: TokenCounts
 ) -> dict[str, Any]:
     """The record of a context of whose prompt the first `cached_tokens` came from the cache."""
     starts = accumulate((segment.tokens for segment in context.segments), initial=0)
     return {
         "strategy": context.strategy,
-        "persona": {"id": persona.id, "revision": persona.revision} if persona else None,
+        "persona": _reference(persona) if persona else None,
+        "persona_since_turn": persona.since_turn if persona else None,
         "context_window": context.context_window,
         "prompt_tokens": context.tokens,
         "token_counts": token_counts,
@@ -41,6 +44,7 @@ def context_record(
                 "cached_tokens": min(segment.tokens, max(0, cached_tokens - start)),
                 "message_ids": [message.id for message in segment.messages if message.id],
                 "reason": segment.reason,
+                **_told(segment),
             }
             | (
                 {"summary_id": segment.summary_id, "through_turn": segment.through_turn}
@@ -62,7 +66,7 @@ def context_record(
 
 
 def context_view(
-    session_id: str, context: Context, persona: StoredPersona | None, *, cached_tokens: int, model: ModelInfo
+    session_id: str, context: Context, persona: ChatPersona | None, *, cached_tokens: int, model: ModelInfo
 ) -> ContextView:
     """A context that was just assembled, as a client sees it."""
     texts = [_texts(segment.messages) for segment in context.segments]
@@ -80,11 +84,7 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
     said = await messages.get_many(
         [message_id for segment in record["segments"] for message_id in segment["message_ids"]]
     )
-    persona: Persona | None = None
-    if record["persona"]:
-        reference = record["persona"]
-        stored = await Personas(session, owner).get(reference["id"], reference["revision"])
-        persona = stored.as_persona() if stored else None
+    persona = await _persona_of(session, owner, record["persona"]) if record["persona"] else None
     texts: list[list[SegmentMessage]] = []
     for segment in record["segments"]:
         if segment["kind"] == "persona":
@@ -94,12 +94,33 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
         elif segment["kind"] == "summary":
             summary = await Summaries(session, owner).get(segment["summary_id"])
             spoken = (ContextMessage("system", as_message(summary.text)),) if summary else ()
+        elif "told" in segment:
+            spoken = tuple(ContextMessage(**message) for message in segment["told"])
         else:
             # A branch may outlive the session whose messages its copied records name.
             rows = (said[message_id] for message_id in segment["message_ids"] if message_id in said)
             spoken = tuple(ContextMessage(cast(Role, row.role), row.content, row.id) for row in rows)
         texts.append(_texts(spoken))
     return _view(record, texts, session_id=reply.session_id, model=reply.model or "", message_id=message_id)
+
+
+def _told(segment: Segment) -> dict[str, Any]:
+    """What is kept of a segment that can be had again neither from messages nor from the persona."""
+    if segment.kind not in ("reminder", "lore", "note"):
+        return {}
+    return {"told": [{"role": each.role, "content": each.content} for each in segment.messages]}
+
+
+def _reference(persona: ChatPersona) -> dict[str, Any]:
+    stored, user = persona.stored, persona.user
+    return {"id": stored.id, "revision": stored.revision, "user_id": user.id, "user_name": user.name}
+
+
+async def _persona_of(session: AsyncSession, owner: str, reference: dict[str, Any]) -> Persona | None:
+    """The persona as it was met; records of earlier versions name no user."""
+    stored = await Personas(session, owner).get(reference["id"], reference["revision"])
+    user = ChatUser(reference.get("user_id"), reference.get("user_name"))
+    return ChatPersona(stored, user).met if stored else None
 
 
 def _texts(spoken: Iterable[ContextMessage]) -> list[SegmentMessage]:

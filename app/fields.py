@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from memory.templates import clock_template
+
 MAX_CHARACTERS = 262_144
 
 
@@ -26,6 +28,15 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _no_clock(text: str) -> str:
+    if template := clock_template(text):
+        raise ValueError(
+            f"must not contain {template}: it would change with every turn and void what is cached of the "
+            "chat; only the reminder, near the end of the window, may have it"
+        )
+    return text
+
+
 def _sensible_time(time: datetime) -> datetime:
     if not 1900 <= time.year <= 2200:
         raise ValueError("must lie between the years 1900 and 2200")
@@ -40,5 +51,15 @@ Name = Annotated[
     str, Field(min_length=1, max_length=256), AfterValidator(_no_nul), AfterValidator(_not_blank)
 ]
 StopString = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_nul)]
+StableText = Annotated[Text, AfterValidator(_no_clock)]
+StablePlainText = Annotated[PlainText, AfterValidator(_no_clock)]
+StableLine = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    AfterValidator(_no_nul),
+    AfterValidator(_not_blank),
+    AfterValidator(_no_clock),
+]
+"""A short text of a persona; like the other stable ones, with no template that stands for the clock."""
 Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_sensible_time)]
 """A time with its zone, in ISO 8601."""

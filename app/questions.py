@@ -10,7 +10,7 @@ from app.storage.marks import MarkKind, Marks
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
-from memory.assembly import NewMessage
+from memory.assembly import NewMessage, note_segment
 from memory.protocols import ChatEncoder
 
 
@@ -24,9 +24,14 @@ class Question:
     replaces: MessageRow | None = None
 
 
-async def new_question(encoder: ChatEncoder, content: str) -> Question:
+async def new_question(encoder: ChatEncoder, content: str, note: str | None) -> Question:
+    return Question(await new_message(encoder, content, note, message_id=new_id("msg")))
+
+
+async def new_message(encoder: ChatEncoder, content: str, note: str | None, *, message_id: str) -> NewMessage:
     token_ids = await asyncio.to_thread(encoder.encode_message, "user", content)
-    return Question(NewMessage(new_id("msg"), content, token_ids))
+    noted = None if note is None else await asyncio.to_thread(note_segment, note, encoder)
+    return NewMessage(message_id, content, token_ids, noted)
 
 
 async def stored_question(

@@ -5,7 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from app.fields import Name, PlainText, StopString, Text, Time, Wire
+from app.fields import Name, StopString, Text, Time, Wire
 from llm.engine.interface import TokenCounts
 from memory.context import SegmentKind
 from memory.messages import Role
@@ -20,44 +20,15 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None
 
 
-class Exchange(Wire):
-    """One exchange that shows how the persona speaks."""
-
-    user: Text
-    assistant: Text
-
-
-class PersonaCreate(Wire):
-    name: Name
-    instructions: PlainText = ""
-    examples: list[Exchange] = Field([], max_length=100)
-    greeting: Text | None = Field(None, description="First message of a new session, said by the persona.")
-
-
-class PersonaUpdate(Wire):
-    """Fields that are not given stay as they are."""
-
-    name: Name = ""
-    instructions: PlainText = ""
-    examples: list[Exchange] = Field([], max_length=100)
-    greeting: Text | None = None
-
-
-class PersonaView(BaseModel):
-    id: str
-    revision: int = Field(description="Counts the changes; context records name the one they rest on.")
-    name: str
-    instructions: str
-    examples: list[Exchange]
-    greeting: str | None
-    tokens: int = Field(description="What the persona takes of every context window.")
-    created_at: datetime
-    updated_at: datetime
-
-
 class SessionCreate(Wire):
     persona_id: Name | None = None
     user_id: Name | None = None
+    user_name: Name | None = Field(
+        None, description="What the persona calls the user; none: the persona's own `user_name`."
+    )
+    greeting: int = Field(
+        0, ge=0, le=100, description="0: the persona's greeting; n: its n-th alternate greeting."
+    )
     title: Name | None = None
     memory: dict[str, Any] | None = Field(
         None, description='`{"strategy": name, ...parameters}`; see `GET /v1/strategies`.'
@@ -68,6 +39,7 @@ class SessionUpdate(Wire):
     """Fields that are not given stay as they are. A new memory takes effect with the next turn."""
 
     persona_id: Name | None = None
+    user_name: Name | None = None
     title: Name | None = None
     memory: dict[str, Any] = Field({})
 
@@ -81,6 +53,7 @@ class SessionView(BaseModel):
     id: str
     persona_id: str | None
     user_id: str | None
+    user_name: str | None
     title: str | None
     memory: dict[str, Any]
     branched_from: BranchedFrom | None = Field(description="Where its first messages were copied from.")
@@ -149,6 +122,10 @@ class MessageCreate(ReplyCreate):
     """A user's message, and how the reply to it is to be generated."""
 
     content: Text
+    note: Text | None = Field(
+        None,
+        description="A note of the system for this reply alone, beside the persona; not stored as a message.",
+    )
 
 
 class MessageEdit(Wire):
@@ -238,6 +215,9 @@ class ContextView(BaseModel):
     model: str
     strategy: dict[str, Any]
     persona: PersonaReference | None
+    persona_since_turn: int | None = Field(
+        None, description="The first turn with this persona; null with none, or if it was not kept then."
+    )
     context_window: int
     prompt_tokens: int
     token_counts: TokenCounts = Field(

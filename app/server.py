@@ -7,7 +7,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import catalog, history, messages, metrics, personas, sessions, summaries
+from app.api import (
+    cards,
+    catalog,
+    history,
+    lorebooks,
+    messages,
+    metrics,
+    personas,
+    sessions,
+    summaries,
+)
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
@@ -55,7 +65,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for part in (personas, sessions, messages, history, summaries, catalog, metrics):
+    for part in (cards, personas, sessions, lorebooks, messages, history, summaries, catalog, metrics):
         app.include_router(part.router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)

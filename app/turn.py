@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.chat_model import ChatModel
+from app.chat_persona import ChatPersona
 from app.context_records import context_record
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
 from app.ids import new_id
@@ -20,7 +21,6 @@ from app.storage.database import Database
 from app.storage.marks import MarkKind
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
-from app.storage.personas import StoredPersona
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex
@@ -60,7 +60,7 @@ class AdmittedTurn:
 
     owner: str
     user_message: MessageRow
-    persona: StoredPersona | None
+    persona: ChatPersona | None
     context: Context
     arrived_at: float
     replaces: MessageRow | None = None

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.chat_persona import ChatPersona
 from app.errors import NotFoundProblem
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
-from app.storage.personas import StoredPersona
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.summarisers import Summarisers
@@ -28,7 +28,7 @@ from memory.summaries.summariser import Names, Task
 
 log = structlog.get_logger()
 
-OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, StoredPersona | None]]]
+OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
 """A session of an owner as it stands."""
 WindowInUse = Callable[[str, Strategy], int | None]
 """The first turn of the window of the reply that is being generated in a session, chosen by that strategy."""
@@ -129,7 +129,7 @@ class Upkeep:
             task = Task(
                 previous=previous.text if previous else "",
                 turns=await chat.history.messages(step.first_turn, step.through_turn),
-                names=Names(assistant=persona.name) if persona else Names(),
+                names=_names(persona),
                 max_tokens=strategy.max_summary_tokens,
             )
             return _Work(strategy, step, task, previous.id if previous else None)
@@ -180,3 +180,11 @@ class Upkeep:
         return min(
             (segment["turn"] for segment in record["segments"] if segment["kind"] == "turn"), default=turn
         )
+
+
+def _names(persona: ChatPersona | None) -> Names:
+    """What the two are called in summaries; in one line, since a summary has one for each sentence."""
+    if persona is None:
+        return Names()
+    names = persona.stored.persona.names_for(persona.user)
+    return Names(user=" ".join(names["user"].split()), assistant=" ".join(names["char"].split()))

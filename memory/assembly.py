@@ -1,12 +1,14 @@
 """Assembly of the context: persona, what the strategy selects, the message; counted exactly."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memory.context import Context, ContextMessage, Segment
 from memory.errors import MessageTooLargeError, OverBudgetError
+from memory.lore import CalledLore, lore_within
 from memory.marks import left_out_with_marks
-from memory.protocols import History
+from memory.protocols import ChatEncoder, History
+from memory.reminder import StandingReminder
 from memory.strategies.base import Room, Strategy
 
 
@@ -21,11 +23,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """The user's message that a reply is wanted to; it is not in the history yet."""
+    """The user's message that a reply is wanted to; it is not in the history yet.
+
+    `note`: from `note_segment`, for this reply alone.
+    """
 
     id: str
     content: str
     token_ids: tuple[int, ...]
+    note: Segment | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids) + (self.note.tokens if self.note else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,8 @@ class ChatState:
 
     `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. `pinned`: turns
     that stand behind it where they are older than the window. `excluded`: turns that are never in the window,
-    with the tokens that they would take.
+    with the tokens that they would take. `reminder` stands near the end, and of `lore` as much before the
+    message as its budgets and the window allow.
     """
 
     persona: Sequence[Segment]
@@ -44,10 +55,14 @@ class ChatState:
     limits: Limits
     pinned: Sequence[Segment] = ()
     excluded: Mapping[int, int] = field(default_factory=dict)
+    reminder: StandingReminder | None = None
+    lore: tuple[CalledLore, ...] = ()
 
     @property
     def persona_tokens(self) -> int:
-        return sum(segment.tokens for segment in self.persona)
+        """Of what is pinned and of the reminder as it is now."""
+        reminder = self.reminder.segment.tokens if self.reminder else 0
+        return sum(segment.tokens for segment in self.persona) + reminder
 
     @property
     def pinned_tokens(self) -> int:
@@ -62,9 +77,12 @@ class ChatState:
         """What persona, pinned turns, message and reply leave; `now` is negative if they do not fit."""
         window = self.limits.context_window - self.persona_tokens - len(self.generation_prompt)
         window -= self.pinned_tokens
+        # A reminder that tells the time may count otherwise the next minute: that must not move the window.
+        unusual = self.reminder.segment.tokens - self.reminder.usual_tokens if self.reminder else 0
+        lore = sum(book.reserved_tokens for book in self.lore)
         return Room(
             now=window - self.limits.reply_tokens - message_tokens,
-            steady=max(0, window - self.limits.usual_reply_tokens),
+            steady=max(0, window + unusual - lore - self.limits.usual_reply_tokens),
             context_window=self.limits.context_window,
         )
 
@@ -77,7 +95,7 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     """
     limits, window = chat.limits, chat.limits.context_window
     tail = _tail(message, chat.generation_prompt)
-    room = chat.room(len(message.token_ids) if message else 0)
+    room = chat.room(message.tokens if message else 0)
     if room.now < 0:
         tail_tokens = sum(segment.tokens for segment in tail)
         raise MessageTooLargeError(
@@ -90,7 +108,9 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
             reply_tokens=limits.reply_tokens,
             context_window=window,
         )
-    selection = await chat.strategy.select(chat.history, room)
+    lore = lore_within(chat.lore, room.now)
+    lore_tokens = sum(segment.tokens for segment in lore)
+    selection = await chat.strategy.select(chat.history, replace(room, now=room.now - lore_tokens))
     pinned = chat.pinned_beside({segment.turn for segment in selection.segments})
     left_out = await left_out_with_marks(
         selection.left_out,
@@ -98,8 +118,9 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         pinned={segment.turn for segment in pinned if segment.turn is not None},
         excluded=chat.excluded,
     )
+    turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
     context = Context(
-        segments=(*chat.persona, *pinned, *selection.segments, *tail),
+        segments=(*chat.persona, *pinned, *turns, *lore, *tail),
         left_out=left_out,
         strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,
@@ -116,6 +137,16 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     return context
 
 
+def note_segment(note: str, encoder: ChatEncoder) -> Segment:
+    """A note of the system to one reply: beside the persona, not instead of it."""
+    return Segment(
+        kind="note",
+        token_ids=encoder.encode_message("system", note),
+        reason="a note for this reply alone",
+        messages=(ContextMessage("system", note),),
+    )
+
+
 def _tail(message: NewMessage | None, generation_prompt: tuple[int, ...]) -> tuple[Segment, ...]:
     asks = Segment(kind="generation_prompt", token_ids=generation_prompt, reason="asks the model to reply")
     if message is None:
@@ -126,4 +157,4 @@ def _tail(message: NewMessage | None, generation_prompt: tuple[int, ...]) -> tup
         reason="the message to reply to",
         messages=(ContextMessage("user", message.content, message.id),),
     )
-    return (says, asks)
+    return (message.note, says, asks) if message.note else (says, asks)

@@ -6,7 +6,18 @@ from typing import Any, Literal
 
 from memory.messages import Role
 
-SegmentKind = Literal["persona", "examples", "pinned", "summary", "turn", "message", "generation_prompt"]
+SegmentKind = Literal[
+    "persona",
+    "examples",
+    "pinned",
+    "summary",
+    "turn",
+    "reminder",
+    "lore",
+    "note",
+    "message",
+    "generation_prompt",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,30 +6,43 @@ next cut is known before: their keys and values can be computed a few at a time,
 
 import math
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 
 from memory.assembly import ChatState, assemble
 from memory.protocols import TurnCounts
-from memory.strategies.base import Room, Strategy
+from memory.strategies.base import Room, Selection, Strategy
 
 
 async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
-    """Token ids, those that are needed soonest first: the window as it stands; then, if the chat goes on as
-    it did and turns of now stay, the window after its next cut.
+    """Token ids, those that are needed soonest first: the window as it stands, up to lore, or to a reminder
+    that will tell another time; then, if the chat goes on as it did and turns of now stay, the window after
+    its next cut, without the turns that a reminder may stand among.
 
     Raises like `assemble`.
     """
     context = await assemble(chat)
-    prefixes = [context.token_ids[: context.tokens - len(chat.generation_prompt)]]
+    changing = ("lore", "generation_prompt", *(["reminder"] if _tells_time(chat) else []))
+    known = takewhile(lambda segment: segment.kind not in changing, context.segments)
+    prefixes = [tuple(chain.from_iterable(segment.token_ids for segment in known))]
     room = chat.room()
     first_turn = await first_turn_after_cut(chat.strategy, chat.history, room)
     if first_turn is not None:
         coming = await chat.strategy.window(chat.history, first_turn, room)
         if not coming.awaits_summary:
-            pinned = chat.pinned_beside({segment.turn for segment in coming.segments})
-            segments = (*chat.persona, *pinned, *coming.segments)
-            prefixes.append(tuple(chain.from_iterable(segment.token_ids for segment in segments)))
+            prefixes.append(_before_reminder(chat, coming))
     return prefixes
+
+
+def _tells_time(chat: ChatState) -> bool:
+    return chat.reminder is not None and chat.reminder.tells_time
+
+
+def _before_reminder(chat: ChatState, coming: Selection) -> tuple[int, ...]:
+    """What stands before the place of the reminder, which moves with every turn, in a coming window."""
+    before = chat.history.turn_count - (chat.reminder.depth if chat.reminder else 0)
+    staying = [each for each in coming.segments if each.turn is None or each.turn < before]
+    pinned = chat.pinned_beside({segment.turn for segment in coming.segments})
+    return tuple(chain.from_iterable(each.token_ids for each in (*chat.persona, *pinned, *staying)))
 
 
 async def first_turn_after_cut(strategy: Strategy, counts: TurnCounts, room: Room) -> int | None:

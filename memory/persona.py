@@ -1,14 +1,20 @@
 """The persona: who the model is. It is pinned: no strategy can evict or cut it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from memory.context import ContextMessage, Segment
 from memory.errors import PersonaTooLargeError
 from memory.protocols import ChatEncoder
+from memory.reminder import SOME_TIME, Reminder, standing_reminder
+from memory.templates import fill
 
 ROOM_FOR_A_MESSAGE = 128
 """Tokens that a persona must leave for a user's message, beside the reply."""
+
+NAMELESS_USER = "User"
+"""What `{{user}}` stands for where nobody gave the user a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +26,78 @@ class ExampleExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechRule:
+    """How the persona speaks with a user; with `user_id` None, with those who have no rule of their own."""
+
+    user_id: str | None
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatUser:
+    """The user of a chat session, as far as it is known; `name` goes before the persona's `user_name`."""
+
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Persona:
     """What the model is told of itself. With empty instructions it is told its name."""
 
     name: str
     instructions: str
     examples: tuple[ExampleExchange, ...] = ()
+    style: str = ""
+    facts: tuple[str, ...] = ()
+    speech_rules: tuple[SpeechRule, ...] = ()
+    user_name: str | None = None
+    greeting: str | None = None
+    alternate_greetings: tuple[str, ...] = ()
+    forbidden_phrases: tuple[str, ...] = ()
+    reminder: Reminder | None = None
+
+    def met_by(self, user: ChatUser) -> "Persona":
+        """The persona as `user` meets it: names put into what was written, one speech rule at most."""
+        names = self.names_for(user)
+        rule = self._speech_rule(user.id)
+        reminder = self.reminder
+        return replace(
+            self,
+            instructions=fill(self.instructions, names),
+            examples=tuple(
+                ExampleExchange(fill(example.user, names), fill(example.assistant, names))
+                for example in self.examples
+            ),
+            style=fill(self.style, names),
+            facts=tuple(fill(fact, names) for fact in self.facts),
+            speech_rules=() if rule is None else (SpeechRule(None, fill(rule, names)),),
+            greeting=None if self.greeting is None else fill(self.greeting, names),
+            alternate_greetings=tuple(fill(greeting, names) for greeting in self.alternate_greetings),
+            forbidden_phrases=tuple(fill(phrase, names) for phrase in self.forbidden_phrases),
+            reminder=reminder and Reminder(fill(reminder.text, names), reminder.depth),
+        )
+
+    def names_for(self, user: ChatUser) -> dict[str, str]:
+        """What the templates stand for in a chat with `user`."""
+        return {"user": user.name or self.user_name or NAMELESS_USER, "char": self.name}
+
+    def _speech_rule(self, user_id: str | None) -> str | None:
+        rules = {rule.user_id: rule.rule for rule in self.speech_rules}
+        return rules.get(user_id, rules.get(None))
+
+    @property
+    def greetings(self) -> tuple[str | None, ...]:
+        """What a chat may begin with; the first is the usual one, None for nothing."""
+        return (self.greeting, *self.alternate_greetings)
 
     @property
     def system_message(self) -> str:
-        return self.instructions if self.instructions.strip() else f"You are {self.name}."
+        """Instructions, style, facts and speech rule, always in this order: nothing here changes by turn."""
+        instructions = self.instructions if self.instructions.strip() else f"You are {self.name}."
+        facts = "\n".join(f"- {fact}" for fact in self.facts)
+        further = (self.style, facts, self._speech_rule(None) or "")
+        return "\n\n".join([instructions, *(part for part in further if part.strip())])
 
     @property
     def instruction_messages(self) -> tuple[ContextMessage, ...]:
@@ -48,7 +116,10 @@ class Persona:
 
 
 def persona_segments(persona: Persona | None, encoder: ChatEncoder) -> tuple[Segment, ...]:
-    """What stands at the head of every context; without a persona, what the chat template puts there."""
+    """What stands at the head of every context; without a persona, what the chat template puts there.
+
+    `persona`: as the user of the chat meets it.
+    """
     if persona is None:
         preamble = encoder.encode_preamble(None)
         reason = "no persona is set: the chat template's own beginning"
@@ -74,18 +145,41 @@ def persona_segments(persona: Persona | None, encoder: ChatEncoder) -> tuple[Seg
     return (instructions, examples)
 
 
+def persona_tokens(persona: Persona, encoder: ChatEncoder, user: ChatUser) -> int:
+    """What the persona takes of every context of a chat with `user`, its reminder included."""
+    met = persona.met_by(user)
+    pinned = sum(segment.tokens for segment in persona_segments(met, encoder))
+    if met.reminder is None:
+        return pinned
+    return pinned + standing_reminder(met.reminder, encoder, SOME_TIME).usual_tokens
+
+
 def check_persona_fits(
-    persona: Persona, encoder: ChatEncoder, *, context_window: int, reply_tokens: int
+    persona: Persona,
+    encoder: ChatEncoder,
+    *,
+    context_window: int,
+    reply_tokens: int,
+    user: ChatUser | None = None,
 ) -> None:
-    """Raise PersonaTooLargeError if the persona leaves no room for a turn."""
-    persona_tokens = sum(segment.tokens for segment in persona_segments(persona, encoder))
+    """Raise PersonaTooLargeError if the persona leaves no room for a turn with `user`.
+
+    With no user, with any of those whom it has a speech rule for, and with one of whom nothing is known.
+    """
+    users = [user] if user else list(_users_of(persona))
+    tokens = max(persona_tokens(persona, encoder, each) for each in users)
     turn_tokens = len(encoder.generation_prompt) + reply_tokens + ROOM_FOR_A_MESSAGE
-    if persona_tokens + turn_tokens > context_window:
+    if tokens + turn_tokens > context_window:
         raise PersonaTooLargeError(
-            f"the persona takes {persona_tokens} tokens; with a context window of {context_window} and "
+            f"the persona takes {tokens} tokens; with a context window of {context_window} and "
             f"{turn_tokens} kept for a message and its reply, at most {context_window - turn_tokens} fit",
-            persona_tokens=persona_tokens,
+            persona_tokens=tokens,
             max_persona_tokens=context_window - turn_tokens,
             context_window=context_window,
             reply_tokens=reply_tokens,
         )
+
+
+def _users_of(persona: Persona) -> Iterator[ChatUser]:
+    yield ChatUser()
+    yield from (ChatUser(rule.user_id) for rule in persona.speech_rules if rule.user_id is not None)

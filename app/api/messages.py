@@ -16,7 +16,7 @@ from app.api.dependencies import (
 )
 from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.context_records import recorded_view
-from app.errors import NotFoundProblem
+from app.errors import InvalidProblem, NotFoundProblem
 from app.fields import Text
 from app.schemas import (
     ContextView,
@@ -102,10 +102,13 @@ async def preview_context(
     service: ServiceDep,
     owner: OwnerDep,
     content: Annotated[Text | None, Query(description="A message to reply to; none: as it stands.")] = None,
+    note: Annotated[Text | None, Query(description="A note of the system to the reply to `content`.")] = None,
     max_tokens: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
 ) -> ContextView:
     """What would be in the window now. A dry run: nothing is stored or generated."""
-    return await service.chat.preview(owner, session_id, content, max_tokens=max_tokens)
+    if note is not None and content is None:
+        raise InvalidProblem.of_field("note", "there is no content that it could be a note to")
+    return await service.chat.preview(owner, session_id, content, note, max_tokens=max_tokens)
 
 
 @router.get("/messages/{message_id}")

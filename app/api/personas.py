@@ -1,6 +1,7 @@
 """`/v1/personas`."""
 
 import asyncio
+from dataclasses import asdict
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
@@ -14,10 +15,12 @@ from app.api.dependencies import (
     decode_listing_cursor,
     encode_cursor,
 )
+from app.chat_persona import check_fits
 from app.errors import NotFoundProblem, PersonaInUseProblem
-from app.schemas import Exchange, Page, PersonaCreate, PersonaUpdate, PersonaView
-from app.storage.personas import Personas, StoredPersona
-from memory.persona import ExampleExchange, Persona, check_persona_fits, persona_segments
+from app.persona_schemas import PersonaCreate, PersonaUpdate, PersonaView
+from app.schemas import Page
+from app.storage.personas import Personas, StoredPersona, written_persona
+from memory.persona import ChatUser, persona_tokens
 
 router = APIRouter(prefix="/v1/personas", tags=["personas"])
 
@@ -25,20 +28,11 @@ router = APIRouter(prefix="/v1/personas", tags=["personas"])
 @router.post("", status_code=HTTPStatus.CREATED)
 async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     """Create a persona. One that leaves no room for a turn in the context window is refused."""
-    await _check_fits(
-        service,
-        Persona(
-            body.name, body.instructions, tuple(ExampleExchange(e.user, e.assistant) for e in body.examples)
-        ),
-    )
+    persona = written_persona(body.model_dump())
+    await check_fits(service.model, service.settings, persona)
     async with service.database.write() as session:
-        stored = await Personas(session, owner).create(
-            name=body.name,
-            instructions=body.instructions,
-            examples=[example.model_dump() for example in body.examples],
-            greeting=body.greeting,
-        )
-    return await _view(stored, service)
+        stored = await Personas(session, owner).create(persona)
+    return await persona_view(stored, service)
 
 
 @router.get("")
@@ -51,7 +45,7 @@ async def list_personas(
     page = stored[:limit]
     more = len(stored) > limit
     return Page(
-        data=[await _view(persona, service) for persona in page],
+        data=[await persona_view(persona, service) for persona in page],
         next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
     )
 
@@ -60,7 +54,7 @@ async def list_personas(
 async def get_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     async with service.database.read() as session:
         stored = await Personas(session, owner).get(persona_id)
-    return await _view(_found(stored, persona_id), service)
+    return await persona_view(found_persona(stored, persona_id), service)
 
 
 @router.patch("/{persona_id}")
@@ -71,13 +65,14 @@ async def update_persona(
     changes = body.model_dump(exclude_unset=True)
     while True:
         async with service.database.read() as session:
-            before = _found(await Personas(session, owner).get(persona_id), persona_id)
+            before = found_persona(await Personas(session, owner).get(persona_id), persona_id)
+        persona = written_persona(changes, before.persona)
         # Outside the transaction: a remote tokeniser may take its time.
-        await _check_fits(service, before.changed(changes).as_persona())
+        await check_fits(service.model, service.settings, persona)
         async with service.database.write() as session:
-            stored = await Personas(session, owner).revise(before, changes)
+            stored = await Personas(session, owner).revise(before, persona)
         if stored is not None:
-            return await _view(stored, service)
+            return await persona_view(stored, service)
 
 
 @router.delete("/{persona_id}", status_code=HTTPStatus.NO_CONTENT)
@@ -85,7 +80,7 @@ async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) 
     """Delete a persona that no session uses."""
     async with service.database.write() as session:
         personas = Personas(session, owner)
-        _found(await personas.get(persona_id), persona_id)
+        found_persona(await personas.get(persona_id), persona_id)
         if using := await personas.sessions_using(persona_id):
             raise PersonaInUseProblem(
                 f"{using} chat sessions use persona {persona_id}; give them another or delete them first",
@@ -95,32 +90,22 @@ async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) 
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-async def _check_fits(service: Service, persona: Persona) -> None:
-    await asyncio.to_thread(
-        check_persona_fits,
-        persona,
-        service.model.tokenizer,
-        context_window=service.model.context_window,
-        reply_tokens=service.settings.reply_tokens,
-    )
-
-
-def _found(stored: StoredPersona | None, persona_id: str) -> StoredPersona:
+def found_persona(stored: StoredPersona | None, persona_id: str) -> StoredPersona:
     if stored is None:
         raise NotFoundProblem(f"persona {persona_id} does not exist")
     return stored
 
 
-async def _view(stored: StoredPersona, service: Service) -> PersonaView:
-    segments = await asyncio.to_thread(persona_segments, stored.as_persona(), service.model.tokenizer)
-    return PersonaView(
-        id=stored.id,
-        revision=stored.revision,
-        name=stored.name,
-        instructions=stored.instructions,
-        examples=[Exchange(user=e.user, assistant=e.assistant) for e in stored.examples],
-        greeting=stored.greeting,
-        tokens=sum(segment.tokens for segment in segments),
-        created_at=stored.created_at,
-        updated_at=stored.updated_at,
+async def persona_view(stored: StoredPersona, service: Service) -> PersonaView:
+    persona = stored.persona
+    tokens = await asyncio.to_thread(persona_tokens, persona, service.model.tokenizer, ChatUser())
+    return PersonaView.model_validate(
+        asdict(persona)
+        | {
+            "id": stored.id,
+            "revision": stored.revision,
+            "tokens": tokens,
+            "created_at": stored.created_at,
+            "updated_at": stored.updated_at,
+        }
     )

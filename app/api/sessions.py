@@ -10,16 +10,20 @@ from app.api.dependencies import (
     Cursor,
     Limit,
     OwnerDep,
+    Service,
     ServiceDep,
     decode_listing_cursor,
     encode_cursor,
 )
+from app.chat_persona import check_fits
 from app.errors import InvalidProblem, NotFoundProblem
 from app.schemas import Page, SessionCreate, SessionUpdate, SessionView
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import Personas, StoredPersona
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
+from memory.persona import ChatUser
 from memory.strategies import parse_strategy
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -30,13 +34,22 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
     """Create a chat session. A greeting of the persona becomes its first message."""
     memory = body.memory if body.memory is not None else service.settings.memory
     memory = parse_strategy(memory).model_dump(mode="json")
+    user = ChatUser(body.user_id, body.user_name)
+    await _check_fits(service, owner, body.persona_id, user)
     async with service.database.write() as session:
-        persona = await _persona(session, owner, body.persona_id)
+        stored = await _persona(session, owner, body.persona_id)
         row = await Sessions(session, owner).create(
-            persona_id=body.persona_id, user_id=body.user_id, title=body.title, memory=memory
+            persona_id=body.persona_id,
+            user_id=user.id,
+            user_name=user.name,
+            title=body.title,
+            memory=memory,
         )
-        if persona and persona.greeting:
-            await Messages(session, owner).append(row.id, [MessageDraft("assistant", persona.greeting)])
+        if stored:
+            await SessionPersonas(session, owner).give(row.id, stored.id)
+        greeting = _greeting(stored, user, body.greeting)
+        if greeting:
+            await Messages(session, owner).append(row.id, [MessageDraft("assistant", greeting)])
     return _view(row)
 
 
@@ -72,13 +85,20 @@ async def get_session(session_id: str, service: ServiceDep, owner: OwnerDep) -> 
 async def update_session(
     session_id: str, body: SessionUpdate, service: ServiceDep, owner: OwnerDep
 ) -> SessionView:
-    """Change title, persona or memory. The next turn goes by it; nothing that was said is lost."""
+    """Change title, persona, the user's name or memory. The next turn goes by it; nothing said is lost."""
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     if "memory" in changes:
         changes["memory"] = parse_strategy(changes["memory"]).model_dump(mode="json")
+    async with service.database.read() as session:
+        row = _found(await Sessions(session, owner).get(session_id), session_id)
+    if {"persona_id", "user_name"} & changes.keys():
+        user = ChatUser(row.user_id, changes.get("user_name", row.user_name))
+        await _check_fits(service, owner, changes.get("persona_id", row.persona_id), user)
     async with service.database.write() as session:
-        _found(await Sessions(session, owner).get(session_id), session_id)
         await _persona(session, owner, changes.get("persona_id"))
+        row = _found(await Sessions(session, owner).get(session_id), session_id)
+        if changes.get("persona_id", row.persona_id) != row.persona_id:
+            await SessionPersonas(session, owner).give(session_id, changes["persona_id"])
         return _view(_found(await Sessions(session, owner).update(session_id, changes), session_id))
 
 
@@ -87,6 +107,24 @@ async def delete_session(session_id: str, service: ServiceDep, owner: OwnerDep) 
     """Delete a session: its messages, its context records and what is cached of it."""
     await service.chat.remove_session(owner, session_id)
     return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str | None:
+    """What the chat begins with. Raises InvalidProblem if the persona has no greeting of that number."""
+    greetings = stored.persona.met_by(user).greetings if stored else (None,)
+    if number >= len(greetings):
+        raise InvalidProblem.of_field("greeting", f"the persona has {len(greetings) - 1} alternate greetings")
+    return greetings[number]
+
+
+async def _check_fits(service: Service, owner: str, persona_id: str | None, user: ChatUser) -> None:
+    """Raise if the persona leaves no room for a turn under the name that this chat gives its user."""
+    if user.name is None:
+        return  # checked when the persona was saved
+    async with service.database.read() as session:
+        stored = await _persona(session, owner, persona_id)
+    if stored:
+        await check_fits(service.model, service.settings, stored.persona, user)
 
 
 async def _persona(session: AsyncSession, owner: str, persona_id: str | None) -> StoredPersona | None:

@@ -47,6 +47,15 @@ class ServiceClient:
     def put(self, path: str, body: Json | None = None) -> Json:
         return self._answer(self._http.put(path, json=body))
 
+    def upload(self, path: str, content: bytes) -> Json:
+        return self._answer(self._http.post(path, content=content))
+
+    def download(self, method: str, path: str, params: dict[str, str], content: bytes = b"") -> bytes:
+        response = self._http.request(method, path, params=params, content=content)
+        if not response.is_success:
+            self._answer(response)
+        return response.content
+
     def stream_reply(self, path: str, body: Json) -> Generator[tuple[str, Json]]:
         """The events of a reply as (event, data). Closing the iterator ends the generation."""
         with connect_sse(self._http, "POST", path, json={**body, "stream": True}) as source:

@@ -12,6 +12,7 @@ from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
 from app.cli.models import models
+from app.cli.personas import personas
 from app.cli.serve import serve
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(chat)
 app.add_typer(models, name="models")
+app.add_typer(personas, name="personas")
 app.command()(doctor)
 app.add_typer(bench, name="bench")
 

@@ -1,6 +1,5 @@
 """Personas and their revisions."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +9,8 @@ from sqlalchemy import and_, func, select
 from app.ids import new_id
 from app.storage.repository import Repository
 from app.storage.tables import PersonaRevisionRow, PersonaRow, SessionRow
-from memory.persona import ExampleExchange, Persona
+from memory.persona import ExampleExchange, Persona, SpeechRule
+from memory.reminder import Reminder
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,44 +19,36 @@ class StoredPersona:
 
     id: str
     revision: int
-    name: str
-    instructions: str
-    examples: tuple[ExampleExchange, ...]
-    greeting: str | None
+    persona: Persona
     created_at: datetime
     updated_at: datetime
 
-    def as_persona(self) -> Persona:
-        return Persona(self.name, self.instructions, self.examples)
 
-    def changed(self, changes: dict[str, Any]) -> "StoredPersona":
-        """As it would be with `changes` to its fields, in the form of a request; not stored."""
-        if "examples" in changes:
-            changes = changes | {"examples": _examples(changes["examples"])}
-        return replace(self, **changes)
+def written_persona(fields: dict[str, Any], before: Persona | None = None) -> Persona:
+    """A persona from plain data, as in a request or a row; the fields not given as they were `before`."""
+    fields = dict(fields)
+    if "examples" in fields:
+        fields["examples"] = tuple(ExampleExchange(**example) for example in fields["examples"])
+    if "speech_rules" in fields:
+        fields["speech_rules"] = tuple(SpeechRule(**rule) for rule in fields["speech_rules"])
+    if fields.get("reminder"):
+        fields["reminder"] = Reminder(**fields["reminder"])
+    for name in ("facts", "forbidden_phrases", "alternate_greetings"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    return replace(before, **fields) if before else Persona(**fields)
 
 
 class Personas(Repository):
     """The personas of one owner."""
 
-    async def create(
-        self, *, name: str, instructions: str, examples: list[dict[str, str]], greeting: str | None
-    ) -> StoredPersona:
+    async def create(self, persona: Persona) -> StoredPersona:
         now = datetime.now(UTC)
-        persona = PersonaRow(id=new_id("per"), revision=1, created_at=now, updated_at=now)
-        self.add(persona)
+        row = PersonaRow(id=new_id("per"), revision=1, created_at=now, updated_at=now)
+        self.add(row)
         await self.session.flush()
-        revision = PersonaRevisionRow(
-            persona_id=persona.id,
-            revision=1,
-            name=name,
-            instructions=instructions,
-            examples=examples,
-            greeting=greeting,
-            created_at=now,
-        )
-        self.add(revision)
-        return _stored(persona, revision)
+        self.add(_revision(row, persona))
+        return _stored(row, persona)
 
     async def get(self, persona_id: str, revision: int | None = None) -> StoredPersona | None:
         """The persona as it is, or as it was in `revision`."""
@@ -70,7 +62,7 @@ class Personas(Repository):
             .where(PersonaRow.owner == self.owner, PersonaRow.id == persona_id)
         )
         row = (await self.session.execute(query)).one_or_none()
-        return _stored(*row) if row else None
+        return _read(*row) if row else None
 
     async def list(self, *, after: tuple[datetime, str] | None, limit: int) -> list[StoredPersona]:
         """Newest first, from behind `after` on."""
@@ -89,28 +81,18 @@ class Personas(Repository):
         )
         if after:
             query = query.where(behind(PersonaRow, after))
-        return [_stored(*row) for row in (await self.session.execute(query)).all()]
+        return [_read(*row) for row in (await self.session.execute(query)).all()]
 
-    async def revise(self, before: StoredPersona, changes: dict[str, Any]) -> StoredPersona | None:
-        """Make a new revision with `changes` to `before`; None if that is not the newest any more."""
+    async def revise(self, before: StoredPersona, persona: Persona) -> StoredPersona | None:
+        """Make `persona` the revision after `before`; None if that is not the newest any more."""
         query = self.select(PersonaRow).where(PersonaRow.id == before.id)
-        persona = (await self.session.scalars(query)).one_or_none()
-        if persona is None or persona.revision != before.revision:
+        row = (await self.session.scalars(query)).one_or_none()
+        if row is None or row.revision != before.revision:
             return None
-        after = before.changed(changes)
-        persona.revision = before.revision + 1
-        persona.updated_at = datetime.now(UTC)
-        revision = PersonaRevisionRow(
-            persona_id=persona.id,
-            revision=persona.revision,
-            name=after.name,
-            instructions=after.instructions,
-            examples=[asdict(example) for example in after.examples],
-            greeting=after.greeting,
-            created_at=persona.updated_at,
-        )
-        self.add(revision)
-        return _stored(persona, revision)
+        row.revision = before.revision + 1
+        row.updated_at = datetime.now(UTC)
+        self.add(_revision(row, persona))
+        return _stored(row, persona)
 
     async def sessions_using(self, persona_id: str) -> int:
         query = self.select_columns(SessionRow, func.count()).where(SessionRow.persona_id == persona_id)
@@ -126,18 +108,16 @@ def behind(table: type[PersonaRow] | type[SessionRow], after: tuple[datetime, st
     return (table.created_at < created_at) | ((table.created_at == created_at) & (table.id < row_id))
 
 
-def _stored(persona: PersonaRow, revision: PersonaRevisionRow) -> StoredPersona:
-    return StoredPersona(
-        id=persona.id,
-        revision=revision.revision,
-        name=revision.name,
-        instructions=revision.instructions,
-        examples=_examples(revision.examples),
-        greeting=revision.greeting,
-        created_at=persona.created_at,
-        updated_at=persona.updated_at,
+def _revision(row: PersonaRow, persona: Persona) -> PersonaRevisionRow:
+    return PersonaRevisionRow(
+        persona_id=row.id, revision=row.revision, created_at=row.updated_at, **asdict(persona)
     )
 
 
-def _examples(exchanges: Sequence[dict[str, str]]) -> tuple[ExampleExchange, ...]:
-    return tuple(ExampleExchange(each["user"], each["assistant"]) for each in exchanges)
+def _read(row: PersonaRow, revision: PersonaRevisionRow) -> StoredPersona:
+    persona = written_persona({name: getattr(revision, name) for name in Persona.__dataclass_fields__})
+    return StoredPersona(row.id, revision.revision, persona, row.created_at, row.updated_at)
+
+
+def _stored(row: PersonaRow, persona: Persona) -> StoredPersona:
+    return StoredPersona(row.id, row.revision, persona, row.created_at, row.updated_at)

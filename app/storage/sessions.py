@@ -19,6 +19,7 @@ class Sessions(Repository):
         user_id: str | None,
         title: str | None,
         memory: dict[str, Any],
+        user_name: str | None = None,
         branched_from: MessageRow | None = None,
     ) -> SessionRow:
         now = datetime.now(UTC)
@@ -26,6 +27,7 @@ class Sessions(Repository):
             id=new_id("ses"),
             persona_id=persona_id,
             user_id=user_id,
+            user_name=user_name,
             title=title,
             memory=memory,
             branched_from_session=branched_from.session_id if branched_from else None,

@@ -16,9 +16,12 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from memory.lore import DEFAULT_SCAN_DEPTH, DEFAULT_TOKEN_BUDGET
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -47,7 +50,12 @@ class Table(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+    type_annotation_map: ClassVar = {
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON,
+        list[str]: JSON,
+    }
 
 
 class Owned:
@@ -79,7 +87,24 @@ class PersonaRevisionRow(Owned, Table):
     instructions: Mapped[str] = mapped_column(Text)
     examples: Mapped[list[dict[str, Any]]]
     greeting: Mapped[str | None] = mapped_column(Text)
+    style: Mapped[str] = mapped_column(Text)
+    facts: Mapped[list[str]]
+    speech_rules: Mapped[list[dict[str, Any]]]
+    forbidden_phrases: Mapped[list[str]]
+    user_name: Mapped[str | None] = mapped_column(Text)
+    alternate_greetings: Mapped[list[str]]
+    reminder: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
+
+
+class PersonaCardRow(Owned, Table):
+    """The character card that a persona was imported from."""
+
+    __tablename__ = "persona_cards"
+
+    persona_id: Mapped[str] = mapped_column(ForeignKey("personas.id", ondelete="CASCADE"), primary_key=True)
+    card: Mapped[dict[str, Any]]
+    book: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class SessionRow(Owned, Table):
@@ -90,9 +115,12 @@ class SessionRow(Owned, Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     user_id: Mapped[str | None] = mapped_column(String(256), index=True)
+    user_name: Mapped[str | None] = mapped_column(Text)
     persona_id: Mapped[str | None] = mapped_column(ForeignKey("personas.id"), index=True)
     title: Mapped[str | None] = mapped_column(Text)
     memory: Mapped[dict[str, Any]]
+    lore_scan_depth: Mapped[int] = mapped_column(Integer, default=DEFAULT_SCAN_DEPTH)
+    lore_token_budget: Mapped[int] = mapped_column(Integer, default=DEFAULT_TOKEN_BUDGET)
     branched_from_session: Mapped[str | None] = mapped_column(String(32))
     branched_from_message: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]
@@ -103,6 +131,18 @@ class SessionRow(Owned, Table):
         if self.branched_from_session is None:
             return None
         return {"session_id": self.branched_from_session, "message_id": self.branched_from_message}
+
+
+class SessionPersonaRow(Owned, Table):
+    """The persona, deleted since perhaps, that a session was given from `turn` on. `number` counts them."""
+
+    __tablename__ = "session_personas"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    turn: Mapped[int] = mapped_column(Integer)
+    persona_id: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime]
 
 
 class MessageRow(Owned, Table):
@@ -148,6 +188,21 @@ class MessageRow(Owned, Table):
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     model: Mapped[str | None] = mapped_column(Text)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class LoreEntryRow(Owned, Table):
+    """An entry of a session's lorebook: with a text of its own, or with that of a message of the session."""
+
+    __tablename__ = "lore_entries"
+    __table_args__ = (UniqueConstraint("session_id", "number"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    number: Mapped[int] = mapped_column(Integer)
+    message_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
+    content: Mapped[str | None] = mapped_column(Text)
+    settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
 

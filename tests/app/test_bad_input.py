@@ -32,6 +32,8 @@ MESSAGE_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"content": "hi", "stop": ["x"] * 17}, "stop"),
     ({"content": "hi", "if_busy": "maybe"}, "if_busy"),
     ({"content": "hi", "unknown": 1}, "unknown"),
+    ({"content": "hi", "note": " "}, "note"),
+    ({"content": "hi", "note": ["sad"]}, "note"),
 ]
 
 
@@ -118,6 +120,21 @@ def test_appended_messages_are_stored_all_or_none(
         ({"name": "A", "examples": [{"user": "hi"}]}, "examples.0.assistant"),
         ({"name": "A", "greeting": ""}, "greeting"),
         ({"name": "A", "greeting": "\ud800"}, "greeting"),
+        ({"name": "A", "style": None}, "style"),
+        ({"name": "A", "facts": "one"}, "facts"),
+        ({"name": "A", "facts": ["one", " "]}, "facts.1"),
+        ({"name": "A", "facts": ["x"] * 101}, "facts"),
+        ({"name": "A", "facts": ["x" * 1025]}, "facts.0"),
+        ({"name": "A", "speech_rules": [{"rule": "formal"}]}, "speech_rules.0.user_id"),
+        ({"name": "A", "speech_rules": [{"user_id": None, "rule": "a"}] * 2}, "speech_rules"),
+        ({"name": "A", "speech_rules": [{"user_id": "b", "rule": "a"}] * 2}, "speech_rules"),
+        ({"name": "A", "forbidden_phrases": [""]}, "forbidden_phrases.0"),
+        ({"name": "A", "forbidden_phrases": ["x"] * 17}, "forbidden_phrases"),
+        ({"name": "A", "user_name": " "}, "user_name"),
+        ({"name": "A", "reminder": "Stay."}, "reminder"),
+        ({"name": "A", "reminder": {"text": " "}}, "reminder.text"),
+        ({"name": "A", "reminder": {"text": "Stay.", "depth": -1}}, "reminder.depth"),
+        ({"name": "A", "reminder": {"text": "Stay.", "depth": 101}}, "reminder.depth"),
     ],
 )
 def test_a_bad_persona_is_refused_by_its_field(
@@ -148,6 +165,8 @@ def test_a_bad_persona_is_refused_by_its_field(
         ("/v1/sessions/{id}/context?content=%00", "content"),
         ("/v1/sessions/{id}/context?content=", "content"),
         ("/v1/sessions/{id}/context?max_tokens=0", "max_tokens"),
+        ("/v1/sessions/{id}/context?note=sad", "note"),
+        ("/v1/sessions/{id}/context?content=hi&note=", "note"),
     ],
 )
 def test_bad_parameters_of_a_listing_are_refused_by_name(

@@ -1,0 +1,60 @@
+"""The persona of a chat session, as the session's user meets it."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.chat_model import ChatModel
+from app.settings import Settings
+from app.storage.personas import StoredPersona
+from app.storage.tables import SessionRow
+from memory.context import Segment
+from memory.persona import ChatUser, Persona, check_persona_fits, persona_segments
+from memory.protocols import ChatEncoder
+from memory.reminder import StandingReminder, standing_reminder
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPersona:
+    """A revision of a persona, and whom it speaks with.
+
+    `since_turn`: from which turn on the session has this persona, whatever its revision; None: not known.
+    """
+
+    stored: StoredPersona
+    user: ChatUser
+    since_turn: int | None = None
+
+    @property
+    def met(self) -> Persona:
+        return self.stored.persona.met_by(self.user)
+
+
+def encode_persona(
+    persona: ChatPersona | None, encoder: ChatEncoder
+) -> tuple[tuple[Segment, ...], StandingReminder | None]:
+    """What the persona pins to the head of the context, and its reminder at this minute, local time."""
+    met = persona.met if persona else None
+    reminder = met.reminder if met else None
+    return (
+        persona_segments(met, encoder),
+        standing_reminder(reminder, encoder, datetime.now().astimezone()) if reminder else None,
+    )
+
+
+def user_of(row: SessionRow) -> ChatUser:
+    return ChatUser(row.user_id, row.user_name)
+
+
+async def check_fits(
+    model: ChatModel, settings: Settings, persona: Persona, user: ChatUser | None = None
+) -> None:
+    """Raise PersonaTooLargeError if the persona leaves no room for a turn with `user`, or with anybody."""
+    await asyncio.to_thread(
+        check_persona_fits,
+        persona,
+        model.tokenizer,
+        context_window=model.context_window,
+        reply_tokens=settings.reply_tokens,
+        user=user,
+    )

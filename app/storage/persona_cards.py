@@ -1,0 +1,27 @@
+"""The character cards that personas were imported from, kept whole."""
+
+from typing import Any
+
+from app.storage.repository import Repository
+from app.storage.tables import PersonaCardRow
+
+
+class PersonaCards(Repository):
+    """The cards of one owner's personas."""
+
+    async def keep(self, persona_id: str, card: dict[str, Any]) -> None:
+        book = card["data"].get("character_book")
+        self.add(PersonaCardRow(persona_id=persona_id, card=card, book=book))
+        await self.session.flush()
+
+    async def book(self, persona_id: str) -> Any:
+        """The card's `character_book` alone; None if there is none."""
+        query = self.select_columns(PersonaCardRow, PersonaCardRow.book).where(
+            PersonaCardRow.persona_id == persona_id
+        )
+        return (await self.session.execute(query)).scalar_one_or_none()
+
+    async def get(self, persona_id: str) -> dict[str, Any] | None:
+        query = self.select(PersonaCardRow).where(PersonaCardRow.persona_id == persona_id)
+        row = (await self.session.scalars(query)).one_or_none()
+        return row.card if row else None

@@ -1,0 +1,46 @@
+"""Which persona a chat session has had from which turn on. Rows are added, never changed."""
+
+from datetime import UTC, datetime
+from typing import cast
+
+from app.storage.messages import Messages
+from app.storage.repository import Repository
+from app.storage.tables import SessionPersonaRow
+from memory.messages import Role, starts_new_turn
+
+
+class SessionPersonas(Repository):
+    """The personas that one owner's sessions were given."""
+
+    async def give(self, session_id: str, persona_id: str | None) -> None:
+        """Note that the session has this persona from its next turn on."""
+        rows = await self._of(session_id)
+        self.add(
+            SessionPersonaRow(
+                session_id=session_id,
+                number=len(rows),
+                turn=await self._next_turn(session_id),
+                persona_id=persona_id,
+                created_at=datetime.now(UTC),
+            )
+        )
+        await self.session.flush()
+
+    async def since_turn(self, session_id: str) -> int | None:
+        """The turn from which on the session has had the persona of now; None if that was not kept then."""
+        last_of_turn = {row.turn: row.persona_id for row in await self._of(session_id)}
+        since, persona_id = None, None
+        for turn, given in last_of_turn.items():
+            if since is None or given != persona_id:
+                since, persona_id = turn, given
+        return since
+
+    async def _of(self, session_id: str) -> list[SessionPersonaRow]:
+        query = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == session_id)
+        return list((await self.session.scalars(query.order_by(SessionPersonaRow.number))).all())
+
+    async def _next_turn(self, session_id: str) -> int:
+        last = await Messages(self.session, self.owner).last(session_id)
+        if last is None:
+            return 0
+        return last.turn + starts_new_turn(cast(Role, last.role), "user")
