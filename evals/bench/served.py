@@ -52,6 +52,20 @@ class SummarisedHistory(ScriptHistory):
         return max(fitting, key=lambda summary: summary.through_turn, default=None)
 
 
+class AnewSummariser:
+    """Costs what a model's summaries cost: full length, each begun anew. Writes the newest that was said."""
+
+    author = "written anew"
+
+    def __init__(self, tokenizer: ChatEncoding) -> None:
+        self._tokenizer = tokenizer
+
+    async def summarise(self, task: Task) -> str:
+        told = " ".join([task.previous, *(message.content for message in task.turns)])
+        room = task.max_tokens - len(self._tokenizer.encode_message("system", as_message("")))
+        return self._tokenizer.decode(self._tokenizer.encode_text(told)[-max(1, room) :])
+
+
 class ServedChat:
     """One chat under one strategy, from its first turn on.
 

@@ -17,7 +17,7 @@ from evals.bench.prefixes import PrefixCache
 from evals.bench.report import Goal, Round, Row, Section
 from evals.bench.runners import OURS
 from evals.bench.script import Script
-from evals.bench.served import ServedChat, ServedTurn
+from evals.bench.served import AnewSummariser, ServedChat, ServedTurn
 from llm.progress import Progress
 from llm.text.chat_format import ChatEncoding
 from memory.assembly import Limits
@@ -99,20 +99,24 @@ class WindowBenchmark:
         return sections
 
     def _section(self, strategy: Strategy) -> Section:
-        rows = [self._ours(OURS, strategy, upkeep_every=1)]
+        rows = [self._ours(OURS, strategy, self._summariser)]
+        if isinstance(strategy, SummarisingStrategy):
+            anew = AnewSummariser(self._tokenizer)
+            rows.append(self._ours(f"{OURS}, {anew.author}", strategy, anew))
         if isinstance(strategy, SummaryBuffer):
             late = self._sizes.late_replies
-            rows.append(self._ours(f"{OURS}, upkeep every {late} replies", strategy, upkeep_every=late))
+            name = f"{OURS}, upkeep every {late} replies"
+            rows.append(self._ours(name, strategy, self._summariser, upkeep_every=late))
         goals = [goal for row in rows for goal in _goals(row)]
         rows += [_counted(name, played) for name, played in self._peers(strategy)]
-        settings = strategy.model_dump(exclude={"strategy"}, exclude_defaults=False)
+        settings = strategy.model_dump(exclude={"strategy"})
         about = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
         return Section(strategy.strategy, about, rows, goals)
 
-    def _ours(self, name: str, strategy: Strategy, *, upkeep_every: int) -> Row:
+    def _ours(self, name: str, strategy: Strategy, summariser: Summariser, *, upkeep_every: int = 1) -> Row:
         limits = Limits(self._sizes.context_window, REPLY_TOKENS, REPLY_TOKENS)
         chat = ServedChat(
-            self._tokenizer, self._persona, limits, strategy, self._summariser, upkeep_every=upkeep_every
+            self._tokenizer, self._persona, limits, strategy, summariser, upkeep_every=upkeep_every
         )
         played = asyncio.run(chat.play(self._turns))
         row = _counted(name, played)
