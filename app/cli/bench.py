@@ -112,6 +112,49 @@ def restore(
     _print(report, as_json)
 
 
+@bench.command()
+def windows(
+    as_json: AsJson = False,
+    data: Data = None,
+    peers: WithPeers = True,
+    turns: Annotated[int, typer.Option(min=2, help="Turns of the chat.")] = 200,
+) -> None:
+    """Tokens that a chat's turns compute under each strategy, beside LangChain's. No model runs."""
+    from evals.bench.run import bench_windows
+    from evals.bench.windows import WindowSizes
+
+    with _setup_without_model(data) as setup:
+        report = bench_windows(setup, WindowSizes(turns), with_peers=peers)
+    _print(report, as_json)
+
+
+@bench.command()
+def choose(
+    as_json: AsJson = False,
+    data: Data = None,
+    peers: WithPeers = True,
+    rounds: Rounds = 30,
+    messages: Annotated[
+        list[int] | None,
+        typer.Option(min=40, help="Messages of a chat; may be repeated. 1,000, 10,000 and 100,000."),
+    ] = None,
+) -> None:
+    """Time to choose a context in a long chat, beside LangChain and LlamaIndex. No model runs."""
+    from evals.bench.choose import ChooseSizes
+    from evals.bench.run import bench_choose
+
+    sizes = ChooseSizes(rounds, tuple(sorted(set(messages)))) if messages else ChooseSizes(rounds)
+    with _setup_without_model(data) as setup:
+        report = bench_choose(setup, sizes, with_peers=peers)
+    _print(report, as_json)
+
+
+@contextmanager
+def _setup_without_model(data: Path | None) -> Iterator["Setup"]:
+    with _setup(data, threads=1, with_peers=False, peers=None) as setup:
+        yield setup
+
+
 @contextmanager
 def _setup(
     data: Path | None,

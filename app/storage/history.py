@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Select, func
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.marks import MarkKind, Marks
-from app.storage.messages import Messages
 from app.storage.repository import Repository
 from app.storage.summaries import Summaries, as_summary
 from app.storage.tables import MessageRow, MessageTokensRow
@@ -41,6 +40,7 @@ class StoredHistory(Repository):
         self.turn_count = last.turn + 1 if last else 0
         self.total_tokens = last.tokens_before + last.token_count if last else 0
         self._end = end
+        self._openings: dict[int, tuple[int, int]] = {}
 
     @classmethod
     async def open(
@@ -58,12 +58,8 @@ class StoredHistory(Repository):
     async def tokens_before(self, turn: int) -> int:
         if turn >= self.turn_count:
             return self.total_tokens
-        query = self.select_columns(MessageTokensRow, func.min(MessageTokensRow.tokens_before)).where(
-            MessageTokensRow.session_id == self.session_id,
-            MessageTokensRow.opens_turn,
-            MessageTokensRow.turn == turn,
-        )
-        return int((await self.session.execute(query)).scalar_one())
+        _, tokens_before = await self._opening(turn)
+        return tokens_before
 
     async def first_turn_from(self, tokens: int) -> int:
         query = (
@@ -85,12 +81,13 @@ class StoredHistory(Repository):
         return as_summary(row, self._encoder) if row else None
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
-        first = await Messages(self.session, self.owner).first_position(self.session_id, first_turn)
+        first, _ = await self._opening(first_turn)
         query = self._of_path().where(
             MessageTokensRow.position >= first, MessageTokensRow.is_excluded.is_(False)
         )
-        if end_turn is not None:
-            query = query.where(MessageTokensRow.turn < end_turn)
+        if end_turn is not None and end_turn < self.turn_count:
+            end, _ = await self._opening(end_turn)
+            query = query.where(MessageTokensRow.position < end)
         return await self._read(query)
 
     async def pinned(self) -> Sequence[Segment]:
@@ -134,3 +131,23 @@ class StoredHistory(Repository):
             Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids))
             for row in (await self.session.execute(query)).all()
         ]
+
+    async def _opening(self, turn: int) -> tuple[int, int]:
+        """Position of a turn's first message, and tokens of all before it."""
+        if turn not in self._openings:
+            # The session is asked of the message alone: with it given on both sides, or with an order, SQLite
+            # walks the whole session instead of looking the turn up.
+            query = (
+                self.select_columns(
+                    MessageTokensRow, MessageTokensRow.position, MessageTokensRow.tokens_before
+                )
+                .join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
+                .where(
+                    MessageRow.session_id == self.session_id,
+                    MessageRow.turn == turn,
+                    MessageTokensRow.opens_turn,
+                )
+            )
+            row = (await self.session.execute(query)).one()
+            self._openings[turn] = (row.position, row.tokens_before)
+        return self._openings[turn]

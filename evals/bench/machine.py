@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 CPUINFO = Path("/proc/cpuinfo")
-PEERS = ("transformers", "llama-cpp-python")
+PEERS = ("transformers", "llama-cpp-python", "langchain-classic", "langchain-core", "llama-index-core")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from memory.lookahead import coming_prefixes
 from memory.messages import Message
 from memory.persona import Persona, persona_segments
 from memory.strategies.base import Strategy
+from memory.summaries.summary import Summary
 
 Turns = Sequence[tuple[Message, Message]]
 
@@ -54,8 +55,9 @@ class ScriptHistory:
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
         return list(chain.from_iterable(self.turns[first_turn:end_turn]))
 
-    async def summary(self, recipe: str, first_turn: int) -> None:
+    async def summary(self, recipe: str, first_turn: int) -> Summary | None:  # noqa: ARG002
         """A script has none."""
+        return None
 
 
 class Planner:

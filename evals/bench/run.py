@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.embedding import SentenceEmbedder
 from app.settings import Settings
 from evals.bench.batch import BatchBenchmark, BatchSizes
+from evals.bench.choose import ChooseBenchmark, ChooseSizes
 from evals.bench.decode import DecodeBenchmark, DecodeSizes
 from evals.bench.lookup import measure_lookup
 from evals.bench.machine import Machine, this_machine
@@ -16,8 +18,13 @@ from evals.bench.report import Report, Section
 from evals.bench.restore import RestoreBenchmark, RestoreSizes
 from evals.bench.script import Script, read_script
 from evals.bench.turns import TurnBenchmark, TurnSizes
+from evals.bench.windows import WindowBenchmark, WindowSizes
+from llm.catalog import ensure_model
 from llm.loading import dtype_for
 from llm.progress import Progress, silent
+from llm.text.chat_format import ChatTokenizer
+from memory.summaries.extractive import ExtractiveSummariser
+from memory.summaries.summary import as_message
 
 AMX_NOTE = (
     "this processor has AMX, which torch uses for bf16 prompts. llama.cpp uses it only if it was built for "
@@ -25,7 +32,9 @@ AMX_NOTE = (
 )
 
 Measure = Callable[[Settings, Peers, Script, Progress], list[Section]]
-Sizes = TurnSizes | DecodeSizes | BatchSizes | RestoreSizes
+Count = Callable[[ChatTokenizer, Script], tuple[list[Section], list[str]]]
+"""A benchmark that needs the tokeniser alone: its tables, and what must be known to read them."""
+Sizes = TurnSizes | DecodeSizes | BatchSizes | RestoreSizes | WindowSizes | ChooseSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,38 @@ def bench_restore(setup: Setup, sizes: RestoreSizes) -> Report:
         return RestoreBenchmark(settings, peers, script, sizes, progress).run()
 
     return _report("restore", setup, sizes, measure)
+
+
+def bench_windows(setup: Setup, sizes: WindowSizes, *, with_peers: bool) -> Report:
+    def count(tokenizer: ChatTokenizer, script: Script) -> tuple[list[Section], list[str]]:
+        summariser = ExtractiveSummariser(
+            SentenceEmbedder(setup.settings).embed,
+            lambda text: len(tokenizer.encode_message("system", as_message(text))),
+        )
+        benchmark = WindowBenchmark(
+            tokenizer, summariser, script, sizes, with_peers=with_peers, progress=setup.progress
+        )
+        return benchmark.run(), benchmark.notes
+
+    return _report_without_model("windows", setup, sizes, count)
+
+
+def bench_choose(setup: Setup, sizes: ChooseSizes, *, with_peers: bool) -> Report:
+    def count(tokenizer: ChatTokenizer, script: Script) -> tuple[list[Section], list[str]]:
+        benchmark = ChooseBenchmark(tokenizer, script, sizes, with_peers=with_peers, progress=setup.progress)
+        return benchmark.run(), benchmark.notes
+
+    return _report_without_model("choose", setup, sizes, count)
+
+
+def _report_without_model(benchmark: str, setup: Setup, sizes: Sizes, count: Count) -> Report:
+    machine = this_machine(setup.threads)
+    script = read_script(setup.data)
+    model = setup.settings.model
+    tokenizer = ChatTokenizer(ensure_model(model, setup.settings.models_folder))
+    sections, notes = count(tokenizer, script)
+    settings = {"tokeniser": model, "text": script.source, **asdict(sizes)}
+    return Report(benchmark, machine, settings, sections, notes)
 
 
 def _plain(settings: Settings) -> Settings:

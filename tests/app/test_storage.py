@@ -21,6 +21,10 @@ from app.storage.sessions import Sessions
 from app.storage.tables import Table
 from app.storage.token_index import TokenIndex, bring_up
 from memory.messages import ROLES, Message, Role
+from memory.strategies.base import Room, Strategy
+from memory.strategies.sliding_window import SlidingWindow
+from memory.strategies.summary_buffer import SummaryBuffer
+from memory.strategies.token_buffer import TokenBuffer
 from tests.memory.naive_history import NaiveHistory
 
 
@@ -103,6 +107,43 @@ async def _compare(path: Path, batches: list[list[tuple[Role, str]]], questions:
         of_nobody = await StoredHistory.open(session, "another", session_id, encoder)
         assert (of_nobody.turn_count, of_nobody.total_tokens) == (0, 0)
     await database.close()
+
+
+def test_choosing_a_window_takes_as_many_steps_in_a_long_chat_as_in_a_short_one(tmp_path: Path) -> None:
+    """Steps of SQLite's virtual machine: they count the rows that are walked over, and are no time."""
+    path = tmp_path / "perdure.sqlite3"
+    migrate(path)
+    short, long = asyncio.run(_steps(path, turns=50)), asyncio.run(_steps(path, turns=1000))
+    assert set(short) == {"sliding_window", "token_buffer", "summary_buffer"}
+    for strategy, steps in long.items():
+        assert steps < 1.5 * short[strategy], strategy  # a window holds a turn more or less
+
+
+async def _steps(path: Path, *, turns: int) -> dict[str, int]:
+    database, encoder = Database(path), ByteEncoder()
+    session_id = await new_session(database)
+    await store(database, session_id, [("user", "said"), ("assistant", "heard")] * turns)
+    await bring_up(database, "local", session_id, encoder, encoder.fingerprint)
+    strategies: list[Strategy] = [
+        SlidingWindow(turns=4),
+        TokenBuffer(token_budget=100),
+        SummaryBuffer(token_budget=132, max_summary_tokens=32),
+    ]
+    taken: dict[str, int] = {}
+    for strategy in strategies:
+        ticks: list[None] = []
+        async with database.read() as session:
+            raw = await (await session.connection()).get_raw_connection()
+            assert raw.driver_connection is not None
+            await raw.driver_connection.set_progress_handler(lambda ticks=ticks: ticks.append(None), 1)
+            history = await StoredHistory.open(session, "local", session_id, encoder)
+            selection = await strategy.select(history, Room(now=2000, steady=2000, context_window=2000))
+            await raw.driver_connection.set_progress_handler(None, 1)
+        assert selection.segments
+        assert selection.left_out
+        taken[strategy.strategy] = len(ticks)
+    await database.close()
+    return taken
 
 
 def test_an_index_of_another_tokeniser_is_built_anew(empty_database: Path) -> None:

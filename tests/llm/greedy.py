@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 
+from llm.engine.interface import Finished
 from llm.model.decoder import Decoder
 
 TOO_CLOSE = 1e-3
 """Two logits nearer than this may come in either order, as floating point has it."""
+
+
+def sure_ids(finished: Finished) -> tuple[int, ...]:
+    """The ids of a reply that were surely generated so: the bytes of a last character that was cut off may be
+    others' (see `ids_of_text`)."""
+    ids = finished.token_ids
+    return ids[:-3] if finished.text.endswith("\ufffd") else ids
 
 
 def assert_greedy(decoder: Decoder, prompt: Sequence[int], reply: Sequence[int]) -> None:
