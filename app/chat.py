@@ -6,53 +6,34 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
-from app.chat_lore import open_lorebooks
 from app.chat_model import ChatModel
-from app.chat_persona import ChatPersona, encode_persona, user_of
 from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.questions import Question, new_message, new_question, stored_question
 from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_locks import SessionLocks
+from app.session_states import SessionStates
 from app.session_summaries import SessionSummaries
 from app.settings import Settings
 from app.storage.database import Database
-from app.storage.history import StoredHistory
 from app.storage.messages import MessageDraft, Messages
-from app.storage.personas import Personas
-from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
-from app.storage.token_index import TokenIndex, bring_up
+from app.storage.token_index import TokenIndex
 from app.summarisers import Summarisers
 from app.turn import AdmittedTurn, RunningTurn
 from app.upkeep import Upkeep
 from llm.engine.interface import GenerationRequest, SamplingParameters
-from memory.assembly import ChatState, Limits, NewMessage, assemble
-from memory.context import Context
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
-from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    """A context, and the persona that stands in it."""
-
-    context: Context
-    persona: ChatPersona | None
-
-    @property
-    def forbidden_phrases(self) -> tuple[str, ...]:
-        return self.persona.met.forbidden_phrases if self.persona else ()
 
 
 class Chat:
@@ -66,12 +47,13 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
+        self.states = SessionStates(settings, database, model)
         summarisers = Summarisers(model, SentenceEmbedder(settings))
-        self.summaries = SessionSummaries(database, summarisers, self.state)
+        self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
             database,
             summarisers,
-            open_state=self.state,
+            open_state=self.states.open,
             window_in_use=self._window_in_use,
             on_change=self._prepare_soon,
         )
@@ -131,7 +113,7 @@ class Chat:
     ) -> RunningTurn:
         sampling = self._sampling(reply)
         message, user_message = question.message, question.stored
-        assembled = await self._assemble(
+        assembled = await self.states.assemble(
             owner,
             session_id,
             message,
@@ -179,7 +161,7 @@ class Chat:
         """Hold the session's lock, with no reply on its way; afterwards the coming window is prepared."""
         await self._lock(session_id, if_busy)
         try:
-            row = await self._existing(owner, session_id)
+            row = await self.states.row(owner, session_id)
             await self._settle(owner, session_id)
             yield row
         finally:
@@ -191,7 +173,7 @@ class Chat:
     ) -> list[MessageRow]:
         """Store messages behind the last one, all or none."""
         async with self.changing(owner, session_id, if_busy=if_busy):
-            await self._bring_up_index(owner, session_id)
+            await self.states.bring_up_index(owner, session_id)
             token_ids = await asyncio.to_thread(
                 lambda: [self._model.tokenizer.encode_message(draft.role, draft.content) for draft in drafts]
             )
@@ -204,7 +186,7 @@ class Chat:
         message = None
         if content is not None:
             message = await new_message(self._model.tokenizer, content, note, message_id="")
-        assembled = await self._assemble(
+        assembled = await self.states.assemble(
             owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
         )
         engine = self._model.engine
@@ -218,7 +200,7 @@ class Chat:
 
     async def remove_session(self, owner: str, session_id: str) -> None:
         """End what the session generates, then delete it with all that is derived from it."""
-        await self._existing(owner, session_id)
+        await self.states.row(owner, session_id)
         if turn := self._running.get(session_id):
             turn.cancel()
         await self._lock(session_id, "wait")
@@ -278,7 +260,7 @@ class Chat:
     async def _prepare(self, owner: str, session_id: str) -> None:
         """Have the beginnings of the coming prompts computed while nobody waits."""
         try:
-            async with self.state(owner, session_id) as (chat, _):
+            async with self.states.open(owner, session_id) as (chat, _):
                 prefixes = await coming_prefixes(chat)
         except (MemoryLayerError, NotFoundProblem):
             return  # the next message meets it, and says so
@@ -293,13 +275,6 @@ class Chat:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _existing(self, owner: str, session_id: str) -> SessionRow:
-        async with self._database.read() as session:
-            row = await Sessions(session, owner).get(session_id)
-        if row is None:
-            raise NotFoundProblem(f"session {session_id} does not exist")
-        return row
-
     async def _settle(self, owner: str, session_id: str) -> None:
         """Mark a reply that could not be stored to its end: with the lock held, nobody generates it."""
         async with self._database.read() as session:
@@ -307,65 +282,6 @@ class Chat:
         if is_unfinished:
             async with self._database.write() as session:
                 await Messages(session, owner).interrupt_unfinished(session_id)
-
-    async def _bring_up_index(self, owner: str, session_id: str) -> None:
-        tokenizer = self._model.tokenizer
-        await bring_up(self._database, owner, session_id, tokenizer, tokenizer.fingerprint)
-
-    async def _assemble(
-        self,
-        owner: str,
-        session_id: str,
-        message: NewMessage | None,
-        *,
-        reply_tokens: int,
-        end: int | None = None,
-    ) -> Assembled:
-        content = message.content if message else None
-        async with self.state(owner, session_id, reply_tokens, content=content, end=end) as (chat, persona):
-            return Assembled(await assemble(chat, message), persona)
-
-    @asynccontextmanager
-    async def state(
-        self,
-        owner: str,
-        session_id: str,
-        reply_tokens: int | None = None,
-        *,
-        content: str | None = None,
-        end: int | None = None,
-    ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
-        """The session as it stands, its history within one read of the database, and its persona.
-
-        `content`: of a new message, which may call lore. With `end`, as if its messages ended before that
-        position.
-        """
-        row = await self._existing(owner, session_id)
-        await self._bring_up_index(owner, session_id)
-        tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
-        async with self._database.read() as session:
-            stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
-            since = await SessionPersonas(session, owner).since_turn(session_id) if stored else None
-            persona = ChatPersona(stored, user_of(row), since) if stored else None
-            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
-            books = await open_lorebooks(session, row, persona, content, history)
-        # Between two reads: a remote tokeniser may take its time.
-        pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
-        lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
-        async with self._database.read() as session:
-            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
-            chat = ChatState(
-                persona=pinned,
-                strategy=parse_strategy(row.memory),
-                history=history,
-                generation_prompt=tokenizer.generation_prompt,
-                limits=Limits(self._model.context_window, reply_tokens or usual, usual),
-                pinned=await history.pinned(),
-                excluded=await history.excluded(),
-                reminder=reminder,
-                lore=lore,
-            )
-            yield chat, persona
 
     async def _store(
         self,

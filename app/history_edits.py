@@ -97,7 +97,7 @@ class HistoryEdits:
         """Keep the message's turn in every window. Raises PinsTooLargeError if it does not fit there."""
         async with self._changing(owner, message_id) as row:
             reply_tokens = self._settings.reply_tokens
-            async with self._chat.state(owner, row.id, reply_tokens) as (state, _):
+            async with self._chat.states.open(owner, row.id, reply_tokens) as (state, _):
                 persona_tokens = state.persona_tokens
             async with self._database.write() as session:
                 message = await active_message(Messages(session, owner), message_id)
