@@ -1,0 +1,110 @@
+"""Chat sessions as they stand: all that their contexts are assembled from, read from the store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.chat_lore import open_lorebooks
+from app.chat_model import ChatModel
+from app.chat_persona import ChatPersona, encode_persona, user_of
+from app.errors import NotFoundProblem
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.history import StoredHistory
+from app.storage.personas import Personas
+from app.storage.session_personas import SessionPersonas
+from app.storage.sessions import Sessions
+from app.storage.tables import SessionRow
+from app.storage.token_index import bring_up
+from memory.assembly import ChatState, Limits, NewMessage, assemble
+from memory.context import Context
+from memory.strategies import parse_strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A context, and the persona that stands in it."""
+
+    context: Context
+    persona: ChatPersona | None
+
+    @property
+    def forbidden_phrases(self) -> tuple[str, ...]:
+        return self.persona.met.forbidden_phrases if self.persona else ()
+
+
+class SessionStates:
+    """The sessions of one database, for one model. Raises NotFoundProblem for one that is not there."""
+
+    def __init__(self, settings: Settings, database: Database, model: ChatModel) -> None:
+        self._settings = settings
+        self._database = database
+        self._model = model
+
+    async def row(self, owner: str, session_id: str) -> SessionRow:
+        async with self._database.read() as session:
+            row = await Sessions(session, owner).get(session_id)
+        if row is None:
+            raise NotFoundProblem(f"session {session_id} does not exist")
+        return row
+
+    async def bring_up_index(self, owner: str, session_id: str) -> None:
+        tokenizer = self._model.tokenizer
+        await bring_up(self._database, owner, session_id, tokenizer, tokenizer.fingerprint)
+
+    async def assemble(
+        self,
+        owner: str,
+        session_id: str,
+        message: NewMessage | None,
+        *,
+        reply_tokens: int,
+        end: int | None = None,
+    ) -> Assembled:
+        """The context for a reply to `message`. Raises like `memory.assembly.assemble`."""
+        content = message.content if message else None
+        async with self.open(owner, session_id, reply_tokens, content=content, end=end) as (chat, persona):
+            return Assembled(await assemble(chat, message), persona)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        owner: str,
+        session_id: str,
+        reply_tokens: int | None = None,
+        *,
+        content: str | None = None,
+        end: int | None = None,
+    ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
+        """The session as it stands, its history within one read of the database, and its persona.
+
+        `content`: of a new message, which may call lore. With `end`, as if its messages ended before that
+        position.
+        """
+        row = await self.row(owner, session_id)
+        await self.bring_up_index(owner, session_id)
+        tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
+        async with self._database.read() as session:
+            stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+            since = await SessionPersonas(session, owner).since_turn(session_id) if stored else None
+            persona = ChatPersona(stored, user_of(row), since) if stored else None
+            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
+            books = await open_lorebooks(session, row, persona, content, history)
+        # Between two reads: a remote tokeniser may take its time.
+        pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
+        lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
+        async with self._database.read() as session:
+            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
+            chat = ChatState(
+                persona=pinned,
+                strategy=parse_strategy(row.memory),
+                history=history,
+                generation_prompt=tokenizer.generation_prompt,
+                limits=Limits(self._model.context_window, reply_tokens or usual, usual),
+                pinned=await history.pinned(),
+                excluded=await history.excluded(),
+                reminder=reminder,
+                lore=lore,
+            )
+            yield chat, persona
