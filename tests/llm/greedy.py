@@ -10,10 +10,9 @@ TOO_CLOSE = 1e-3
 
 
 def sure_ids(finished: Finished) -> tuple[int, ...]:
-    """The ids of a reply that were surely generated so: the bytes of a last character that was cut off may be
-    others' (see `ids_of_text`)."""
-    ids = finished.token_ids
-    return ids[:-3] if finished.text.endswith("\ufffd") else ids
+    """The ids of a reply that were surely generated so: one that was cut off may end inside a character, and
+    the ids of what of it has gone out are others (see `ids_of_text`)."""
+    return finished.token_ids[:-4] if finished.reason == "length" else finished.token_ids
 
 
 def assert_greedy(decoder: Decoder, prompt: Sequence[int], reply: Sequence[int]) -> None:
