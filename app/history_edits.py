@@ -16,9 +16,11 @@ from app.schemas import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
+from app.storage.lorebooks import SessionLore
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from memory.marks import check_pins_fit
@@ -74,9 +76,19 @@ class HistoryEdits:
                 user_id=source.user_id,
                 title=source.title if title is None else title,
                 memory=source.memory,
+                user_name=source.user_name,
                 branched_from=message,
             )
-            await MessageTree(session, owner).copy_path(message, branch.id)
+            branch.lore_scan_depth, branch.lore_token_budget = (
+                source.lore_scan_depth,
+                source.lore_token_budget,
+            )
+            copies = await MessageTree(session, owner).copy_path(message, branch.id)
+            await SessionLore(session, owner).copy(session_id, branch.id, copies)
+            personas = SessionPersonas(session, owner)
+            await personas.copy(session_id, branch.id, to_turn=message.turn)
+            if await personas.newest(branch.id) != source.persona_id:
+                await personas.give(branch.id, source.persona_id)
         return branch
 
     async def forget(self, owner: str, session_id: str, message_id: str) -> int:

@@ -1,5 +1,6 @@
 """The lorebooks of chat sessions. An entry made of a message tells what that message says."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +55,20 @@ class SessionLore(Repository):
         self.add(row)
         await self.session.flush()
         return row.id
+
+    async def copy(self, session_id: str, to_session: str, copies: Mapping[str, str]) -> None:
+        """Give the other session the same entries; those made of messages are made of their `copies`, by id,
+        or of what they say where there is none."""
+        query = self.select(LoreEntryRow).where(LoreEntryRow.session_id == session_id)
+        said = {each.entry.id: each.entry.content for each in await self.list(session_id)}
+        for row in (await self.session.scalars(query.order_by(LoreEntryRow.number))).all():
+            message_id = copies.get(row.message_id) if row.message_id else None
+            await self.create(
+                to_session,
+                message_id=message_id,
+                content=None if message_id else said[row.id],
+                settings=row.settings,
+            )
 
     async def update(self, session_id: str, entry_id: str, changes: dict[str, Any]) -> bool:
         """Change fields of an entry; whether it is there."""

@@ -6,6 +6,7 @@ the active path is cut in the same unit of work.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import CTE, Select, func, select
@@ -16,6 +17,7 @@ from app.storage.derived import cut_derived
 from app.storage.marks import Marks
 from app.storage.messages import MessageDraft, Messages
 from app.storage.repository import Repository
+from app.storage.summaries import Summaries
 from app.storage.tables import ContextRecordRow, MessageRow, SampledTokensRow
 
 BATCH = 500
@@ -62,11 +64,19 @@ class MessageTree(Repository):
         await self._copy(following, replacement.session_id, replacement.id)
         return replacement
 
-    async def copy_path(self, message: MessageRow, session_id: str) -> None:
-        """Copy the path from the first message to this one into a session that has no messages yet."""
+    async def copy_path(self, message: MessageRow, session_id: str) -> dict[str, str]:
+        """Copy the path from the first message to this one into a session that has no messages yet.
+
+        The summaries of its turns are copied too. Gives the ids of the copies by those of the originals.
+        """
         ids = await self._path_to(message)
         rows = await Messages(self.session, self.owner).get_many(ids)
-        await self._copy([rows[message_id] for message_id in ids], session_id, None)
+        left = await self._inactive_path_to(message)
+        shared_turn = rows[left[0]].turn if left else message.turn
+        summaries = await Summaries(self.session, self.owner).copy(
+            message.session_id, session_id, through_turn=shared_turn
+        )
+        return await self._copy([rows[message_id] for message_id in ids], session_id, None, summaries)
 
     async def exclude(self, message: MessageRow) -> None:
         """Mark a message of the active path as excluded: its turn counts for nothing from here on."""
@@ -89,8 +99,14 @@ class MessageTree(Repository):
         first = await Messages(self.session, self.owner).first_position(message.session_id, message.turn)
         await cut_derived(self.session, self.owner, message.session_id, first)
 
-    async def _copy(self, originals: Sequence[MessageRow], session_id: str, behind: str | None) -> None:
-        """Store copies on the active path, one behind the other.
+    async def _copy(
+        self,
+        originals: Sequence[MessageRow],
+        session_id: str,
+        behind: str | None,
+        summaries: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, str]:
+        """Store copies on the active path, one behind the other; gives their ids by the originals'.
 
         Marks, sampled ids and context records are copied along. Records of another session's messages name
         the copies instead, so that they can be read when that session is gone.
@@ -112,6 +128,7 @@ class MessageTree(Repository):
         await self.session.flush()
         await Marks(self.session, self.owner).copy(copies)
         names = {original: copy.id for original, copy in copies.items()}
+        renamed = {**names, **summaries}
         for ids in _batches(list(copies)):
             sampled = self.select(SampledTokensRow).where(SampledTokensRow.message_id.in_(ids))
             for tokens in (await self.session.scalars(sampled)).all():
@@ -124,11 +141,12 @@ class MessageTree(Repository):
                 )
             records = self.select(ContextRecordRow).where(ContextRecordRow.message_id.in_(ids))
             for kept in (await self.session.scalars(records)).all():
-                record = kept.record if kept.session_id == session_id else _renamed(kept.record, names)
+                record = kept.record if kept.session_id == session_id else _renamed(kept.record, renamed)
                 self.add(
                     ContextRecordRow(message_id=names[kept.message_id], session_id=session_id, record=record)
                 )
         await self.session.flush()
+        return names
 
     async def _path_to(self, message: MessageRow) -> list[str]:
         path = self._steps().where(MessageRow.id == message.id).cte("path", recursive=True)
@@ -175,10 +193,12 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _renamed(record: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The context record with other ids for its messages, where they have other ones."""
-    segments = [
-        segment
-        | {"message_ids": [names.get(message_id, message_id) for message_id in segment["message_ids"]]}
-        for segment in record["segments"]
-    ]
-    return record | {"segments": segments}
+    """The context record with other ids for its messages and its summary, where they have other ones."""
+
+    def renamed(segment: dict[str, Any]) -> dict[str, Any]:
+        changes: dict[str, Any] = {"message_ids": [names.get(each, each) for each in segment["message_ids"]]}
+        if (summary_id := segment.get("summary_id")) is not None:
+            changes["summary_id"] = names.get(summary_id, summary_id)
+        return segment | changes
+
+    return record | {"segments": [renamed(segment) for segment in record["segments"]]}

@@ -26,6 +26,25 @@ class SessionPersonas(Repository):
         )
         await self.session.flush()
 
+    async def copy(self, session_id: str, to_session: str, *, to_turn: int) -> None:
+        """Let the other session have had the same personas, up to that turn."""
+        for row in await self._of(session_id):
+            if row.turn <= to_turn:
+                self.add(
+                    SessionPersonaRow(
+                        session_id=to_session,
+                        number=row.number,
+                        turn=row.turn,
+                        persona_id=row.persona_id,
+                        created_at=row.created_at,
+                    )
+                )
+        await self.session.flush()
+
+    async def newest(self, session_id: str) -> str | None:
+        """The persona that the session was given last."""
+        return rows[-1].persona_id if (rows := await self._of(session_id)) else None
+
     async def since_turn(self, session_id: str) -> int | None:
         """The turn from which on the session has had the persona of now; None if that was not kept then."""
         last_of_turn = {row.turn: row.persona_id for row in await self._of(session_id)}

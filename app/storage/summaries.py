@@ -10,6 +10,19 @@ from app.storage.tables import SummaryRow
 from app.storage.token_index import FingerprintedEncoder, pack_ids, unpack_ids
 from memory.summaries.summary import Summary, as_message
 
+COPIED = (
+    "recipe",
+    "through_turn",
+    "enters_at",
+    "is_current",
+    "author",
+    "text",
+    "token_ids",
+    "fingerprint",
+    "created_at",
+)
+"""What a copy of a summary has of the original."""
+
 
 class Summaries(Repository):
     """The summaries of one owner's sessions."""
@@ -63,6 +76,19 @@ class Summaries(Repository):
     async def before(self, session_id: str, recipe: str, turn: int) -> SummaryRow | None:
         """The newest that goes no farther than to that turn, whether it stands in a window yet or not."""
         return await self._newest(session_id, recipe, SummaryRow.through_turn <= turn)
+
+    async def copy(self, session_id: str, to_session: str, *, through_turn: int) -> dict[str, str]:
+        """Copy those that tell of no turn behind that one; the ids of the copies by the originals'."""
+        query = self.select(SummaryRow).where(
+            SummaryRow.session_id == session_id, SummaryRow.through_turn <= through_turn
+        )
+        names = {}
+        for row in (await self.session.scalars(query)).all():
+            names[row.id] = new_id("sum")
+            fields = {field: getattr(row, field) for field in COPIED}
+            self.add(SummaryRow(**fields, id=names[row.id], session_id=to_session))
+        await self.session.flush()
+        return names
 
     async def replace_after(self, session_id: str, recipe: str, through_turn: int) -> None:
         """Let go of those of a recipe that go on from summaries of that length."""

@@ -235,6 +235,34 @@ def test_a_branch_has_the_settings_and_the_messages_and_shares_the_cache(start_s
     assert say(client, branch["id"], "And now?")["message"]["turn"] == 2
 
 
+def test_a_branch_takes_summaries_lore_and_names_along(start_service: StartService) -> None:
+    client = start_service()
+    persona = client.post("/v1/personas", json={"name": "Anne", "instructions": "You are Anne."}).json()
+    memory = {"strategy": "summary_buffer", "token_budget": 200, "max_summary_tokens": 64}
+    given = {"persona_id": persona["id"], "user_name": "Ann", "memory": memory}
+    session_id = client.post("/v1/sessions", json=given).json()["id"]
+    for number in range(8):
+        said = say(client, session_id, f"My aunt number {number} lives in Ghent, by the water.", max_tokens=8)
+    entry = {"keys": ["aunt"], "message_id": said["user_message"]["id"]}
+    client.post(f"/v1/sessions/{session_id}/lorebook/entries", json=entry).raise_for_status()
+    body = {"message_id": said["message"]["id"]}
+    branch = client.post(f"/v1/sessions/{session_id}/branch", json=body).json()
+    assert branch["user_name"] == "Ann"
+    before = client.get(f"/v1/sessions/{session_id}/summaries").json()["data"]
+    after = client.get(f"/v1/sessions/{branch['id']}/summaries").json()["data"]
+    assert [each["text"] for each in after] == [each["text"] for each in before] != []
+    records = [
+        client.get(f"/v1/messages/{listed(client, branch['id'])[-1]['id']}/context").json(),
+        client.get(f"/v1/messages/{said['message']['id']}/context").json(),
+    ]
+    assert records[0]["persona_since_turn"] == records[1]["persona_since_turn"] == 0
+    assert client.delete(f"/v1/sessions/{session_id}").status_code == 204
+    kept = client.get(f"/v1/messages/{listed(client, branch['id'])[-1]['id']}/context").json()
+    assert kept["segments"] == records[0]["segments"], "the record outlives the session that it came from"
+    [lore] = client.get(f"/v1/sessions/{branch['id']}/lorebook").json()["entries"]
+    assert lore["content"] == "My aunt number 7 lives in Ghent, by the water."
+
+
 def test_a_branch_may_start_at_a_message_that_has_left_the_chat(
     client: httpx.Client, session_id: str
 ) -> None:
