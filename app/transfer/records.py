@@ -59,6 +59,8 @@ def _context(record: dict[str, Any]) -> dict[str, Any]:
     for segment in segments:
         if segment["kind"] == "summary" and not isinstance(segment.get("summary_id"), str):
             raise ValueError("a segment of a summary must name it")
+        if segment["kind"] == "turn" and segment["turn"] is None:
+            raise ValueError("a segment of a turn must say which")
     if record.get("persona"):
         _Reference.model_validate(record["persona"])
     return record

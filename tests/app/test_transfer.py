@@ -140,9 +140,10 @@ class Life:
     async def _persona(self, name: str, deleted: bool) -> None:
         async with self.database.write() as session:
             personas, sessions = Personas(session, OWNER), Sessions(session, OWNER)
-            before = await personas.create(Persona(name=name, facts=("old",)))
+            before = await personas.create(Persona(name=name, instructions="", facts=("old",)))
             persona = Persona(
                 name=name,
+                instructions="Be.",
                 examples=(ExampleExchange("a", "b"),),
                 speech_rules=(SpeechRule(None, "politely"),),
                 reminder=Reminder("mind {{date}}", 1),
