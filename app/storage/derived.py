@@ -15,7 +15,10 @@ async def cut_derived(
     What old context records name is kept for them, unless `purge` asks for it to be gone.
     """
     index = TokenIndex(session, owner)
-    turn = await index.turn_at(session_id, position)
-    if turn is not None:
-        await Summaries(session, owner).cut(session_id, turn, purge=purge)
+    # From the beginning of the turn that the change may reach into: whether a turn is excluded depends on all
+    # of its messages.
+    opening = await index.opening_at(session_id, max(0, position - 1))
+    if opening is not None:
+        await Summaries(session, owner).cut(session_id, opening.turn, purge=purge)
+        position = min(position, opening.position)
     await index.cut(session_id, position)

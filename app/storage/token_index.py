@@ -78,12 +78,15 @@ class TokenIndex(Repository):
             last_turn = message.turn
         await self.session.flush()
 
-    async def turn_at(self, session_id: str, position: int) -> int | None:
-        """The turn of the message at that position, if it is indexed."""
-        query = self.select_columns(MessageTokensRow, MessageTokensRow.turn).where(
-            MessageTokensRow.session_id == session_id, MessageTokensRow.position == position
+    async def opening_at(self, session_id: str, position: int) -> MessageTokensRow | None:
+        """The first message of the turn that the message at `position` is in; None if nothing is indexed."""
+        query = self.select(MessageTokensRow).where(
+            MessageTokensRow.session_id == session_id,
+            MessageTokensRow.position <= position,
+            MessageTokensRow.opens_turn,
         )
-        return (await self.session.scalars(query)).one_or_none()
+        newest = query.order_by(MessageTokensRow.position.desc()).limit(1)
+        return (await self.session.scalars(newest)).one_or_none()
 
     async def cut(self, session_id: str, position: int) -> None:
         """Drop what is indexed from that position on."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, select
 
@@ -280,6 +280,14 @@ operations = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
+@example(  # an excluded message leaves the chat: the rest of its turn counts again
+    operations=[
+        ("append", [("system", "a"), ("system", "a"), ("system", "a")]),
+        ("mark", 0.75, "excluded", True),
+        ("append", [("system", "a")]),
+        ("edit", 0.25, "c", False),
+    ]
+)
 @given(operations=st.lists(operations, min_size=1, max_size=15))
 def test_any_sequence_of_changes_leaves_what_the_plain_tree_gives(
     empty_database: Path, operations: list[tuple[Any, ...]]
