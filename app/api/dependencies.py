@@ -12,7 +12,6 @@ from app.chat import Chat
 from app.chat_model import ChatModel
 from app.errors import InvalidProblem
 from app.history_edits import HistoryEdits
-from app.imports import Imports
 from app.settings import Settings
 from app.storage.database import Database
 
@@ -29,7 +28,6 @@ class Service:
     model: ChatModel
     chat: Chat
     history: HistoryEdits
-    imports: Imports
 
 
 def _service(request: Request) -> Service:
