@@ -1,0 +1,36 @@
+"""Passages: what is indexed and recalled as one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from memory.messages import Role
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PassageKey:
+    """Where a passage stands: passages of one source that follow each other have consecutive numbers."""
+
+    source: str
+    number: int
+
+    def neighbour(self, distance: int) -> "PassageKey":
+        return PassageKey(self.source, self.number + distance)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A message of a chat, a piece of a long one, or a piece of a document.
+
+    `key.source` is the chat session or the document. `speaker` is a display name, empty for documents;
+    `turn`, `role` and `message_id` are of messages only. `citation` says where in a document it is.
+    `said_at`: when the message was said, with its zone.
+    """
+
+    key: PassageKey
+    text: str
+    speaker: str = ""
+    role: Role | None = None
+    said_at: datetime | None = None
+    turn: int | None = None
+    message_id: str | None = None
+    citation: str = ""
