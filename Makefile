@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Each process of the tests loads the model for itself: some 2 GB.
+TEST_PROCESSES ?= 2
 
 .PHONY: help serve test soak lint types format clean
 help:
@@ -16,7 +18,7 @@ serve: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(BIN)/perdure models fetch
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed-dev
 	@$(BIN)/perdure models fetch
