@@ -29,6 +29,8 @@ class Tokenizer:
             token_id for token_id in [self._tokenizer.eos_token_id] if token_id is not None
         }
 
+        self.vocabulary_size: int | None = 1 + max(self._tokenizer.get_vocab().values())
+
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of plain text. What looks like a control token becomes ordinary tokens."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))

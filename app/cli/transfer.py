@@ -1,0 +1,73 @@
+"""`perdure export` and `perdure import`: chats as files."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from app.settings import Settings
+from app.transfer.formats import Format, WrittenFormat
+
+Url = Annotated[str | None, typer.Option(help="Service to talk to; by default the one of the settings.")]
+
+
+def export_chat(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[SESSION] FILE", help="A session and where to write it; with --user only where."
+        ),
+    ],
+    user: Annotated[str | None, typer.Option(help="All sessions of this user, and their personas.")] = None,
+    file_format: Annotated[
+        WrittenFormat, typer.Option("--format", help="`perdure` has all of a chat, others as it stands.")
+    ] = "perdure",
+    url: Url = None,
+) -> None:
+    """Write a chat session, or all of a user's, to a file."""
+    from app.cli.client import service_client
+
+    *sessions, file = names
+    if len(sessions) != (user is None):
+        raise typer.BadParameter("give a session and a file, or --user and a file", param_hint="NAMES")
+    if user is not None and file_format != "perdure":
+        raise typer.BadParameter("all of a user's is written as `perdure` only", param_hint="--format")
+    params: dict[str, str] = {} if user is not None else {"format": file_format}
+    path = f"users/{quote(user, safe='')}" if user is not None else f"sessions/{quote(sessions[0], safe='')}"
+    with service_client(Settings(), url) as (client, _):
+        client.save(f"/v1/{path}/export", params, Path(file))
+
+
+def import_chats(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What another program exported.")],
+    file_format: Annotated[
+        Format | None, typer.Option("--format", help="By default recognised by how the file begins.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory settings for all chats in it: 'strategy name=value ...'.")
+    ] = None,
+    lossy: Annotated[
+        bool, typer.Option(help="Of OpenAI's messages, leave out what is no text; else it is refused.")
+    ] = False,
+    url: Url = None,
+) -> None:
+    """Make chat sessions and personas of a file, all that is in it or nothing."""
+    from app.cli.chat import parse_memory
+    from app.cli.client import service_client
+
+    params = {"format": file_format or "auto", "lossy": str(lossy).lower()}
+    if memory:
+        params["memory"] = json.dumps(parse_memory(memory))
+    with service_client(Settings(), url) as (client, _):
+        made = client.upload("/v1/import", file.read_bytes(), params)
+    console = Console(soft_wrap=True)
+    for session in made["sessions"]:
+        title = f"  {session['title']}" if session["title"] else ""
+        console.print(f"{session['id']}  {session['messages']} messages{title}", markup=False)
+    for persona in made["personas"]:
+        console.print(f"{persona['id']}  persona", markup=False)
+    for what, count in made["left_out"].items():
+        console.print(f"left out: {what}, {count} times", markup=False)
