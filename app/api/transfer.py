@@ -59,7 +59,7 @@ async def export_one_session(
 
 
 @router.get(
-    "/users/{user_id}/export",
+    "/users/{user_id:path}/export",
     response_class=StreamingResponse,
     responses={200: {"content": {JSONL: {"schema": {"type": "string"}}}}},
 )

@@ -19,6 +19,7 @@ ROLES: dict[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
+NO_SPEAKERS = ("tool", "function")
 
 
 def recognise(values: Sequence[Value]) -> bool:
@@ -48,14 +49,14 @@ def _read_message(archive: Archive, draft: ChatDraft, message: Value, lossy: boo
         raise TransferError("must be an object", message.at())
     losses: list[tuple[str, str]] = []
     role, text = message.value.get("role"), ""
-    if role not in ROLES:
-        if role not in ("tool", "function"):
-            raise TransferError(f"must be one of {', '.join(ROLES)}", message.at("role"))
+    if not isinstance(role, str) or role not in (*ROLES, *NO_SPEAKERS):
+        raise TransferError(f"must be one of {', '.join(ROLES)}", message.at("role"))
+    if role in NO_SPEAKERS:
         losses.append((f"a message of role {role}", message.at("role")))
     else:
         text = _text(message, losses)
         losses += [
-            (name, message.at(name))
+            (name[:64], message.at(name))
             for name, value in message.value.items()
             if name not in ("role", "content") and value not in (None, [], "")
         ]

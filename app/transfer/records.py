@@ -35,7 +35,7 @@ class _Reference(BaseModel):
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:
-    Usage.model_validate(usage)
+    Usage.model_validate(usage, strict=True)
     return usage
 
 
@@ -55,7 +55,7 @@ def _context(record: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("segments: must be a list of objects")
     shown = [segment | {"messages": _told(segment)} for segment in segments]
     others = {"session_id": "", "message_id": "", "model": "", "turns": [], "segments": shown}
-    ContextView.model_validate(record | others)
+    ContextView.model_validate(record | others, strict=True)
     for segment in segments:
         if segment["kind"] == "summary" and not isinstance(segment.get("summary_id"), str):
             raise ValueError("a segment of a summary must name it")
