@@ -57,8 +57,7 @@ class Imports:
         await self._check_personas(archive)
         async with self._database.write() as session:
             await Intake(session, owner).store(new)
-        for chat in archive.chats:
-            self._chat.after_change(owner, new.names[chat.session.id])
+        self._chat.after_import(owner, [new.names[chat.session.id] for chat in archive.chats])
         return _view(archive, new)
 
     def _read(
