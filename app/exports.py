@@ -1,4 +1,7 @@
-"""Exports: a chat session, or all of a user's, as the pieces of a file, read in batches of one snapshot."""
+"""Exports: a chat session, a persona, all of a user's or everything, as the pieces of a file.
+
+They are read in batches of one snapshot of the database.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -24,7 +27,7 @@ async def export_session(
             raise NotFoundProblem(f"session {session_id} does not exist")
         if file_format == "perdure":
             yield header_line("session")
-            async for line in _lines(_records(stored, [session_id])):
+            async for line in _lines(_records(stored, await stored.personas_of([session_id]), [session_id])):
                 yield line
             return
         writer, head = WRITERS[file_format], await _head(stored, record)
@@ -36,24 +39,50 @@ async def export_session(
         yield writer.end
 
 
+async def export_persona(database: Database, owner: str, persona_id: str) -> AsyncIterator[bytes]:
+    """A persona with all its revisions. Raises NotFoundProblem before the first piece."""
+    async with database.read() as session:
+        stored = StoredRecords(session, owner)
+        if await stored.persona_record(persona_id) is None:
+            raise NotFoundProblem(f"persona {persona_id} does not exist")
+        yield header_line("persona")
+        async for line in _lines(_records(stored, [persona_id], [])):
+            yield line
+
+
 async def export_user(database: Database, owner: str, user_id: str) -> AsyncIterator[bytes]:
     """All sessions of a user and the personas in them. Raises NotFoundProblem before the first piece."""
     async with database.read() as session:
         stored = StoredRecords(session, owner)
-        session_ids = await stored.sessions_of_user(user_id)
+        session_ids = await stored.session_ids(user_id=user_id)
         if not session_ids:
             raise NotFoundProblem(f"user {user_id} has no sessions")
         yield header_line("user")
-        async for line in _lines(_records(stored, session_ids)):
+        async for line in _lines(_records(stored, await stored.personas_of(session_ids), session_ids)):
             yield line
 
 
-async def _records(stored: StoredRecords, session_ids: list[str]) -> AsyncIterator[Record]:
-    for persona in await stored.personas_of(session_ids):
+async def export_all(database: Database, owner: str) -> AsyncIterator[bytes]:
+    """All that the owner has: every session and every persona."""
+    async with database.read() as session:
+        stored = StoredRecords(session, owner)
+        yield header_line("all")
+        records = _records(stored, await stored.persona_ids(), await stored.session_ids())
+        async for line in _lines(records):
+            yield line
+
+
+async def _records(
+    stored: StoredRecords, persona_ids: list[str], session_ids: list[str]
+) -> AsyncIterator[Record]:
+    """These, which are there in the snapshot of `stored`."""
+    for persona_id in persona_ids:
+        persona = await stored.persona_record(persona_id)
+        assert persona is not None
         yield persona
     for session_id in session_ids:
         record = await stored.session_record(session_id)
-        assert record is not None, "it was there in the same snapshot"
+        assert record is not None
         yield record
         async for message in stored.message_records(session_id):
             yield message

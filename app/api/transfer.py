@@ -1,4 +1,4 @@
-"""Exports and imports of chat sessions, and of all of a user's."""
+"""Exports and imports of chat sessions, of personas, of all of a user's, and of everything."""
 
 import json
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
 from app.errors import InvalidProblem
-from app.exports import export_session, export_user
+from app.exports import export_all, export_persona, export_session, export_user
 from app.strict_json import StrictJsonError, read_json
 from app.transfer.formats import WRITERS, Format, WrittenFormat
 from app.transfer_schemas import ImportView
@@ -18,6 +18,7 @@ from app.transfer_schemas import ImportView
 router = APIRouter(prefix="/v1", tags=["transfer"])
 
 JSONL = "application/jsonl"
+LINES: dict[int | str, dict[str, Any]] = {200: {"content": {JSONL: {"schema": {"type": "string"}}}}}
 BATCHED_BYTES = 64 * 1024
 
 FILE: dict[str, Any] = {
@@ -58,11 +59,19 @@ async def export_one_session(
     return await _streamed(pieces, session_id, media_type)
 
 
-@router.get(
-    "/users/{user_id:path}/export",
-    response_class=StreamingResponse,
-    responses={200: {"content": {JSONL: {"schema": {"type": "string"}}}}},
-)
+@router.get("/personas/{persona_id}/export", response_class=StreamingResponse, responses=LINES)
+async def export_one_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
+    """A persona with all its revisions and its card, as a file that can be imported again."""
+    return await _streamed(export_persona(service.database, owner, persona_id), persona_id, JSONL)
+
+
+@router.get("/export", response_class=StreamingResponse, responses=LINES)
+async def export_everything(service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
+    """All sessions and all personas, as a file that can be imported again."""
+    return await _streamed(export_all(service.database, owner), "perdure", JSONL)
+
+
+@router.get("/users/{user_id:path}/export", response_class=StreamingResponse, responses=LINES)
 async def export_all_of_user(user_id: str, service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
     """All sessions of a user and the personas in them, as a file that can be imported again."""
     return await _streamed(export_user(service.database, owner, user_id), "user", JSONL)

@@ -1,4 +1,4 @@
-"""`perdure export` and `perdure import`: chats as files."""
+"""`perdure export` and `perdure import`: chats and personas as files."""
 
 import json
 from pathlib import Path
@@ -18,27 +18,34 @@ def export_chat(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="[SESSION] FILE", help="A session and where to write it; with --user only where."
+            metavar="[SESSION|PERSONA] FILE",
+            help="A session or persona and where to write it; with --user or --all only where.",
         ),
     ],
     user: Annotated[str | None, typer.Option(help="All sessions of this user, and their personas.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All sessions and all personas.")] = False,
     file_format: Annotated[
         WrittenFormat, typer.Option("--format", help="`perdure` has all of a chat, others as it stands.")
     ] = "perdure",
     url: Url = None,
 ) -> None:
-    """Write a chat session, or all of a user's, to a file."""
+    """Write a chat session, a persona, all of a user's or everything to a file."""
     from app.cli.client import service_client
 
-    *sessions, file = names
-    if len(sessions) != (user is None):
-        raise typer.BadParameter("give a session and a file, or --user and a file", param_hint="NAMES")
-    if user is not None and file_format != "perdure":
-        raise typer.BadParameter("all of a user's is written as `perdure` only", param_hint="--format")
-    params: dict[str, str] = {} if user is not None else {"format": file_format}
-    path = f"users/{quote(user, safe='')}" if user is not None else f"sessions/{quote(sessions[0], safe='')}"
+    *asked, file = names
+    if len(asked) + (user is not None) + everything != 1:
+        raise typer.BadParameter(
+            "give a session or a persona, or --user, or --all; then a file", param_hint="NAMES"
+        )
+    if asked and not asked[0].startswith("per_"):
+        path, params = f"sessions/{quote(asked[0], safe='')}/export", {"format": file_format}
+    elif file_format != "perdure":
+        raise typer.BadParameter("only a session is written in other formats", param_hint="--format")
+    else:
+        kind, name = ("personas", asked[0]) if asked else ("users", user)
+        path, params = "export" if name is None else f"{kind}/{quote(name, safe='')}/export", {}
     with service_client(Settings(), url) as (client, _):
-        client.save(f"/v1/{path}/export", params, Path(file))
+        client.save(f"/v1/{path}", params, Path(file))
 
 
 def import_chats(

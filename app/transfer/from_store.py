@@ -48,8 +48,11 @@ BATCH = 500
 class StoredRecords(Repository):
     """What of one owner can be exported, within one read of the database."""
 
-    async def sessions_of_user(self, user_id: str) -> list[str]:
-        query = self.select_columns(SessionRow, SessionRow.id).where(SessionRow.user_id == user_id)
+    async def session_ids(self, *, user_id: str | None = None) -> list[str]:
+        """The sessions of a user, or all, oldest first."""
+        query = self.select_columns(SessionRow, SessionRow.id)
+        if user_id is not None:
+            query = query.where(SessionRow.user_id == user_id)
         return list((await self.session.scalars(query.order_by(SessionRow.created_at, SessionRow.id))).all())
 
     async def session_record(self, session_id: str) -> SessionRecord | None:
@@ -71,7 +74,12 @@ class StoredRecords(Repository):
             else None,
         )
 
-    async def personas_of(self, session_ids: Sequence[str]) -> list[PersonaRecord]:
+    async def persona_ids(self) -> list[str]:
+        """All personas, oldest first."""
+        query = self.select_columns(PersonaRow, PersonaRow.id)
+        return list((await self.session.scalars(query.order_by(PersonaRow.created_at, PersonaRow.id))).all())
+
+    async def personas_of(self, session_ids: Sequence[str]) -> list[str]:
         """The personas that these sessions have or had, or that their context records name, oldest first."""
         found: set[str | None] = set()
         named = ContextRecordRow.record["persona"]["id"].as_string()
@@ -84,13 +92,13 @@ class StoredRecords(Repository):
                 session_of = SessionRow.id if table is SessionRow else cast(Any, table).session_id
                 query = self.select_columns(table, column).where(session_of.in_(ids)).distinct()
                 found |= set((await self.session.scalars(query)).all())
-        rows: list[PersonaRow] = []
-        for ids in _batches([persona_id for persona_id in found if persona_id]):
-            rows += (await self.session.scalars(self.select(PersonaRow).where(PersonaRow.id.in_(ids)))).all()
-        rows.sort(key=lambda row: (row.created_at, row.id))
-        return [await self._persona_record(row) for row in rows]
+        return [persona_id for persona_id in await self.persona_ids() if persona_id in found]
 
-    async def _persona_record(self, row: PersonaRow) -> PersonaRecord:
+    async def persona_record(self, persona_id: str) -> PersonaRecord | None:
+        wanted = self.select(PersonaRow).where(PersonaRow.id == persona_id)
+        row = (await self.session.scalars(wanted)).one_or_none()
+        if row is None:
+            return None
         query = self.select(PersonaRevisionRow).where(PersonaRevisionRow.persona_id == row.id)
         revisions = (await self.session.scalars(query.order_by(PersonaRevisionRow.revision))).all()
         card = self.select_columns(PersonaCardRow, PersonaCardRow.card).where(
@@ -145,6 +153,7 @@ class StoredRecords(Repository):
         )
         return [
             LoreRecord.model_construct(
+                id=row.id,
                 message_id=None if forgotten_at else row.message_id,
                 content=said if forgotten_at else row.content,
                 settings=LoreEntryFields.model_construct(**row.settings),

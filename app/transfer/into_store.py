@@ -1,5 +1,6 @@
 """An archive as new rows: everything gets an id of its own, and what names it in the archive names that."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from app.transfer.records import MessageRecord, PersonaRecord, SessionRecord
 from app.transfer.tree import Spot, spots
 
 Row = dict[str, Any]
+_ENTRY = re.compile(r"(?<=^lorebook entry )\S+(?=:)")
+"""The id that the reason of a segment of lore begins with."""
+
 TABLES: tuple[type[Table], ...] = (
     PersonaRow,
     PersonaRevisionRow,
@@ -88,6 +92,7 @@ def _new_names(archive: Archive) -> dict[str, str]:
         names[chat.session.id] = new_id("ses")
         names |= {message.id: new_id("msg") for message in chat.messages}
         names |= {summary.id: new_id("sum") for summary in chat.summaries}
+        names |= {entry.id: new_id("lor") for entry in chat.lore}
     return names
 
 
@@ -183,7 +188,7 @@ def _add_derived(new: NewRows, chat: ChatArchive, session_id: str) -> None:
     for number, entry in enumerate(chat.lore):
         new.add(
             LoreEntryRow,
-            id=new_id("lor"),
+            id=new.names[entry.id],
             session_id=session_id,
             number=number,
             message_id=new.renamed(entry.message_id),
@@ -214,6 +219,8 @@ def _renamed_record(new: NewRows, record: Row) -> Row:
         renamed: Row = {"message_ids": [new.renamed(message_id) for message_id in segment["message_ids"]]}
         if segment.get("summary_id"):
             renamed["summary_id"] = new.renamed(segment["summary_id"])
+        if segment["kind"] == "lore":
+            renamed["reason"] = _ENTRY.sub(lambda entry: new.names.get(entry[0], entry[0]), segment["reason"])
         segments.append(segment | renamed)
     persona = record["persona"]
     if persona:

@@ -1,7 +1,7 @@
 """The format of this project: JSON lines, a header first, an `end` last; every record says what it is.
 
 {"format": "perdure", "version": 1, "kind": "session"}
-{"type": "persona", ...}                                   what the sessions behind them need
+{"type": "persona", ...}                                   among them those of the sessions behind
 {"type": "session", ...}                                   then what is in it:
 {"type": "message", ...}, {"type": "lore_entry", ...}, {"type": "summary", ...}
 {"type": "end", "records": 3}
@@ -31,7 +31,8 @@ from app.transfer.tree import check_references, spots
 FORMAT = "perdure"
 VERSION = 1
 
-Kind = Literal["session", "user"]
+Kind = Literal["session", "persona", "user", "all"]
+"""What was asked for; any of them is read alike."""
 
 
 class Header(Wire):
@@ -105,6 +106,7 @@ def _check(archive: Archive) -> None:
         *personas,
         *(chat.session.id for chat in archive.chats),
         *(summary.id for chat in archive.chats for summary in chat.summaries),
+        *(entry.id for chat in archive.chats for entry in chat.lore),
         *(message.id for chat in archive.chats for message in chat.messages),
     ]
     seen: set[str] = set()

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from app.cards.book import MAX_BUDGET, MAX_DEPTH, book_of
 from app.cards.files import CardError, check_card
 from app.cards.mapping import persona_fields
-from app.fields import Name, PlainText, Text, Time, Wire
+from app.fields import Name, PlainText, Time, Wire
 from app.lore_schemas import LoreEntryFields
 from app.persona_schemas import PersonaCreate
 from app.schemas import ContextView, Usage
@@ -178,8 +178,9 @@ class LoreRecord(Wire):
     """An entry of the session's lorebook."""
 
     type: Literal["lore_entry"] = "lore_entry"
+    id: Id
     message_id: Id | None
-    content: Text | None
+    content: PlainText | None
     settings: LoreEntryFields
     created_at: Time
 
@@ -198,7 +199,7 @@ class SummaryRecord(Wire):
     enters_at: Count
     is_current: bool
     author: PlainText
-    text: Text
+    text: PlainText
     tokens: TokensRecord
     created_at: Time
 

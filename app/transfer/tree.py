@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.cards.book import MAX_ENTRIES
 from app.transfer.archive import ChatArchive, TransferError
 from app.transfer.records import MessageRecord
 from memory.messages import Role, starts_new_turn
@@ -46,12 +47,15 @@ def spots(messages: Sequence[MessageRecord], place: str = "") -> dict[str, Spot]
 
 
 def check_references(chat: ChatArchive) -> None:
-    """Raise TransferError if lore of the chat is made of a message that is not in it."""
+    """Raise TransferError if lore of the chat is made of a message that is not in it, or is too much."""
+    if len(chat.lore) > MAX_ENTRIES:
+        raise TransferError(f"its lorebook may have at most {MAX_ENTRIES} entries", chat.place)
     ids = {message.id for message in chat.messages}
-    for number, entry in enumerate(chat.lore):
+    for entry in chat.lore:
         if entry.message_id is not None and entry.message_id not in ids:
             raise TransferError(
-                f"lore entry {number} is made of message {entry.message_id!r}, which is not there", chat.place
+                f"lore entry {entry.id!r} is made of message {entry.message_id!r}, which is not there",
+                chat.place,
             )
 
 
