@@ -414,6 +414,26 @@ def test_another_reply_leaves_the_message_that_it_answers_in_the_index(empty_dat
     assert indexed == path
 
 
+def test_the_newest_record_is_that_of_the_chat_as_it_stands(empty_database: Path) -> None:
+    async def forget() -> list[tuple[int, dict[str, Any]] | None]:
+        database = Database(empty_database)
+        twins = Twins(database, await new_session(database))
+        await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
+        found = []
+        async with database.write() as session:
+            messages = Messages(session, "local")
+            path = await messages.list(twins.session_id, after=None, limit=9, newest_first=False)
+            for reply in (path[1], path[3]):
+                await messages.keep_record(reply, {"of": reply.content})
+            found.append(await messages.newest_record(twins.session_id))
+            await MessageTree(session, "local").forget(path[2])
+            found.append(await messages.newest_record(twins.session_id))
+        await database.close()
+        return found
+
+    assert asyncio.run(forget()) == [(1, {"of": "so"}), (0, {"of": "hi"})]
+
+
 def test_chats_of_the_first_release_become_trees_of_one_path(tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite3"
     engine = create_engine(f"sqlite:///{path}")
