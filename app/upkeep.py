@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -102,11 +103,9 @@ class Upkeep:
             task = asyncio.create_task(self._work(owner, session_id), name=f"upkeep of {session_id}")
             self._tasks[session_id] = task
             # Not at the end of the work itself: a task that is cancelled before it begins never gets there.
-            task.add_done_callback(
-                lambda _, owner=owner, session_id=session_id: self._ended(owner, session_id)
-            )
+            task.add_done_callback(partial(self._ended, owner, session_id))
 
-    def _ended(self, owner: str, session_id: str) -> None:
+    def _ended(self, owner: str, session_id: str, _task: asyncio.Task[None]) -> None:
         del self._tasks[session_id]
         if session_id in self._again:
             self._again.discard(session_id)

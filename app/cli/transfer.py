@@ -37,13 +37,15 @@ def export_chat(
         raise typer.BadParameter(
             "give a session or a persona, or --user, or --all; then a file", param_hint="NAMES"
         )
+    params: dict[str, str] = {}
     if asked and not asked[0].startswith("per_"):
-        path, params = f"sessions/{quote(asked[0], safe='')}/export", {"format": file_format}
+        path = f"sessions/{quote(asked[0], safe='')}/export"
+        params["format"] = file_format
     elif file_format != "perdure":
         raise typer.BadParameter("only a session is written in other formats", param_hint="--format")
     else:
         kind, name = ("personas", asked[0]) if asked else ("users", user)
-        path, params = "export" if name is None else f"{kind}/{quote(name, safe='')}/export", {}
+        path = "export" if name is None else f"{kind}/{quote(name, safe='')}/export"
     with service_client(Settings(), url) as (client, _):
         client.save(f"/v1/{path}", params, Path(file))
 

@@ -40,7 +40,7 @@ from tests.app.cards_data import V2
 from tests.app.test_storage import ByteEncoder
 
 MEMORY = {"strategy": "buffer"}
-USAGE = {
+USAGE: dict[str, Any] = {
     "prompt_tokens": 1,
     "completion_tokens": 1,
     "total_tokens": 2,
@@ -176,7 +176,7 @@ class Life:
 
     async def _settings(self, depth: int, budget: int, title: str | None) -> None:
         async with self.database.write() as session:
-            changes = {"lore_scan_depth": depth, "lore_token_budget": budget, "title": title}
+            changes: dict[str, Any] = {"lore_scan_depth": depth, "lore_token_budget": budget, "title": title}
             changes |= {"memory": {"strategy": "sliding_window", "turns": budget + 1}}
             await Sessions(session, self.owner).update(self.session_id, changes)
 
@@ -252,7 +252,7 @@ class Life:
 def context_record(
     message: MessageRow, persona: dict[str, Any] | None, summaries: list[str], lore: list[str]
 ) -> dict[str, Any]:
-    counts = {"turn": None, "tokens": 1, "cached_tokens": 0, "message_ids": []}
+    counts: dict[str, Any] = {"turn": None, "tokens": 1, "cached_tokens": 0, "message_ids": []}
     turn = counts | {"kind": "turn", "turn": message.turn, "reason": "r"}
     told = {"told": [{"role": "system", "content": "{{not}} a template"}]}
     telling = [
@@ -376,7 +376,7 @@ class Stores:
 @pytest.fixture(scope="module")
 def stores(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     folder = tmp_path_factory.mktemp("transfer")
-    stores = Stores([shutil.copy(empty_database, folder / name) for name in ("first", "second")])
+    stores = Stores([Path(shutil.copy(empty_database, folder / name)) for name in ("first", "second")])
     with stores.runner:
         yield stores
         for database in (stores.first, stores.second):
