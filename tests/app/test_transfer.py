@@ -486,7 +486,7 @@ def test_a_chat_of_thousands_of_messages_is_exported_in_pieces_and_comes_back(st
     stores.run(work)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     said=st.lists(st.tuples(st.sampled_from(ROLES), TEXTS), min_size=1, max_size=8),
     file_format=st.sampled_from(["openai", "pippagpt", "sillytavern"]),
