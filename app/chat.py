@@ -240,6 +240,15 @@ class Chat:
             self._prepare_soon(owner, session_id)
             self._upkeep.soon(owner, session_id)
 
+    def after_import(self, owner: str, session_ids: Sequence[str]) -> None:
+        """Do what follows from sessions that came in; those that come first are seen to first.
+
+        Their windows are not prepared: hundreds of them would drive those that are in use from the cache.
+        """
+        if not self._is_closing:
+            for session_id in reversed(session_ids):
+                self._upkeep.soon(owner, session_id)
+
     def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
         turn = self._running.get(session_id)
         if turn is None or turn.turn.context.strategy != strategy.model_dump(mode="json"):

@@ -17,12 +17,14 @@ from app.api import (
     personas,
     sessions,
     summaries,
+    transfer,
 )
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
 from app.history_edits import HistoryEdits
 from app.home import claim_home
+from app.imports import Imports
 from app.middleware import BodyLimit, RequestLog
 from app.problem_responses import install_problem_handlers
 from app.schemas import ProblemView
@@ -44,7 +46,8 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
                 edits = HistoryEdits(settings, database, model, chat)
-                app.state.service = Service(settings, database, model, chat, edits)
+                imports = Imports(settings, database, model, chat)
+                app.state.service = Service(settings, database, model, chat, edits, imports)
                 try:
                     yield
                 finally:
@@ -65,7 +68,18 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for part in (cards, personas, sessions, lorebooks, messages, history, summaries, catalog, metrics):
+    for part in (
+        cards,
+        personas,
+        sessions,
+        lorebooks,
+        messages,
+        history,
+        summaries,
+        transfer,
+        catalog,
+        metrics,
+    ):
         app.include_router(part.router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)

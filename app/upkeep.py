@@ -1,13 +1,15 @@
 """Upkeep: what is derived from a session's messages is brought up after each reply, off the turn's path.
 
 It is reconciliation: the next step follows from what is stored, so it may be cut off and begun again at
-any point, and what has been missed is made up for.
+any point, and what has been missed is made up for. Few sessions are worked on at a time: an import makes
+hundreds at once.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,6 +30,9 @@ from memory.summaries.summariser import Names, Task
 
 log = structlog.get_logger()
 
+AT_ONCE = 4
+"""So many sessions are worked on at a time."""
+
 OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
 """A session of an owner as it stands."""
 WindowInUse = Callable[[str, Strategy], int | None]
@@ -45,8 +50,9 @@ class _Work:
 
 
 class Upkeep:
-    """The upkeep of all sessions of this process, one task a session.
+    """The upkeep of all sessions of this process, one task a session, and few at a time.
 
+    Of those that wait, the one that changed last comes first: that is where somebody waits for a reply.
     `on_change(owner, session_id)` is called when something new may stand in the session's windows.
     """
 
@@ -66,39 +72,55 @@ class Upkeep:
         self._on_change = on_change
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._waiting: dict[str, str] = {}
+        """The owners of sessions that wait for their turn; the one that changed last stands last."""
 
     def soon(self, owner: str, session_id: str) -> None:
-        """Bring the session's derived data up, now or after what is being done for it."""
+        """Bring the session's derived data up when its turn comes, after what is being done for it."""
         if session_id in self._tasks:
             self._again.add(session_id)
-        else:
-            work = self._work(owner, session_id)
-            self._tasks[session_id] = asyncio.create_task(work, name=f"upkeep of {session_id}")
+            return
+        self._waiting.pop(session_id, None)
+        self._waiting[session_id] = owner
+        self._start_waiting()
 
     async def stop(self, session_id: str) -> None:
+        self._waiting.pop(session_id, None)
+        self._again.discard(session_id)
         if (task := self._tasks.get(session_id)) is not None:
             task.cancel()
             await asyncio.wait([task])
 
     async def close(self) -> None:
+        self._waiting.clear()
+        self._again.clear()
         for session_id in list(self._tasks):
             await self.stop(session_id)
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._tasks) < AT_ONCE:
+            session_id, owner = self._waiting.popitem()
+            task = asyncio.create_task(self._work(owner, session_id), name=f"upkeep of {session_id}")
+            self._tasks[session_id] = task
+            # Not at the end of the work itself: a task that is cancelled before it begins never gets there.
+            task.add_done_callback(partial(self._ended, owner, session_id))
+
+    def _ended(self, owner: str, session_id: str, _task: asyncio.Task[None]) -> None:
+        del self._tasks[session_id]
+        if session_id in self._again:
+            self._again.discard(session_id)
+            self._waiting[session_id] = owner
+        self._start_waiting()
 
     async def _work(self, owner: str, session_id: str) -> None:
         changed = False
         try:
-            while True:
-                self._again.discard(session_id)
-                while await self._summarise_next(owner, session_id):
-                    changed = True
-                if session_id not in self._again:
-                    break
+            while await self._summarise_next(owner, session_id):
+                changed = True
         except NotFoundProblem:
             return  # deleted meanwhile
         except Exception:
             log.exception("upkeep failed", session=session_id)
-        finally:
-            del self._tasks[session_id]
         if changed:
             self._on_change(owner, session_id)
 

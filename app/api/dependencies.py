@@ -12,6 +12,7 @@ from app.chat import Chat
 from app.chat_model import ChatModel
 from app.errors import InvalidProblem
 from app.history_edits import HistoryEdits
+from app.imports import Imports
 from app.settings import Settings
 from app.storage.database import Database
 
@@ -28,6 +29,7 @@ class Service:
     model: ChatModel
     chat: Chat
     history: HistoryEdits
+    imports: Imports
 
 
 def _service(request: Request) -> Service:

@@ -7,10 +7,10 @@ V3: https://github.com/kwaroran/character-card-spec-v3, chunk `ccv3`.
 import base64
 import binascii
 import json
-import re
 from typing import Any, Literal
 
 from app.cards import png
+from app.strict_json import StrictJsonError, read_json
 
 Json = dict[str, Any]
 Spec = Literal["v2", "v3"]
@@ -18,9 +18,6 @@ SPECS: dict[Spec, tuple[str, str]] = {"v2": ("chara_card_v2", "2.0"), "v3": ("ch
 KEYWORDS: dict[Spec, str] = {"v2": "chara", "v3": "ccv3"}
 MAX_CARD_BYTES = 8 * 2**20
 MAX_CARD_DEPTH = 64
-
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""NUL as JSON has it, and not behind a backslash that is meant."""
 
 
 class CardError(ValueError):
@@ -33,7 +30,13 @@ class CardError(ValueError):
 
 def read_card(file: bytes) -> Json:
     """The card in a PNG or JSON file; of a PNG with several the V3 one. Raises CardError."""
-    card = _parse(_card_of_png(file) if file.startswith(png.SIGNATURE) else file)
+    return check_card(_parse(_card_of_png(file) if file.startswith(png.SIGNATURE) else file))
+
+
+def check_card(card: Any) -> Json:
+    """`card`, if it is one by its outline. Raises CardError."""
+    if not isinstance(card, dict):
+        raise CardError("the card must be a JSON object")
     names = [name for name, _ in SPECS.values()]
     if card.get("spec") not in names:
         raise CardError(f"must be {' or '.join(names)}", "spec")
@@ -69,32 +72,12 @@ def _card_of_png(file: bytes) -> bytes:
         raise CardError(f"the card in the PNG is not proper base64: {error}") from error
 
 
-def _parse(text: bytes) -> Json:
+def _parse(text: bytes) -> Any:
     if len(text) > MAX_CARD_BYTES:
         raise CardError(f"a card may have at most {MAX_CARD_BYTES} bytes")
     try:
-        card = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
-        whole = json.dumps(card, ensure_ascii=False, allow_nan=False)
-        whole.encode()
-    except (ValueError, RecursionError) as error:
+        return read_json(text.decode("utf-8-sig"), MAX_CARD_DEPTH)
+    except UnicodeDecodeError as error:
         raise CardError(f"the card is not proper JSON: {error}") from error
-    if _NUL.search(whole):
-        raise CardError("the card must not contain the NUL character")
-    if not isinstance(card, dict):
-        raise CardError("the card must be a JSON object")
-    if _is_deeper(card, MAX_CARD_DEPTH):
-        raise CardError(f"a card may be nested {MAX_CARD_DEPTH} deep at most")
-    return card
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether there is something in more than so many objects and lists."""
-    layer = [value]
-    for _ in range(levels + 1):
-        inside = [list(each.values()) if isinstance(each, dict) else each for each in layer]
-        layer = [child for each in inside if isinstance(each, list) for child in each]
-    return bool(layer)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    except StrictJsonError as error:
+        raise CardError(f"the card: {error}", error.path or "body") from error

@@ -2,6 +2,8 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import httpx
@@ -47,14 +49,33 @@ class ServiceClient:
     def put(self, path: str, body: Json | None = None) -> Json:
         return self._answer(self._http.put(path, json=body))
 
-    def upload(self, path: str, content: bytes) -> Json:
-        return self._answer(self._http.post(path, content=content))
+    def upload(self, path: str, content: bytes, params: dict[str, str] | None = None) -> Json:
+        return self._answer(self._http.post(path, params=params, content=content))
 
     def download(self, method: str, path: str, params: dict[str, str], content: bytes = b"") -> bytes:
         response = self._http.request(method, path, params=params, content=content)
         if not response.is_success:
             self._answer(response)
         return response.content
+
+    def save(self, path: str, params: dict[str, str], file: Path) -> None:
+        """Write what the service sends to a file: all of it, or the file stays as it was."""
+        try:
+            with (
+                self._http.stream("GET", path, params=params) as response,
+                NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as partial,
+            ):
+                try:
+                    if not response.is_success:
+                        response.read()
+                        self._answer(response)
+                    for chunk in response.iter_bytes():
+                        partial.write(chunk)
+                    Path(partial.name).replace(file)
+                finally:
+                    Path(partial.name).unlink(missing_ok=True)
+        except httpx.TransportError as error:
+            raise ServiceError({"detail": f"the export broke off: {error}"}) from error
 
     def stream_reply(self, path: str, body: Json) -> Generator[tuple[str, Json]]:
         """The events of a reply as (event, data). Closing the iterator ends the generation."""

@@ -14,6 +14,7 @@ from app.cli.doctor import doctor
 from app.cli.models import models
 from app.cli.personas import personas
 from app.cli.serve import serve
+from app.cli.transfer import export_chat, import_chats
 
 app = typer.Typer(
     help="Chat memory and context windows, with the model behind them.",
@@ -24,6 +25,8 @@ app.command()(serve)
 app.command()(chat)
 app.add_typer(models, name="models")
 app.add_typer(personas, name="personas")
+app.command("export")(export_chat)
+app.command("import")(import_chats)
 app.command()(doctor)
 app.add_typer(bench, name="bench")
 

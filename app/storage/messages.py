@@ -135,11 +135,11 @@ class Messages(Repository):
         self.add(ContextRecordRow(message_id=message.id, session_id=message.session_id, record=record))
 
     async def newest_record(self, session_id: str) -> tuple[int, dict[str, Any]] | None:
-        """The context record of the newest reply that has one, and the reply's turn."""
+        """The context record of the newest reply of the active path that has one, and the reply's turn."""
         query = (
             self.select_columns(ContextRecordRow, MessageRow.turn, ContextRecordRow.record)
             .join(MessageRow, MessageRow.id == ContextRecordRow.message_id)
-            .where(MessageRow.session_id == session_id)
+            .where(MessageRow.session_id == session_id, MessageRow.is_active)
             .order_by(MessageRow.position.desc())
             .limit(1)
         )

@@ -1,13 +1,15 @@
 """Where every query gets its owner: repositories read and write the rows of one owner only."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Delete, Select, Update, delete, select, update
+from sqlalchemy import Delete, Select, Update, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.tables import Owned, Table
 
 Row = TypeVar("Row", bound=Table)
+INSERTED_AT_ONCE = 1000
 
 
 class Repository:
@@ -33,6 +35,13 @@ class Repository:
         assert isinstance(row, Owned)
         row.owner = self.owner
         self.session.add(row)
+
+    async def insert(self, table: type[Table], rows: Sequence[dict[str, Any]]) -> None:
+        """Store many rows, given as plain data, in their order."""
+        assert issubclass(table, Owned)
+        for start in range(0, len(rows), INSERTED_AT_ONCE):
+            batch = [row | {"owner": self.owner} for row in rows[start : start + INSERTED_AT_ONCE]]
+            await self.session.execute(insert(table), batch)
 
 
 def _owner_of(table: type[Table]) -> Any:

@@ -42,10 +42,11 @@ class TokenIndex(Repository):
     async def extend(
         self, messages: Sequence[MessageRow], token_ids: Sequence[Sequence[int]], fingerprint: str
     ) -> None:
-        """Index messages that follow each other and begin no later than behind the last indexed one.
+        """Index messages that follow each other.
 
-        Those that are indexed already, by whoever else brought the index up, are passed over, and so are
-        those that have left the active path meanwhile.
+        Passed over are those that are indexed already, by whoever else brought the index up, those that have
+        left the active path meanwhile, and those with one before them that is not indexed: `bring_up` is
+        left to take both in.
         """
         last = await self.last(messages[0].session_id)
         indexed_to = last.position if last else -1
@@ -56,8 +57,9 @@ class TokenIndex(Repository):
         for message, ids in zip(messages, token_ids, strict=True):
             if message.position <= indexed_to:
                 continue
-            if message.id not in active:
+            if message.id not in active or message.position > indexed_to + 1:
                 break
+            indexed_to = message.position
             is_excluded = message.turn in excluded_turns
             token_count = 0 if is_excluded else len(ids)
             self.add(

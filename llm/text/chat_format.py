@@ -159,6 +159,8 @@ class ChatEncoding(ABC):
     generation_prompt: tuple[int, ...]
     end_of_turn_ids: frozenset[int]
     fingerprint: str
+    vocabulary_size: int | None = None
+    """Every id is less; None if a server keeps it to itself."""
 
     @abstractmethod
     def encode_text(self, text: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -19,6 +20,8 @@ class Tokenizer:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
             raise CorruptModelError(f"the tokeniser in {folder} cannot be read: {error}") from error
+        # Whether control tokens are split is a setting of the tokeniser: two threads must not mix theirs.
+        self._encoding = Lock()
         self.special_ids = frozenset(self._tokenizer.all_special_ids) | {
             token_id for token_id, token in self._tokenizer.added_tokens_decoder.items() if token.special
         }
@@ -29,13 +32,17 @@ class Tokenizer:
             token_id for token_id in [self._tokenizer.eos_token_id] if token_id is not None
         }
 
+        self.vocabulary_size: int | None = 1 + max(self._tokenizer.get_vocab().values())
+
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of plain text. What looks like a control token becomes ordinary tokens."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+        with self._encoding:
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def encode_template(self, text: str) -> tuple[int, ...]:
         """Ids of a piece of the chat template, in which control tokens are meant."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        with self._encoding:
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids, control tokens left out. Unfinished characters become U+FFFD."""

@@ -82,6 +82,8 @@ def test_a_regenerated_reply_takes_the_place_and_computes_nothing_but_itself(
     ]
     record = client.get(f"/v1/messages/{first['message']['id']}/context").json()
     assert record["prompt_tokens"] == first["usage"]["prompt_tokens"]
+    told = [each for segment in window(client, session_id)["segments"] for each in segment["message_ids"]]
+    assert told == [message["id"] for message in listed(client, session_id)]
 
 
 def test_the_same_seed_regenerates_the_same_reply_deep_in_a_window_that_moves(

@@ -388,6 +388,52 @@ def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(emp
     assert indexed == path
 
 
+def test_another_reply_leaves_the_message_that_it_answers_in_the_index(empty_database: Path) -> None:
+    """Taking the path anew drops the turn from the index, and the reply alone is no whole turn."""
+
+    async def reply_again() -> tuple[list[str], list[str]]:
+        database = Database(empty_database)
+        twins = Twins(database, await new_session(database))
+        await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
+        await twins.bring_up()
+        async with database.write() as session:
+            replaced = await Messages(session, "local").last(twins.session_id)
+            assert replaced is not None
+            draft = MessageDraft("assistant", "else")
+            reply = await Messages(session, "local").add_alternative(replaced, draft)
+            await MessageTree(session, "local").activate(reply)
+            await TokenIndex(session, "local").extend([reply], [SAMPLED], ENCODER.fingerprint)
+        await twins.bring_up()
+        async with database.read() as session:
+            query = select(MessageTokensRow.message_id).where(MessageTokensRow.session_id == twins.session_id)
+            indexed = (await session.scalars(query.order_by(MessageTokensRow.position))).all()
+        await database.close()
+        return list(indexed), [node.row_id for node in twins.plain.path[:3]] + [reply.id]
+
+    indexed, path = asyncio.run(reply_again())
+    assert indexed == path
+
+
+def test_the_newest_record_is_that_of_the_chat_as_it_stands(empty_database: Path) -> None:
+    async def forget() -> list[tuple[int, dict[str, Any]] | None]:
+        database = Database(empty_database)
+        twins = Twins(database, await new_session(database))
+        await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
+        found = []
+        async with database.write() as session:
+            messages = Messages(session, "local")
+            path = await messages.list(twins.session_id, after=None, limit=9, newest_first=False)
+            for reply in (path[1], path[3]):
+                await messages.keep_record(reply, {"of": reply.content})
+            found.append(await messages.newest_record(twins.session_id))
+            await MessageTree(session, "local").forget(path[2])
+            found.append(await messages.newest_record(twins.session_id))
+        await database.close()
+        return found
+
+    assert asyncio.run(forget()) == [(1, {"of": "so"}), (0, {"of": "hi"})]
+
+
 def test_chats_of_the_first_release_become_trees_of_one_path(tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite3"
     engine = create_engine(f"sqlite:///{path}")

@@ -1,0 +1,137 @@
+"""Imports: a file becomes chat sessions and personas, as a whole or not at all."""
+
+import asyncio
+from typing import Any, Literal
+
+from app.chat import Chat
+from app.chat_model import ChatModel
+from app.chat_persona import check_fits
+from app.errors import InvalidProblem
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.personas import written_persona
+from app.transfer.archive import Archive, ChatArchive, TransferError
+from app.transfer.formats import Format, read_file
+from app.transfer.into_store import Intake, NewRows, new_rows
+from app.transfer.records import PersonaRecord, TokensRecord
+from app.transfer_schemas import ImportedSessionView, ImportedView, ImportView
+from memory.errors import InvalidParametersError, UnknownStrategyError
+from memory.persona import ChatUser, Persona
+from memory.strategies import parse_strategy
+
+Json = dict[str, Any]
+
+
+class Imports:
+    """The imports into this process's database."""
+
+    def __init__(self, settings: Settings, database: Database, model: ChatModel, chat: Chat) -> None:
+        self._settings = settings
+        self._database = database
+        self._model = model
+        self._chat = chat
+
+    async def take_in(
+        self,
+        owner: str,
+        file: bytes,
+        file_format: Format | Literal["auto"],
+        *,
+        memory: Json | None,
+        lossy: bool,
+        one_session: bool,
+    ) -> ImportView:
+        """Store what a file holds, and have what follows from it brought up.
+
+        `memory`: for its chats, instead of their own. Raises InvalidProblem that says where reading stopped,
+        and PersonaTooLargeError, before anything is stored.
+        """
+        if memory is not None:
+            memory = parse_strategy(memory).model_dump(mode="json")
+        try:
+            archive, new = await asyncio.to_thread(
+                self._read, file, file_format, memory, lossy=lossy, one_session=one_session
+            )
+        except TransferError as error:
+            raise InvalidProblem.of_field(error.place, str(error)) from None
+        await self._check_personas(archive)
+        async with self._database.write() as session:
+            await Intake(session, owner).store(new)
+        self._chat.after_import(owner, [new.names[chat.session.id] for chat in archive.chats])
+        return _view(archive, new)
+
+    def _read(
+        self,
+        file: bytes,
+        file_format: Format | Literal["auto"],
+        memory: Json | None,
+        *,
+        lossy: bool,
+        one_session: bool,
+    ) -> tuple[Archive, NewRows]:
+        archive = read_file(file, file_format, lossy=lossy)
+        if one_session and len(archive.chats) != 1:
+            raise TransferError(f"holds {len(archive.chats)} chats; POST /v1/import takes such a file")
+        for chat in archive.chats:
+            self._check_tokens(chat)
+        return archive, new_rows(archive, [memory or self._memory_of(chat) for chat in archive.chats])
+
+    def _memory_of(self, chat: ChatArchive) -> Json:
+        memory = chat.session.memory
+        try:
+            strategy = parse_strategy(self._settings.memory if memory is None else memory)
+        except (UnknownStrategyError, InvalidParametersError) as error:
+            raise TransferError(str(error), f"{chat.place}.memory") from None
+        return strategy.model_dump(mode="json")
+
+    def _check_tokens(self, chat: ChatArchive) -> None:
+        """Raise TransferError if ids that are said to be of this model's tokeniser cannot be."""
+        tokenizer = self._model.tokenizer
+
+        def is_possible(tokens: TokensRecord | None) -> bool:
+            if tokens is None or tokens.fingerprint != tokenizer.fingerprint:
+                return True
+            return not tokens.token_ids or max(tokens.token_ids) < (tokenizer.vocabulary_size or 2**31)
+
+        held = [(message.id, message.sampled) for message in chat.messages]
+        held += [(summary.id, summary.tokens) for summary in chat.summaries]
+        for name, tokens in held:
+            if not is_possible(tokens):
+                raise TransferError(f"{name}: a token id is larger than the vocabulary", chat.place)
+
+    async def _check_personas(self, archive: Archive) -> None:
+        """Raise PersonaTooLargeError if one leaves no room for a turn, with anybody or in a chat here."""
+        current = {persona.id: _persona(persona) for persona in archive.personas}
+        met: set[tuple[str, ChatUser | None]] = {(persona_id, None) for persona_id in current}
+        for chat in archive.chats:
+            session = chat.session
+            if session.persona_id is not None and session.user_name is not None:
+                met.add((session.persona_id, ChatUser(session.user_id, session.user_name)))
+        for persona_id, user in met:
+            await check_fits(self._model, self._settings, current[persona_id], user)
+
+
+def _persona(record: PersonaRecord) -> Persona:
+    return written_persona(record.revisions[-1].model_dump(exclude={"revision", "created_at"}))
+
+
+def _view(archive: Archive, new: NewRows) -> ImportView:
+    return ImportView.model_validate(
+        {
+            "format": archive.format,
+            "sessions": [
+                ImportedSessionView(
+                    id=new.names[chat.session.id],
+                    imported_from=chat.source_id,
+                    title=chat.session.title,
+                    messages=len(chat.messages),
+                )
+                for chat in archive.chats
+            ],
+            "personas": [
+                ImportedView(id=new.names[persona.id], imported_from=persona.id)
+                for persona in archive.personas
+            ],
+            "left_out": dict(archive.left_out),
+        }
+    )

@@ -1,0 +1,240 @@
+"""Stored chats and personas as records of a transfer, read in batches.
+
+Forgotten messages are in none. A reply that is being generated is `interrupted`: as much as is stored of it.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import groupby
+from typing import Any, cast
+
+from sqlalchemy import select
+
+from app.lore_schemas import LoreEntryFields
+from app.storage.repository import Repository
+from app.storage.tables import (
+    ContextRecordRow,
+    LoreEntryRow,
+    MessageMarkRow,
+    MessageRow,
+    PersonaCardRow,
+    PersonaRevisionRow,
+    PersonaRow,
+    SampledTokensRow,
+    SessionPersonaRow,
+    SessionRow,
+    SummaryRow,
+)
+from app.storage.token_index import unpack_ids
+from app.transfer.archive import SpokenMessage
+from app.transfer.records import (
+    BranchRecord,
+    GivenPersonaRecord,
+    LoreRecord,
+    MarkRecord,
+    MessageRecord,
+    PersonaRecord,
+    RevisionRecord,
+    SessionRecord,
+    SummaryRecord,
+    TokensRecord,
+)
+from memory.messages import Role
+from memory.persona import Persona
+
+BATCH = 500
+
+
+class StoredRecords(Repository):
+    """What of one owner can be exported, within one read of the database."""
+
+    async def session_ids(self, *, user_id: str | None = None) -> list[str]:
+        """The sessions of a user, or all, oldest first."""
+        query = self.select_columns(SessionRow, SessionRow.id)
+        if user_id is not None:
+            query = query.where(SessionRow.user_id == user_id)
+        return list((await self.session.scalars(query.order_by(SessionRow.created_at, SessionRow.id))).all())
+
+    async def session_record(self, session_id: str) -> SessionRecord | None:
+        query = self.select(SessionRow).where(SessionRow.id == session_id)
+        row = (await self.session.scalars(query)).one_or_none()
+        if row is None:
+            return None
+        given = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == session_id)
+        personas = (await self.session.scalars(given.order_by(SessionPersonaRow.number))).all()
+        return SessionRecord.model_construct(
+            **_fields(row, SessionRecord, but=("type", "personas", "branched_from")),
+            personas=[
+                GivenPersonaRecord.model_construct(**_fields(each, GivenPersonaRecord)) for each in personas
+            ],
+            branched_from=BranchRecord.model_construct(
+                session_id=row.branched_from_session, message_id=row.branched_from_message
+            )
+            if row.branched_from_session
+            else None,
+        )
+
+    async def persona_ids(self) -> list[str]:
+        """All personas, oldest first."""
+        query = self.select_columns(PersonaRow, PersonaRow.id)
+        return list((await self.session.scalars(query.order_by(PersonaRow.created_at, PersonaRow.id))).all())
+
+    async def personas_of(self, session_ids: Sequence[str]) -> list[str]:
+        """The personas that these sessions have or had, or that their context records name, oldest first."""
+        found: set[str | None] = set()
+        named = ContextRecordRow.record["persona"]["id"].as_string()
+        for ids in _batches(session_ids):
+            for table, column in (
+                (SessionRow, SessionRow.persona_id),
+                (SessionPersonaRow, SessionPersonaRow.persona_id),
+                (ContextRecordRow, named),
+            ):
+                session_of = SessionRow.id if table is SessionRow else cast(Any, table).session_id
+                query = self.select_columns(table, column).where(session_of.in_(ids)).distinct()
+                found |= set((await self.session.scalars(query)).all())
+        return [persona_id for persona_id in await self.persona_ids() if persona_id in found]
+
+    async def persona_record(self, persona_id: str) -> PersonaRecord | None:
+        wanted = self.select(PersonaRow).where(PersonaRow.id == persona_id)
+        row = (await self.session.scalars(wanted)).one_or_none()
+        if row is None:
+            return None
+        query = self.select(PersonaRevisionRow).where(PersonaRevisionRow.persona_id == row.id)
+        revisions = (await self.session.scalars(query.order_by(PersonaRevisionRow.revision))).all()
+        card = self.select_columns(PersonaCardRow, PersonaCardRow.card).where(
+            PersonaCardRow.persona_id == row.id
+        )
+        return PersonaRecord.model_construct(
+            id=row.id,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            revisions=[
+                RevisionRecord.model_construct(
+                    **{name: getattr(each, name) for name in Persona.__dataclass_fields__},
+                    revision=each.revision,
+                    created_at=each.created_at,
+                )
+                for each in revisions
+            ],
+            card=(await self.session.execute(card)).scalar_one_or_none(),
+        )
+
+    async def message_records(self, session_id: str) -> AsyncIterator[MessageRecord]:
+        """Each behind its parent: by position, then by the order of the parents, then by number."""
+        for ids in _batches(await self._outline(session_id)):
+            rows = await self._by_id(MessageRow, MessageRow.id, ids)
+            marks = await self._by_id(MessageMarkRow, MessageMarkRow.message_id, ids)
+            sampled = await self._by_id(SampledTokensRow, SampledTokensRow.message_id, ids)
+            contexts = await self._by_id(ContextRecordRow, ContextRecordRow.message_id, ids)
+            for message_id in ids:
+                [row] = rows[message_id]
+                tokens = sampled.get(message_id)
+                context = contexts.get(message_id)
+                yield MessageRecord.model_construct(
+                    **_fields(row, MessageRecord, but=("type", "status", "marks", "sampled", "context")),
+                    status="complete" if row.status == "complete" else "interrupted",
+                    marks=[
+                        MarkRecord.model_construct(**_fields(mark, MarkRecord))
+                        for mark in sorted(
+                            marks.get(message_id, []), key=lambda mark: (mark.created_at, mark.kind)
+                        )
+                    ],
+                    sampled=_tokens(tokens[0]) if tokens else None,
+                    context=context[0].record if context else None,
+                )
+
+    async def lore_records(self, session_id: str) -> list[LoreRecord]:
+        """Entries made of a message that is forgotten have its text as their own."""
+        query = (
+            select(LoreEntryRow, MessageRow.content, MessageRow.forgotten_at)
+            .outerjoin(MessageRow, MessageRow.id == LoreEntryRow.message_id)
+            .where(LoreEntryRow.owner == self.owner, LoreEntryRow.session_id == session_id)
+            .order_by(LoreEntryRow.number)
+        )
+        return [
+            LoreRecord.model_construct(
+                id=row.id,
+                message_id=None if forgotten_at else row.message_id,
+                content=said if forgotten_at else row.content,
+                settings=LoreEntryFields.model_construct(**row.settings),
+                created_at=row.created_at,
+            )
+            for row, said, forgotten_at in (await self.session.execute(query)).all()
+        ]
+
+    async def summary_records(self, session_id: str) -> list[SummaryRecord]:
+        query = self.select(SummaryRow).where(SummaryRow.session_id == session_id)
+        order = (SummaryRow.created_at, SummaryRow.recipe, SummaryRow.through_turn, SummaryRow.id)
+        return [
+            SummaryRecord.model_construct(
+                **_fields(row, SummaryRecord, but=("type", "tokens")), tokens=_tokens(row)
+            )
+            for row in (await self.session.scalars(query.order_by(*order))).all()
+        ]
+
+    async def spoken(self, session_id: str) -> AsyncIterator[SpokenMessage]:
+        """The chat as it stands, oldest first, with what else was said in the place of each message."""
+        here = MessageRow.session_id == session_id
+        path = self.select_columns(MessageRow, MessageRow.id).where(here, MessageRow.is_active)
+        ids = list((await self.session.scalars(path.order_by(MessageRow.position))).all())
+        for batch in _batches(ids):
+            rows = await self._by_id(MessageRow, MessageRow.id, batch)
+            marks = await self._by_id(MessageMarkRow, MessageMarkRow.message_id, batch)
+            said = [rows[message_id][0] for message_id in batch]
+            parents = [row.parent_id for row in said if row.parent_id]
+            others = self.select(MessageRow).where(
+                here,
+                MessageRow.forgotten_at.is_(None),
+                MessageRow.parent_id.in_(parents)
+                | (MessageRow.parent_id.is_(None) if len(parents) < len(said) else False),
+            )
+            in_place: defaultdict[str | None, list[MessageRow]] = defaultdict(list)
+            for row in (await self.session.scalars(others.order_by(MessageRow.alternative))).all():
+                in_place[row.parent_id].append(row)
+            for row in said:
+                standing = {mark.kind for mark in marks.get(row.id, []) if mark.ended_at is None}
+                alternatives = in_place[row.parent_id]
+                yield SpokenMessage(
+                    cast(Role, row.role),
+                    row.content,
+                    row.created_at,
+                    "excluded" in standing,
+                    tuple((each.content, each.created_at) for each in alternatives),
+                    [each.id for each in alternatives].index(row.id),
+                )
+
+    async def _outline(self, session_id: str) -> list[str]:
+        """The ids of the messages, in an order that rests on the tree alone and on no id."""
+        columns = (MessageRow.id, MessageRow.parent_id, MessageRow.position, MessageRow.alternative)
+        query = self.select_columns(MessageRow, *columns).where(
+            MessageRow.session_id == session_id, MessageRow.forgotten_at.is_(None)
+        )
+        rows = (await self.session.execute(query.order_by(MessageRow.position))).all()
+        ids: list[str] = []
+        rank: dict[str | None, int] = {None: -1}
+        for _, level in groupby(rows, key=lambda row: row.position):
+            for row in sorted(level, key=lambda row: (rank[row.parent_id], row.alternative)):
+                rank[row.id] = len(ids)
+                ids.append(row.id)
+        return ids
+
+    async def _by_id(self, table: Any, column: Any, ids: Sequence[str]) -> dict[str, list[Any]]:
+        found: defaultdict[str, list[Any]] = defaultdict(list)
+        for row in (await self.session.scalars(self.select(table).where(column.in_(ids)))).all():
+            found[getattr(row, column.key)].append(row)
+            self.session.expunge(row)
+        return found
+
+
+def _fields(row: Any, record: Any, *, but: Sequence[str] = ()) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in record.model_fields if name not in but}
+
+
+def _tokens(row: SampledTokensRow | SummaryRow) -> TokensRecord:
+    return TokensRecord.model_construct(
+        token_ids=list(unpack_ids(row.token_ids)), fingerprint=row.fingerprint
+    )
+
+
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))

@@ -1,0 +1,228 @@
+"""An archive as new rows: everything gets an id of its own, and what names it in the archive names that."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from app.ids import new_id
+from app.storage.repository import Repository
+from app.storage.tables import (
+    ContextRecordRow,
+    LoreEntryRow,
+    MessageMarkRow,
+    MessageRow,
+    PersonaCardRow,
+    PersonaRevisionRow,
+    PersonaRow,
+    SampledTokensRow,
+    SessionPersonaRow,
+    SessionRow,
+    SummaryRow,
+    Table,
+)
+from app.storage.token_index import pack_ids
+from app.transfer.archive import Archive, ChatArchive
+from app.transfer.records import MessageRecord, PersonaRecord, SessionRecord
+from app.transfer.tree import Spot, spots
+
+Row = dict[str, Any]
+_ENTRY = re.compile(r"(?<=^lorebook entry )\S+(?=:)")
+"""The id that the reason of a segment of lore begins with."""
+
+TABLES: tuple[type[Table], ...] = (
+    PersonaRow,
+    PersonaRevisionRow,
+    PersonaCardRow,
+    SessionRow,
+    SessionPersonaRow,
+    MessageRow,
+    MessageMarkRow,
+    SampledTokensRow,
+    ContextRecordRow,
+    LoreEntryRow,
+    SummaryRow,
+)
+"""In the order in which they are filled: what a row names is there before it."""
+
+
+@dataclass(slots=True)
+class NewRows:
+    """The rows of an archive. `names`: the new id of everything in it, by its id in the archive."""
+
+    names: Mapping[str, str]
+    rows: dict[type[Table], list[Row]] = field(default_factory=lambda: {table: [] for table in TABLES})
+
+    def add(self, table: type[Table], **values: Any) -> None:
+        self.rows[table].append(values)
+
+    def renamed(self, name: str | None) -> str | None:
+        """The new id; what is not in the archive keeps its own."""
+        return None if name is None else self.names.get(name, name)
+
+
+class Intake(Repository):
+    """Stores what was read for one owner, in one unit of work."""
+
+    async def store(self, new: NewRows) -> None:
+        for table, rows in new.rows.items():
+            await self.insert(table, rows)
+
+
+def new_rows(archive: Archive, memories: Sequence[Row]) -> NewRows:
+    """The rows of an archive; `memories` are the memory settings of its chats."""
+    new = NewRows(_new_names(archive))
+    now = datetime.now(UTC)
+    for persona in archive.personas:
+        _add_persona(new, persona)
+    for chat, memory in zip(archive.chats, memories, strict=True):
+        _add_session(new, chat.session, memory, now)
+        session_id = new.names[chat.session.id]
+        standing = spots(chat.messages)
+        for message in chat.messages:
+            _add_message(new, message, standing[message.id], session_id, now)
+        _add_derived(new, chat, session_id)
+    return new
+
+
+def _new_names(archive: Archive) -> dict[str, str]:
+    names = {persona.id: new_id("per") for persona in archive.personas}
+    for chat in archive.chats:
+        names[chat.session.id] = new_id("ses")
+        names |= {message.id: new_id("msg") for message in chat.messages}
+        names |= {summary.id: new_id("sum") for summary in chat.summaries}
+        names |= {entry.id: new_id("lor") for entry in chat.lore}
+    return names
+
+
+def _add_persona(new: NewRows, persona: PersonaRecord) -> None:
+    persona_id = new.names[persona.id]
+    new.add(
+        PersonaRow,
+        id=persona_id,
+        revision=persona.revisions[-1].revision,
+        created_at=persona.created_at,
+        updated_at=persona.updated_at,
+    )
+    for revision in persona.revisions:
+        said = revision.model_dump() | {"persona_id": persona_id}
+        new.add(PersonaRevisionRow, **said)
+    if persona.card is not None:
+        book = persona.card["data"].get("character_book")
+        new.add(PersonaCardRow, persona_id=persona_id, card=persona.card, book=book)
+
+
+def _add_session(new: NewRows, session: SessionRecord, memory: Row, now: datetime) -> None:
+    branched = session.branched_from
+    new.add(
+        SessionRow,
+        id=new.names[session.id],
+        user_id=session.user_id,
+        user_name=session.user_name,
+        persona_id=new.renamed(session.persona_id),
+        title=session.title,
+        memory=memory,
+        lore_scan_depth=session.lore_scan_depth,
+        lore_token_budget=session.lore_token_budget,
+        branched_from_session=new.renamed(branched.session_id) if branched else None,
+        branched_from_message=new.renamed(branched.message_id) if branched else None,
+        created_at=session.created_at or now,
+        updated_at=session.updated_at or session.created_at or now,
+    )
+    for number, given in enumerate(session.personas):
+        new.add(
+            SessionPersonaRow,
+            session_id=new.names[session.id],
+            number=number,
+            turn=given.turn,
+            persona_id=new.renamed(given.persona_id),
+            created_at=given.created_at,
+        )
+
+
+def _add_message(new: NewRows, message: MessageRecord, spot: Spot, session_id: str, now: datetime) -> None:
+    message_id = new.names[message.id]
+    new.add(
+        MessageRow,
+        id=message_id,
+        session_id=session_id,
+        parent_id=new.renamed(message.parent_id),
+        alternative=message.alternative,
+        position=spot.position,
+        turn=spot.turn,
+        is_active=message.is_active,
+        copied_from=new.renamed(message.copied_from),
+        role=message.role,
+        content=message.content,
+        status=message.status,
+        finish_reason=message.finish_reason,
+        model=message.model,
+        usage=message.usage,
+        created_at=message.created_at or now,
+    )
+    for mark in message.marks:
+        new.add(
+            MessageMarkRow,
+            id=new_id("mrk"),
+            session_id=session_id,
+            message_id=message_id,
+            kind=mark.kind,
+            created_at=mark.created_at or now,
+            ended_at=mark.ended_at,
+        )
+    if message.sampled is not None:
+        tokens = message.sampled
+        new.add(
+            SampledTokensRow,
+            message_id=message_id,
+            token_ids=pack_ids(tokens.token_ids),
+            fingerprint=tokens.fingerprint,
+        )
+    if message.context is not None:
+        record = _renamed_record(new, message.context)
+        new.add(ContextRecordRow, message_id=message_id, session_id=session_id, record=record)
+
+
+def _add_derived(new: NewRows, chat: ChatArchive, session_id: str) -> None:
+    for number, entry in enumerate(chat.lore):
+        new.add(
+            LoreEntryRow,
+            id=new.names[entry.id],
+            session_id=session_id,
+            number=number,
+            message_id=new.renamed(entry.message_id),
+            content=entry.content,
+            settings=entry.settings.model_dump(),
+            created_at=entry.created_at,
+        )
+    for summary in chat.summaries:
+        new.add(
+            SummaryRow,
+            id=new.names[summary.id],
+            session_id=session_id,
+            recipe=summary.recipe,
+            through_turn=summary.through_turn,
+            enters_at=summary.enters_at,
+            is_current=summary.is_current,
+            author=summary.author,
+            text=summary.text,
+            token_ids=pack_ids(summary.tokens.token_ids),
+            fingerprint=summary.tokens.fingerprint,
+            created_at=summary.created_at,
+        )
+
+
+def _renamed_record(new: NewRows, record: Row) -> Row:
+    segments = []
+    for segment in record["segments"]:
+        renamed: Row = {"message_ids": [new.renamed(message_id) for message_id in segment["message_ids"]]}
+        if segment.get("summary_id"):
+            renamed["summary_id"] = new.renamed(segment["summary_id"])
+        if segment["kind"] == "lore":
+            renamed["reason"] = _ENTRY.sub(lambda entry: new.names.get(entry[0], entry[0]), segment["reason"])
+        segments.append(segment | renamed)
+    persona = record["persona"]
+    if persona:
+        persona = persona | {"id": new.renamed(persona["id"])}
+    return record | {"persona": persona, "segments": segments}

@@ -1,0 +1,86 @@
+"""The tree of a chat's messages: what a file must keep to, and what follows from it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.cards.book import MAX_ENTRIES
+from app.transfer.archive import ChatArchive, TransferError
+from app.transfer.records import MessageRecord
+from memory.messages import Role, starts_new_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where in its tree a message stands."""
+
+    position: int
+    turn: int
+    role: Role
+    is_active: bool
+
+
+def spots(messages: Sequence[MessageRecord], place: str = "") -> dict[str, Spot]:
+    """Position and turn of each message, by id. Raises TransferError if they are not the tree of a chat."""
+    found: dict[str, Spot] = {}
+    taken: set[tuple[str | None, int]] = set()
+    active: set[int] = set()
+    for message in messages:
+        parent = _parent(found, message, place)
+        if (message.parent_id, message.alternative) in taken:
+            raise _wrong(
+                message, place, f"another one has the parent and the alternative {message.alternative}"
+            )
+        position = parent.position + 1 if parent else 0
+        if message.is_active:
+            if parent is not None and not parent.is_active:
+                raise _wrong(message, place, "is active, and its parent is not")
+            if position in active:
+                raise _wrong(message, place, "is active, and so is another one in its place")
+            active.add(position)
+        taken.add((message.parent_id, message.alternative))
+        turn = starts_new_turn(parent.role if parent else None, message.role)
+        found[message.id] = Spot(
+            position, (parent.turn if parent else -1) + turn, message.role, message.is_active
+        )
+    return found
+
+
+def check_references(chat: ChatArchive) -> None:
+    """Raise TransferError if lore of the chat is made of a message that is not in it, or is too much."""
+    if len(chat.lore) > MAX_ENTRIES:
+        raise TransferError(f"its lorebook may have at most {MAX_ENTRIES} entries", chat.place)
+    ids = {message.id for message in chat.messages}
+    for entry in chat.lore:
+        if entry.message_id is not None and entry.message_id not in ids:
+            raise TransferError(
+                f"lore entry {entry.id!r} is made of message {entry.message_id!r}, which is not there",
+                chat.place,
+            )
+
+
+def active_path(messages: Sequence[MessageRecord]) -> list[MessageRecord]:
+    """The chat as it stands; messages stand behind their parents."""
+    return [message for message in messages if message.is_active]
+
+
+def siblings(messages: Sequence[MessageRecord]) -> dict[str | None, list[MessageRecord]]:
+    """The messages that share a parent, by its id, in the order of their numbers."""
+    found: defaultdict[str | None, list[MessageRecord]] = defaultdict(list)
+    for message in messages:
+        found[message.parent_id].append(message)
+    return {parent: sorted(each, key=lambda message: message.alternative) for parent, each in found.items()}
+
+
+def _parent(found: dict[str, Spot], message: MessageRecord, place: str) -> Spot | None:
+    if message.id in found:
+        raise _wrong(message, place, "is there twice")
+    if message.parent_id is None:
+        return None
+    if message.parent_id not in found:
+        raise _wrong(message, place, f"its parent {message.parent_id!r} is not before it")
+    return found[message.parent_id]
+
+
+def _wrong(message: MessageRecord, place: str, problem: str) -> TransferError:
+    return TransferError(f"message {message.id!r}: {problem}", place or "body")

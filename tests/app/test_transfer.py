@@ -1,0 +1,506 @@
+"""What was exported and imported again is equal: over random histories in a real database."""
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Select, select
+
+from app.exports import export_session, export_user
+from app.lore_schemas import LoreEntryFields
+from app.storage.database import Database
+from app.storage.lorebooks import SessionLore
+from app.storage.marks import MarkKind, Marks
+from app.storage.message_tree import MessageTree
+from app.storage.messages import MessageDraft, Messages
+from app.storage.persona_cards import PersonaCards
+from app.storage.personas import Personas
+from app.storage.session_personas import SessionPersonas
+from app.storage.sessions import Sessions
+from app.storage.summaries import Summaries
+from app.storage.tables import MessageRow, Table
+from app.storage.token_index import TokenIndex, bring_up
+from app.transfer.archive import Archive
+from app.transfer.formats import Format, read_file
+from app.transfer.from_store import StoredRecords
+from app.transfer.into_store import Intake, new_rows
+from memory.messages import ROLES, Role
+from memory.persona import ExampleExchange, Persona, SpeechRule
+from memory.reminder import Reminder
+from tests.app.cards_data import V2
+from tests.app.test_storage import ByteEncoder
+
+MEMORY = {"strategy": "buffer"}
+USAGE: dict[str, Any] = {
+    "prompt_tokens": 1,
+    "completion_tokens": 1,
+    "total_tokens": 2,
+    "prompt_tokens_details": {"cached_tokens": 0},
+    "token_counts": "exact",
+    "ttft_ms": 1.5,
+    "duration_ms": 2.5,
+    "dtype": "bfloat16",
+}
+ID = re.compile(r"\b(?:per|ses|msg|sum|lor)_[0-9a-f]{24}\b")
+ENCODER = ByteEncoder()
+NEW_BY_DESIGN = {"message_marks": {"id"}, "lore_entries": {"number"}}
+"""What is in no file and follows from nothing in it; of the number only the order is kept."""
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).filter(
+    lambda text: bool(text.strip())
+)
+NUMBERS = st.integers(0, 99)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("append"), st.lists(st.tuples(st.sampled_from(ROLES), TEXTS), min_size=1, max_size=4)
+        ),
+        st.tuples(st.just("edit"), NUMBERS, TEXTS, st.booleans()),
+        st.tuples(st.just("activate"), NUMBERS),
+        st.tuples(st.just("forget"), NUMBERS),
+        st.tuples(st.just("mark"), NUMBERS, st.sampled_from(["pinned", "excluded"]), st.booleans()),
+        st.tuples(st.just("reply"), NUMBERS, st.lists(NUMBERS, max_size=3)),
+        st.tuples(st.just("regenerate"), NUMBERS, TEXTS),
+        st.tuples(st.just("settings"), NUMBERS, NUMBERS, st.none() | TEXTS),
+        st.tuples(st.just("lore"), NUMBERS, st.booleans(), TEXTS),
+        st.tuples(st.just("summary"), NUMBERS, TEXTS),
+        st.tuples(st.just("persona"), TEXTS, st.booleans()),
+        st.tuples(st.just("branch"), NUMBERS),
+    ),
+    max_size=12,
+)
+
+
+FULL: list[tuple[Any, ...]] = [
+    ("append", [("user", "One"), ("assistant", "\u2028\x85 Ü 🌲"), ("user", "Two"), ("assistant", " ")]),
+    ("append", [("user", "Three"), ("assistant", "Forgotten")]),
+    ("persona", "Gone", True),
+    ("persona", "Anne", False),
+    ("settings", 3, 50, "Title"),
+    ("lore", 0, True, ""),
+    ("lore", 5, True, ""),
+    ("lore", 0, False, "Boats float."),
+    ("summary", 2, "let go of"),
+    ("summary", 1, "short"),
+    ("reply", 1, [1, 2]),
+    ("mark", 0, "pinned", True),
+    ("mark", 2, "excluded", True),
+    ("mark", 0, "pinned", False),
+    ("edit", 2, "2", True),
+    ("regenerate", 3, "again"),
+    ("mark", 3, "pinned", True),
+    ("activate", 3),
+    ("reply", 3, []),
+    ("forget", 4),
+    ("branch", 3),
+]
+"""A life that has of everything."""
+
+
+class Life:
+    """A user's sessions, made by what a service does to them."""
+
+    def __init__(self, database: Database, owner: str, session_id: str) -> None:
+        self.database = database
+        self.owner = owner
+        self.session_id = session_id
+
+    async def do(self, name: str, *arguments: Any) -> None:
+        await getattr(self, f"_{name}")(*arguments)
+
+    async def _append(self, said: list[tuple[Role, str]]) -> None:
+        async with self.database.write() as session:
+            drafts = [MessageDraft(*message) for message in said]
+            await Messages(session, self.owner).append(self.session_id, drafts)
+
+    async def _edit(self, at: int, content: str, keep_following: bool) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                draft = MessageDraft(cast(Role, message.role), content)
+                await MessageTree(session, self.owner).replace(message, draft, keep_following=keep_following)
+
+    async def _activate(self, at: int) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                others = await Messages(session, self.owner).alternatives(message)
+                await MessageTree(session, self.owner).activate(others[0])
+
+    async def _forget(self, at: int) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                await MessageTree(session, self.owner).forget(message)
+
+    async def _mark(self, at: int, kind: MarkKind, stands: bool) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                marks = Marks(session, self.owner)
+                await (marks.mark(message, kind) if stands else marks.unmark(message, kind))
+
+    async def _reply(self, at: int, token_ids: list[int]) -> None:
+        """A message gets what only generated replies have."""
+        message = await self._on_path(at)
+        async with self.database.write() as session:
+            summaries = await Summaries(session, self.owner).list(self.session_id, "r", 1)
+            lore = await SessionLore(session, self.owner).list(self.session_id)
+            messages, row = (
+                Messages(session, self.owner),
+                await Sessions(session, self.owner).get(self.session_id),
+            )
+            assert row is not None
+            if message is None or await messages.record(message.id) is not None:
+                return
+            await TokenIndex(session, self.owner).keep_sampled(message, token_ids, "bytes")
+            persona = {"id": row.persona_id, "revision": 1, "user_id": "u"} if row.persona_id else None
+            named = [each.id for each in summaries], [each.entry.id for each in lore]
+            await messages.keep_record(message, context_record(message, persona, *named))
+            stored = await messages.get(message.id)
+            assert stored is not None
+            stored.status, stored.finish_reason, stored.model = "interrupted", "cancelled", "m"
+            stored.usage = USAGE | {"seed": at}
+
+    async def _regenerate(self, at: int, content: str) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                draft = MessageDraft(cast(Role, message.role), content, model="m")
+                other = await Messages(session, self.owner).add_alternative(message, draft)
+                await MessageTree(session, self.owner).activate(other)
+
+    async def _settings(self, depth: int, budget: int, title: str | None) -> None:
+        async with self.database.write() as session:
+            changes: dict[str, Any] = {"lore_scan_depth": depth, "lore_token_budget": budget, "title": title}
+            changes |= {"memory": {"strategy": "sliding_window", "turns": budget + 1}}
+            await Sessions(session, self.owner).update(self.session_id, changes)
+
+    async def _lore(self, at: int, of_message: bool, content: str) -> None:
+        message = await self._on_path(at)
+        message_id = message.id if message and of_message else None
+        async with self.database.write() as session:
+            await SessionLore(session, self.owner).create(
+                self.session_id,
+                message_id=message_id,
+                content=None if message_id else content,
+                settings=LoreEntryFields(keys=["k"], insertion_order=at).model_dump(),
+            )
+
+    async def _summary(self, turn: int, text: str) -> None:
+        async with self.database.write() as session:
+            summaries = Summaries(session, self.owner)
+            await summaries.replace_after(self.session_id, "r", turn)
+            await summaries.add_one(
+                self.session_id,
+                recipe="r",
+                through_turn=turn,
+                enters_at=turn,
+                author="extractive",
+                text=text,
+                token_ids=(1, turn),
+                fingerprint="bytes",
+            )
+
+    async def _persona(self, name: str, deleted: bool) -> None:
+        async with self.database.write() as session:
+            personas, sessions = Personas(session, self.owner), Sessions(session, self.owner)
+            before = await personas.create(Persona(name=name, instructions="", facts=("old",)))
+            persona = Persona(
+                name=name,
+                instructions="Be.",
+                style="Old.",
+                greeting="Hello",
+                alternate_greetings=("Hi",),
+                facts=("new",),
+                forbidden_phrases=("No",),
+                user_name="You",
+                examples=(ExampleExchange("a", "b"),),
+                speech_rules=(SpeechRule(None, "politely"),),
+                reminder=Reminder("mind {{date}}", 1),
+            )
+            stored = await personas.revise(before, persona)
+            assert stored is not None
+            await PersonaCards(session, self.owner).keep(stored.id, V2)
+            await SessionPersonas(session, self.owner).give(self.session_id, stored.id)
+            if deleted:
+                await sessions.update(self.session_id, {"persona_id": None})
+                await personas.remove(stored.id)
+            else:
+                await sessions.update(self.session_id, {"persona_id": stored.id})
+
+    async def _branch(self, at: int) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                branch = await Sessions(session, self.owner).create(
+                    persona_id=None, user_id="u", title="branch", memory=MEMORY, branched_from=message
+                )
+                await MessageTree(session, self.owner).copy_path(message, branch.id)
+
+    async def _on_path(self, at: int) -> MessageRow | None:
+        async with self.database.read() as session:
+            rows = await Messages(session, self.owner).list(
+                self.session_id, after=None, limit=1000, newest_first=False
+            )
+        return rows[at % len(rows)] if rows else None
+
+
+def context_record(
+    message: MessageRow, persona: dict[str, Any] | None, summaries: list[str], lore: list[str]
+) -> dict[str, Any]:
+    counts: dict[str, Any] = {"turn": None, "tokens": 1, "cached_tokens": 0, "message_ids": []}
+    turn = counts | {"kind": "turn", "turn": message.turn, "reason": "r"}
+    told = {"told": [{"role": "system", "content": "{{not}} a template"}]}
+    telling = [
+        *(
+            counts | {"kind": "summary", "reason": "r", "summary_id": each, "through_turn": 1}
+            for each in summaries
+        ),
+        *(
+            counts | {"kind": "lore", "reason": f"lorebook entry {each}: 'k' is in it"} | told
+            for each in lore
+        ),
+        counts | {"kind": "note", "reason": "a note"} | told,
+    ]
+    return {
+        "strategy": MEMORY,
+        "persona": persona,
+        "context_window": 9,
+        "prompt_tokens": 1,
+        "reply_tokens": 1,
+        "cached_tokens": 0,
+        "segments": [turn | {"message_ids": [message.id, *filter(None, [message.parent_id])]}, *telling],
+        "left_out": [{"first_turn": 0, "last_turn": 0, "tokens": 3, "reason": "r"}],
+    }
+
+
+async def exported(database: Database, owner: str, session_id: str | None = None) -> bytes:
+    pieces = (
+        export_session(database, owner, session_id, "perdure")
+        if session_id
+        else export_user(database, owner, "u")
+    )
+    return b"".join([piece async for piece in pieces])
+
+
+def normalised(file: bytes) -> str:
+    """The file with each id as the number of where it first appears."""
+    names: dict[str, str] = {}
+    return ID.sub(lambda found: names.setdefault(found[0], f"id {len(names)}"), file.decode())
+
+
+async def imported(database: Database, owner: str, archive: Archive) -> dict[str, str]:
+    """The new ids by those in the archive."""
+    new = new_rows(archive, [chat.session.memory or MEMORY for chat in archive.chats])
+    async with database.write() as session:
+        await Intake(session, owner).store(new)
+    return dict(new.names)
+
+
+async def sessions_imported(database: Database, owner: str, file: bytes) -> list[str]:
+    archive = read_file(file, "auto", lossy=False)
+    names = await imported(database, owner, archive)
+    return [names[chat.session.id] for chat in archive.chats]
+
+
+async def stored_rows(database: Database, owner: str) -> dict[str, list[dict[str, Any]]]:
+    """All there is in a database, by table, token counts of all chats brought up."""
+    async with database.read() as session:
+        session_ids = await StoredRecords(session, owner).session_ids()
+    for session_id in session_ids:
+        await bring_up(database, owner, session_id, ENCODER, ENCODER.fingerprint)
+    async with database.read() as session:
+        return {
+            table.name: [dict(row) for row in (await session.execute(_of(table, owner))).mappings()]
+            for table in Table.metadata.sorted_tables
+        }
+
+
+def without_forgotten(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """What is left of the rows of a database if nothing is left of messages that are forgotten."""
+    said = {row["id"]: row["content"] for row in rows["messages"] if row["forgotten_at"]}
+    kept = {name: [row for row in table if row.get("message_id") not in said] for name, table in rows.items()}
+    kept["messages"] = [row for row in rows["messages"] if row["id"] not in said]
+    kept["lore_entries"] = [
+        row | {"message_id": None, "content": said[row["message_id"]]} if row["message_id"] in said else row
+        for row in rows["lore_entries"]
+    ]
+    return kept
+
+
+def as_lines(rows: dict[str, list[dict[str, Any]]], names: dict[str, str]) -> dict[str, list[str]]:
+    """Each row as a text that says all of its columns, with `names` for the ids in them."""
+
+    def line(table: str, row: dict[str, Any]) -> str:
+        kept = {name: value for name, value in row.items() if name not in NEW_BY_DESIGN.get(table, ())}
+        text = json.dumps(kept, sort_keys=True, default=repr)
+        return ID.sub(lambda found: names.get(found[0], found[0]), text)
+
+    return {table: sorted(line(table, row) for row in each) for table, each in rows.items()}
+
+
+def _of(table: Any, owner: str) -> Select[Any]:
+    return select(table).where(table.c.owner == owner)
+
+
+async def life(database: Database, owner: str, steps: list[tuple[Any, ...]]) -> str:
+    async with database.write() as session:
+        row = await Sessions(session, owner).create(
+            persona_id=None, user_id="u", user_name="Dad", title="t", memory=MEMORY
+        )
+    made = Life(database, owner, row.id)
+    for step in steps:
+        await made.do(*step)
+    return row.id
+
+
+Work = Callable[[Database, Database, str], Coroutine[None, None, None]]
+
+
+class Stores:
+    """Two databases for all tests here, and an owner who has nothing in them yet for each piece of work."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.runner = asyncio.Runner()
+        self.first, self.second = map(Database, paths)
+        self._owners = (f"owner {number}" for number in count())
+
+    def run(self, work: Work) -> None:
+        self.runner.run(work(self.first, self.second, next(self._owners)))
+
+
+@pytest.fixture(scope="module")
+def stores(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    folder = tmp_path_factory.mktemp("transfer")
+    stores = Stores([Path(shutil.copy(empty_database, folder / name)) for name in ("first", "second")])
+    with stores.runner:
+        yield stores
+        for database in (stores.first, stores.second):
+            stores.runner.run(database.close())
+
+
+@settings(max_examples=25, deadline=None)
+@example(steps=FULL)
+@given(steps=STEPS)
+def test_a_user_exported_imported_and_exported_again_is_equal(
+    stores: Stores, steps: list[tuple[Any, ...]]
+) -> None:
+    async def work(database: Database, other: Database, owner: str) -> None:
+        await life(database, owner, steps)
+        first = await exported(database, owner)
+        names = await imported(other, owner, read_file(first, "perdure", lossy=False))
+        second = await exported(other, owner)
+        assert normalised(second) == normalised(first)
+        assert not set(ID.findall(written_ids(second))) & set(ID.findall(written_ids(first)))
+        before, after = await stored_rows(database, owner), await stored_rows(other, owner)
+        assert as_lines(after, {}) == as_lines(without_forgotten(before), names)
+
+    stores.run(work)
+
+
+def test_a_full_life_leaves_no_column_empty(stores: Stores) -> None:
+    """So a column that is added and neither exported nor made anew is noticed by the test above."""
+
+    async def work(database: Database, _other: Database, owner: str) -> None:
+        await life(database, owner, FULL)
+        rows = await stored_rows(database, owner)
+        filled = {
+            (table, name) for table in rows for row in rows[table] for name in row if row[name] is not None
+        }
+        columns = {
+            (table.name, column.name) for table in Table.metadata.sorted_tables for column in table.columns
+        }
+        assert columns - filled == set()
+
+    stores.run(work)
+
+
+def written_ids(file: bytes) -> str:
+    """The ids that the records of a file have themselves."""
+    return "\n".join(str(json.loads(line).get("id")) for line in file.splitlines())
+
+
+@settings(max_examples=12, deadline=None)
+@given(steps=STEPS)
+def test_a_session_imported_where_it_came_from_is_another_equal_one(
+    stores: Stores, steps: list[tuple[Any, ...]]
+) -> None:
+    async def work(database: Database, _other: Database, owner: str) -> None:
+        session_id = await life(database, owner, steps)
+        first = await exported(database, owner, session_id)
+        [once] = await sessions_imported(database, owner, first)
+        [twice] = await sessions_imported(database, owner, first)
+        assert len({session_id, once, twice}) == 3
+        copies = [normalised(await exported(database, owner, each)) for each in (session_id, once, twice)]
+        assert copies[0] == normalised(first)
+        # What is not in the file is named as before: ids differ, and the order in which they appear does not.
+        assert copies[1] == copies[2] == copies[0]
+
+    stores.run(work)
+
+
+def test_forgotten_messages_are_in_no_export(stores: Stores) -> None:
+    async def work(database: Database, _other: Database, owner: str) -> None:
+        said = [("user", "stays"), ("assistant", "yes"), ("user", "secret"), ("assistant", "hm")]
+        steps = [("append", said), ("lore", 0, True, ""), ("forget", 2)]
+        file = await exported(database, owner, await life(database, owner, steps))
+        assert b"stays" in file
+        assert b"secret" not in file
+
+    stores.run(work)
+
+
+def test_another_owners_session_cannot_be_exported(stores: Stores) -> None:
+    async def work(database: Database, _other: Database, owner: str) -> None:
+        session_id = await life(database, owner, [("append", [("user", "mine")])])
+        async with database.read() as session:
+            stranger = StoredRecords(session, "stranger")
+            assert await stranger.session_record(session_id) is None
+            assert await stranger.session_ids() == []
+            assert [record async for record in stranger.message_records(session_id)] == []
+
+    stores.run(work)
+
+
+def test_a_chat_of_thousands_of_messages_is_exported_in_pieces_and_comes_back(stores: Stores) -> None:
+    said = [(role, f"{role} {turn}") for turn in range(1300) for role in ("user", "assistant")]
+    time = datetime(2024, 1, 1, tzinfo=UTC)
+    lines = [{"role": role, "content": content} for role, content in said]
+    file = json.dumps({"messages": lines}).encode()
+
+    async def work(database: Database, _other: Database, owner: str) -> None:
+        archive = read_file(file, "openai", lossy=False)
+        archive.chats[0].session = archive.chats[0].session.model_copy(update={"created_at": time})
+        names = await imported(database, owner, archive)
+        session_id = names[archive.chats[0].session.id]
+        pieces = [piece async for piece in export_session(database, owner, session_id, "openai")]
+        assert len(pieces) == len(said) + 2
+        assert json.loads(b"".join(pieces)) == {"messages": lines}
+        again = read_file(await exported(database, owner, session_id), "auto", lossy=False)
+        assert [message.content for message in again.chats[0].messages] == [content for _, content in said]
+
+    stores.run(work)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    said=st.lists(st.tuples(st.sampled_from(ROLES), TEXTS), min_size=1, max_size=8),
+    file_format=st.sampled_from(["openai", "pippagpt", "sillytavern"]),
+)
+def test_the_chat_as_it_stands_comes_back_from_each_format(
+    stores: Stores, said: list[tuple[Role, str]], file_format: Format
+) -> None:
+    async def work(database: Database, _other: Database, owner: str) -> None:
+        session_id = await life(database, owner, [("append", said)])
+        pieces = export_session(database, owner, session_id, cast(Any, file_format))
+        file = b"".join([piece async for piece in pieces])
+        archive = read_file(file, "auto", lossy=False)
+        assert archive.format == file_format
+        messages = archive.chats[0].messages
+        assert [(message.role, message.content) for message in messages] == said
+
+    stores.run(work)
