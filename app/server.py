@@ -10,6 +10,7 @@ from app import __version__
 from app.api import (
     cards,
     catalog,
+    facts,
     history,
     lorebooks,
     messages,
@@ -65,7 +66,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for part in (cards, personas, sessions, lorebooks, messages, history, summaries, catalog, metrics):
+    for part in (cards, personas, sessions, lorebooks, messages, history, summaries, facts, catalog, metrics):
         app.include_router(part.router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)
