@@ -40,12 +40,12 @@ _PETS = (
     r"|guinea pig|snake|lizard|gecko|ferret|rat|mouse|bird|hen"
 )
 _ONE_OF_KIN = r"mother|mum|mom|father|dad|husband|wife|spouse|partner|boyfriend|girlfriend|fianc[eé]e?"
-_KIN = (
+_CLOSE = (
     rf"{_ONE_OF_KIN}|(?:older |younger |big |little |elder |baby |twin |half )?(?:sister|brother)|son"
-    rf"|daughter|grand(?:mother|father|ma|pa|son|daughter)|aunt|uncle"
-    r"|cousin|niece|nephew|(?:best )?friend|roommate|flatmate|boss|neighbou?r|teacher|stepmother"
-    r"|stepfather|colleague|therapist"
+    r"|daughter|grand(?:mother|father|ma|pa|son|daughter)|aunt|uncle|cousin|niece|nephew|best friend"
+    r"|stepmother|stepfather"
 )
+_KIN = rf"{_CLOSE}|friend|roommate|flatmate|boss|neighbou?r|teacher|colleague|therapist"
 _DATE = (
     rf"(?:\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} (?:the )?\d{{1,2}}(?:st|nd|rd"
     rf"|th)?(?:,? \d{{4}})?"
@@ -195,7 +195,7 @@ RULES = (
     _rule(
         "pets",
         rf"{_I_HAVE} (?P<v>(?:an?|two|three|four|five|six"
-        rf"|\d+) (?:[a-z]+ ){{0,2}}?(?:{_PETS})s?)\b(?! (?:phobia|allergy|person|sitter|food|flap))",
+        rf"|\d+) (?:[a-z]+ ){{0,2}}?(?:{_PETS})s?)\b(?! (?:phobia|allergy|person|sitter|food|flap|called|named))",
     ),
     _rule(
         "pets",
@@ -209,11 +209,11 @@ RULES = (
         rf"|siblings?|sons?|daughters?|kids|children|grandchildren|cousins?|nieces?|nephews?))\b",
     ),
     _rule(
-        "home", rf"\bmy (?P<who>{_KIN})(?:,? (?-i:[A-Z]\w+),?)? (?:lives in|moved to|has moved to) {_PLACE}"
+        "home", rf"\bmy (?P<who>{_CLOSE})(?:,? (?-i:[A-Z]\w+),?)? (?:lives in|moved to|has moved to) {_PLACE}"
     ),
     _rule(
         "job",
-        rf"\bmy (?P<who>{_KIN})(?:,? (?-i:[A-Z]\w+),?)? (?:works as|is) (?P<v>an? {_JOB})(?=\W"
+        rf"\bmy (?P<who>{_CLOSE})(?:,? (?-i:[A-Z]\w+),?)? (?:works as|is) (?P<v>an? {_JOB})(?=\W"
         rf"|$)",
     ),
     _rule(
@@ -299,8 +299,8 @@ RULES = (
     ),
     _rule(
         "plans",
-        rf"(?:{_I_AM}|\bi['’]?ll|\bi will|\bwe['’]?re|{_I_HAVE}) (?P<v>(?!been|had|never|not|just|always"
-        rf"|so)[^,;:!?.\n]{{3,80}}? {_WHEN})\b",
+        rf"(?:{_I_AM}|\bi['’]?ll|\bi will|\bwe['’]?re|{_I_HAVE}) (?P<v>(?!(?:been|had|never|no|not|nothing|just|always"
+        rf"|so|to)\b)[^,;:!?.\n]{{3,80}}? {_WHEN})\b",
     ),
     _rule(
         "owns",
