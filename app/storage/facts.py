@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from app.ids import new_id
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.repository import Repository
-from app.storage.tables import MessageMarkRow, MessageRow, SessionRow
+from app.storage.tables import MessageMarkRow, MessageRow, MessageTokensRow, SessionRow
 from memory.facts.fact import OWNER, PERSONA, Fact, Found, holds_one, words_of
 
 MOST = 1000
@@ -110,14 +110,12 @@ class Facts(Repository):
 
     async def _said_at(self, session_id: str, turn: int) -> datetime | None:
         """When the turn began; None if it has not."""
-        query = (
-            self.select(MessageRow)
-            .where(MessageRow.session_id == session_id, MessageRow.turn == turn, MessageRow.is_active)
-            .order_by(MessageRow.position)
-            .limit(1)
+        # Without an order: with one, SQLite walks the whole session instead of looking the turn up.
+        query = self.select_columns(MessageRow, MessageRow.position, MessageRow.created_at).where(
+            MessageRow.session_id == session_id, MessageRow.turn == turn, MessageRow.is_active
         )
-        first = (await self.session.scalars(query)).one_or_none()
-        return first.created_at if first else None
+        said = (await self.session.execute(query)).all()
+        return min(said, key=lambda row: int(row.position)).created_at if said else None
 
     async def get_many(self, fact_ids: Sequence[str]) -> dict[str, Fact]:
         """Facts by id, also of those that no longer count: the records of contexts name them."""
@@ -266,20 +264,18 @@ class Facts(Repository):
             await self.session.flush()
 
     async def unread(self, session_id: str, limit: int) -> list[MessageRow]:
-        """The oldest messages of the active path that no facts are extracted from yet, if they are whole."""
+        """The oldest messages that no facts are extracted from yet, of those that the token index has."""
         query = (
             self.select(MessageRow)
+            .join(MessageTokensRow, MessageTokensRow.message_id == MessageRow.id)
             .where(
-                MessageRow.session_id == session_id,
-                MessageRow.is_active,
-                MessageRow.position > await self.watermark(session_id),
+                MessageTokensRow.session_id == session_id,
+                MessageTokensRow.position > await self.watermark(session_id),
             )
-            .order_by(MessageRow.position)
+            .order_by(MessageTokensRow.position)
             .limit(limit)
         )
-        rows = list((await self.session.scalars(query)).all())
-        unfinished = next((at for at, row in enumerate(rows) if row.status == "generating"), len(rows))
-        return rows[:unfinished]
+        return list((await self.session.scalars(query)).all())
 
     async def read_to(self, session_id: str) -> int | None:
         """The first turn with a message that no facts are extracted from yet; None: there is none."""

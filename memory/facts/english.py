@@ -195,12 +195,13 @@ RULES = (
     _rule(
         "pets",
         rf"{_I_HAVE} (?P<v>(?:an?|two|three|four|five|six"
-        rf"|\d+) (?:[a-z]+ ){{0,2}}?(?:{_PETS})s?)\b(?! (?:phobia|allergy|person|sitter|food|flap|called|named))",
+        rf"|\d+) (?:[a-z]+ ){{0,2}}?(?:{_PETS})s?)\b"
+        r"(?! (?:phobia|allergy|person|sitter|food|flap|called|named))",
     ),
     _rule(
         "pets",
         rf"\b(?:i|we)(?:['’]ve)?(?: have)?{_ADVERB} (?:adopted|rescued|got) (?P<v>(?:an?|two"
-        rf"|three) (?:[a-z]+ ){{0,2}}?(?:{_PETS})s?)\b",
+        rf"|three) (?:[a-z]+ ){{0,2}}?(?:{_PETS})s?)\b(?! (?:called|named))",
     ),
     _rule("{k}", rf"\bmy (?P<k>{_KIN}|{_PETS}),? {_NAME},? (?:has )?(?:died|passed away)\b", ends=True),
     _rule(
@@ -299,8 +300,8 @@ RULES = (
     ),
     _rule(
         "plans",
-        rf"(?:{_I_AM}|\bi['’]?ll|\bi will|\bwe['’]?re|{_I_HAVE}) (?P<v>(?!(?:been|had|never|no|not|nothing|just|always"
-        rf"|so|to)\b)[^,;:!?.\n]{{3,80}}? {_WHEN})\b",
+        rf"(?:{_I_AM}|\bi['’]?ll|\bi will|\bwe['’]?re|{_I_HAVE}) "
+        rf"(?P<v>(?!(?:been|had|never|no|not|nothing|just|always|so|to)\b)[^,;:!?.\n]{{3,80}}? {_WHEN})\b",
     ),
     _rule(
         "owns",
