@@ -81,10 +81,11 @@ def test_a_fact_has_its_quote_and_stands_in_windows_that_its_message_has_left(
 
 
 def test_facts_void_the_prefix_only_with_a_cut_and_the_record_shows_them(used_client: httpx.Client) -> None:
-    session_id = new_session(used_client)
+    session_id = new_session(used_client, MEMORY | {"token_budget": 250})
     by_window: dict[int, set[str]] = {}
-    for number in range(9):
-        reply = say(used_client, session_id, f"I like hobby{number}. {TALK}")
+    for number in range(7):
+        body = {"content": f"I like hobby{number}. {TALK}", "max_tokens": 1}
+        reply = used_client.post(f"/v1/sessions/{session_id}/messages", json=body).json()
         record = used_client.get(f"/v1/messages/{reply['message']['id']}/context").json()
         by_window.setdefault(min(record["turns"], default=0), set()).add(told(record))
     assert len(by_window) > 2
