@@ -14,8 +14,10 @@ from app.chat_model import ChatModel
 from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
+from app.extractors import Extractors
 from app.questions import Question, new_message, new_question, stored_question
 from app.schemas import ContextView, MessageCreate, ReplyCreate
+from app.session_facts import SessionFacts
 from app.session_locks import SessionLocks
 from app.session_states import SessionStates
 from app.session_summaries import SessionSummaries
@@ -28,6 +30,7 @@ from app.storage.token_index import TokenIndex
 from app.summarisers import Summarisers
 from app.turn import AdmittedTurn, RunningTurn
 from app.upkeep import Upkeep
+from app.writer import ModelWriter
 from llm.engine.interface import GenerationRequest, SamplingParameters
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
@@ -49,10 +52,12 @@ class Chat:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self.states = SessionStates(settings, database, model)
         summarisers = Summarisers(model, SentenceEmbedder(settings))
+        self.facts = SessionFacts(database, self.states.open)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
             database,
             summarisers,
+            Extractors(ModelWriter(model)),
             open_state=self.states.open,
             window_in_use=self._window_in_use,
             on_change=self._prepare_soon,

@@ -12,6 +12,7 @@ from memory.context import Segment
 from memory.persona import ChatUser, Persona, check_persona_fits, persona_segments
 from memory.protocols import ChatEncoder
 from memory.reminder import StandingReminder, standing_reminder
+from memory.summaries.summariser import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,14 @@ def encode_persona(
 
 def user_of(row: SessionRow) -> ChatUser:
     return ChatUser(row.user_id, row.user_name)
+
+
+def names_in_notes(persona: ChatPersona | None) -> Names:
+    """What the two are called in summaries and facts; in one line, since each has one."""
+    if persona is None:
+        return Names()
+    names = persona.stored.persona.names_for(persona.user)
+    return Names(user=" ".join(names["user"].split()), assistant=" ".join(names["char"].split()))
 
 
 async def check_fits(

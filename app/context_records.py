@@ -12,11 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat_persona import ChatPersona
 from app.schemas import ContextView, SegmentMessage
+from app.storage.facts import Facts
 from app.storage.messages import Messages
 from app.storage.personas import Personas
 from app.storage.summaries import Summaries
 from llm.engine.interface import ModelInfo, TokenCounts
 from memory.context import Context, ContextMessage, Segment
+from memory.facts.block import as_message as facts_message
+from memory.facts.block import line_of
 from memory.messages import Role
 from memory.persona import ChatUser, Persona
 from memory.summaries.summary import as_message
@@ -51,6 +54,7 @@ def context_record(
                 if segment.summary_id
                 else {}
             )
+            | ({"fact_ids": list(segment.fact_ids)} if segment.fact_ids else {})
             for segment, start in zip(context.segments, starts, strict=False)
         ],
         "left_out": [
@@ -94,6 +98,10 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
         elif segment["kind"] == "summary":
             summary = await Summaries(session, owner).get(segment["summary_id"])
             spoken = (ContextMessage("system", as_message(summary.text)),) if summary else ()
+        elif segment["kind"] == "facts":
+            known = await Facts(session, owner).get_many(segment["fact_ids"])
+            lines = [line_of(known[fact_id]) for fact_id in segment["fact_ids"] if fact_id in known]
+            spoken = (ContextMessage("system", facts_message(lines)),)
         elif "told" in segment:
             spoken = tuple(ContextMessage(**message) for message in segment["told"])
         else:

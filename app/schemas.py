@@ -193,6 +193,7 @@ class SegmentView(BaseModel):
     messages: list[SegmentMessage] = Field(description="What the segment says, for a model of your own.")
     summary_id: str | None = Field(None, description="Of a summary.")
     through_turn: int | None = Field(None, description="A summary stands for the turns before this one.")
+    fact_ids: list[str] = Field([], description="Of facts, in their order.")
 
 
 class LeftOutView(BaseModel):

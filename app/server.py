@@ -10,6 +10,7 @@ from app import __version__
 from app.api import (
     cards,
     catalog,
+    facts,
     history,
     lorebooks,
     messages,
@@ -68,18 +69,8 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for part in (
-        cards,
-        personas,
-        sessions,
-        lorebooks,
-        messages,
-        history,
-        summaries,
-        transfer,
-        catalog,
-        metrics,
-    ):
+    chats = (sessions, lorebooks, messages, history, summaries, facts, transfer)
+    for part in (cards, personas, *chats, catalog, metrics):
         app.include_router(part.router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)

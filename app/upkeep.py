@@ -7,34 +7,32 @@ hundreds at once.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_persona import ChatPersona
+from app.chat_persona import names_in_notes
 from app.errors import NotFoundProblem
+from app.extractors import Extractors
+from app.fact_upkeep import FactUpkeep, OpenState
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.summarisers import Summarisers
-from memory.assembly import ChatState
 from memory.strategies.base import Strategy
 from memory.strategies.summarising import SummarisingStrategy
 from memory.summaries.plan import Step, enters_at, next_step
-from memory.summaries.summariser import Names, Task
+from memory.summaries.summariser import Task
 
 log = structlog.get_logger()
 
 AT_ONCE = 4
 """So many sessions are worked on at a time."""
 
-OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
-"""A session of an owner as it stands."""
 WindowInUse = Callable[[str, Strategy], int | None]
 """The first turn of the window of the reply that is being generated in a session, chosen by that strategy."""
 
@@ -60,6 +58,7 @@ class Upkeep:
         self,
         database: Database,
         summarisers: Summarisers,
+        extractors: Extractors,
         *,
         open_state: OpenState,
         window_in_use: WindowInUse,
@@ -67,6 +66,7 @@ class Upkeep:
     ) -> None:
         self._database = database
         self._summarisers = summarisers
+        self._facts = FactUpkeep(database, extractors, open_state, self._used)
         self._open_state = open_state
         self._window_in_use = window_in_use
         self._on_change = on_change
@@ -117,6 +117,8 @@ class Upkeep:
         try:
             while await self._summarise_next(owner, session_id):
                 changed = True
+            while (found := await self._facts.extract_next(owner, session_id)) is not None:
+                changed = changed or found > 0
         except NotFoundProblem:
             return  # deleted meanwhile
         except Exception:
@@ -151,7 +153,7 @@ class Upkeep:
             task = Task(
                 previous=previous.text if previous else "",
                 turns=await chat.history.messages(step.first_turn, step.through_turn),
-                names=_names(persona),
+                names=names_in_notes(persona),
                 max_tokens=strategy.max_summary_tokens,
             )
             return _Work(strategy, step, task, previous.id if previous else None)
@@ -165,7 +167,7 @@ class Upkeep:
                 return False
             if not await self._still_holds(session, owner, session_id, work):
                 return True
-            used = await self._used(Messages(session, owner), session_id, strategy)
+            used = await self._used(session, owner, session_id, strategy)
             await Summaries(session, owner).add_one(
                 session_id,
                 recipe=strategy.recipe,
@@ -188,12 +190,14 @@ class Upkeep:
         now = await history.messages(step.first_turn, step.through_turn)
         return [message.id for message in now] == [message.id for message in work.task.turns]
 
-    async def _used(self, messages: Messages, session_id: str, strategy: Strategy) -> int | None:
+    async def _used(
+        self, session: AsyncSession, owner: str, session_id: str, strategy: Strategy
+    ) -> int | None:
         """The first turn of the window of the newest reply, if that strategy chose it."""
         in_use = self._window_in_use(session_id, strategy)
         if in_use is not None:
             return in_use
-        newest = await messages.newest_record(session_id)
+        newest = await Messages(session, owner).newest_record(session_id)
         if newest is None:
             return None
         turn, record = newest
@@ -202,11 +206,3 @@ class Upkeep:
         return min(
             (segment["turn"] for segment in record["segments"] if segment["kind"] == "turn"), default=turn
         )
-
-
-def _names(persona: ChatPersona | None) -> Names:
-    """What the two are called in summaries; in one line, since a summary has one for each sentence."""
-    if persona is None:
-        return Names()
-    names = persona.stored.persona.names_for(persona.user)
-    return Names(user=" ".join(names["user"].split()), assistant=" ".join(names["char"].split()))

@@ -10,6 +10,7 @@ SegmentKind = Literal[
     "persona",
     "examples",
     "pinned",
+    "facts",
     "summary",
     "turn",
     "reminder",
@@ -34,7 +35,8 @@ class Segment:
     """A piece of the context. A `turn`, or a `pinned` one, has its number and all its messages:
     turns are never cut.
 
-    A `summary` has its id, and stands for the turns before `through_turn`. `messages` say the same as
+    A `summary` has its id, and stands for the turns before `through_turn`; `facts` have those of the facts
+    that they tell. `messages` say the same as
     `token_ids`, for whoever renders them for another model.
     """
 
@@ -45,6 +47,7 @@ class Segment:
     turn: int | None = None
     summary_id: str | None = None
     through_turn: int | None = None
+    fact_ids: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:

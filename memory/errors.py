@@ -54,8 +54,16 @@ class MessageTooLargeError(OverBudgetError):
     """The message does not fit beside the persona and the reply, even with no other turn in the window."""
 
 
+class NotWrittenError(MemoryLayerError):
+    """A model could not write what it was asked to; the message says why."""
+
+
 class SummaryRefusedError(MemoryLayerError):
     """What was to be a summary cannot be used; the message says why."""
+
+
+class FactRefusedError(MemoryLayerError):
+    """What was to be a fact is not said by its message; the error says why."""
 
 
 class WindowFullError(OverBudgetError):

@@ -1,10 +1,17 @@
 """What the memory layer needs of others: of the model its tokens, of storage the turns of one chat."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from memory.facts.block import FactBlock
 from memory.messages import Message, Role
 from memory.summaries.summary import Summary
+
+Write = Callable[[str, str, int], Awaitable[str]]
+"""A model's answer to a user's message under a system message, of at most so many tokens.
+
+Raises NotWrittenError if the model does not finish it.
+"""
 
 
 class ChatEncoder(Protocol):
@@ -55,3 +62,6 @@ class History(TurnCounts, Protocol):
 
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:
         """The newest summary of that recipe that belongs to a window which begins with `first_turn`."""
+
+    async def facts(self, first_turn: int, max_tokens: int) -> FactBlock:
+        """The facts that belong to a window which begins with `first_turn`, as many as fit `max_tokens`."""

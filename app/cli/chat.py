@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.client import Json, ServiceClient, ServiceError, service_client
 from app.cli.context_bar import context_bar
@@ -15,6 +16,7 @@ from app.settings import Settings
 
 HELP = {
     "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
+    "/facts": "show what is known of you and the persona, and what said so",
     "/persona": "show the persona; `/persona You are a pirate.` gives this chat a new one",
     "/context": "show what is in the window; `/context What now?` what would be, for that message",
     "/regenerate": "ask for another reply in the place of the last one, which is kept",
@@ -64,6 +66,7 @@ class TerminalChat:
         self._speaker = self._persona_name()
         self._commands: dict[str, Callable[[str], None]] = {
             "/memory": self._memory,
+            "/facts": self._facts,
             "/persona": self._persona,
             "/context": self._context,
             "/regenerate": self._regenerate,
@@ -131,6 +134,19 @@ class TerminalChat:
         table = Table(box=None, show_header=False)
         for name, value in memory.items():
             table.add_row(name, str(value))
+        self._console.print(table)
+
+    def _facts(self, _argument: str) -> None:
+        facts = self._client.get(f"{self._session}/facts")["data"]
+        if not facts:
+            self._console.print("nothing is known yet; `/memory facts` keeps facts")
+            return
+        table = Table(box=None, show_header=False)
+        for fact in facts:
+            said = f"“{fact['quote']}”" if fact["quote"] else f"by the {fact['author']}"
+            table.add_row(
+                Text(fact["said_at"][:10], style="dim"), Text(fact["text"]), Text(said, style="dim")
+            )
         self._console.print(table)
 
     def _persona(self, argument: str) -> None:

@@ -10,6 +10,8 @@ COLOURS = {
     "persona": "magenta",
     "examples": "bright_magenta",
     "pinned": "cyan",
+    "facts": "bright_cyan",
+    "summary": "bright_blue",
     "turn": "blue",
     "reminder": "magenta",
     "lore": "cyan",

@@ -2,18 +2,31 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.storage.facts import Facts
 from app.storage.summaries import Summaries
 from app.storage.token_index import TokenIndex
 
 
 async def cut_derived(
-    session: AsyncSession, owner: str, session_id: str, position: int, *, purge: bool = False
+    session: AsyncSession,
+    owner: str,
+    session_id: str,
+    position: int,
+    *,
+    purge: bool = False,
+    same_path: bool = False,
 ) -> None:
     """Let go of what rests on the messages of the active path from `position` on; it is brought up later.
 
     Called in the unit of work that changes the active path there, or what of it may be in the window.
-    What old context records name is kept for them, unless `purge` asks for it to be gone.
+    What old context records name is kept for them, unless `purge` asks for it to be gone. Facts count only
+    with their messages; with `same_path` these are still the same, and need not be read again.
     """
+    facts = Facts(session, owner)
+    if not same_path:
+        await facts.lower_watermark(session_id, position)
+    if purge:
+        await facts.purge_forgotten(session_id)
     index = TokenIndex(session, owner)
     # From the beginning of the turn that the change may reach into: whether a turn is excluded depends on all
     # of its messages.

@@ -1,5 +1,6 @@
 """The turns of one session as the memory layer asks for them, found through the token index."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.storage.facts import Facts
 from app.storage.marks import MarkKind, Marks
 from app.storage.repository import Repository
 from app.storage.summaries import Summaries, as_summary
 from app.storage.tables import MessageRow, MessageTokensRow
 from app.storage.token_index import FingerprintedEncoder, TokenIndex, unpack_ids
 from memory.context import Segment
+from memory.facts.block import FactBlock, fact_block
+from memory.facts.standing import standing
 from memory.marks import pinned_segment
 from memory.messages import Message
 from memory.summaries.summary import Summary
@@ -79,6 +83,19 @@ class StoredHistory(Repository):
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:
         row = await Summaries(self.session, self.owner).of_window(self.session_id, recipe, first_turn)
         return as_summary(row, self._encoder) if row else None
+
+    async def facts(self, first_turn: int, max_tokens: int) -> FactBlock:
+        facts = Facts(self.session, self.owner)
+        known = await facts.of_window(self.session_id, first_turn)
+        read_to = await facts.read_to(self.session_id)
+        # A remote tokeniser may take its time.
+        return await asyncio.to_thread(
+            fact_block,
+            standing(known).facts,
+            lambda text: self._encoder.encode_message("system", text),
+            max_tokens,
+            read_to=self.turn_count if read_to is None else min(read_to, self.turn_count),
+        )
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
         first, _ = await self._opening(first_turn)

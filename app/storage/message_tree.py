@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 
 from app.ids import new_id
 from app.storage.derived import cut_derived
+from app.storage.facts import Facts
 from app.storage.marks import Marks
 from app.storage.messages import MessageDraft, Messages
 from app.storage.repository import Repository
@@ -67,7 +68,8 @@ class MessageTree(Repository):
     async def copy_path(self, message: MessageRow, session_id: str) -> dict[str, str]:
         """Copy the path from the first message to this one into a session that has no messages yet.
 
-        The summaries of its turns are copied too. Gives the ids of the copies by those of the originals.
+        The summaries of its turns and their facts are copied too. Gives the ids of the copies by those of the
+        originals.
         """
         ids = await self._path_to(message)
         rows = await Messages(self.session, self.owner).get_many(ids)
@@ -76,7 +78,14 @@ class MessageTree(Repository):
         summaries = await Summaries(self.session, self.owner).copy(
             message.session_id, session_id, through_turn=shared_turn
         )
-        return await self._copy([rows[message_id] for message_id in ids], session_id, None, summaries)
+        facts = Facts(self.session, self.owner)
+        told = await facts.copy_owners(message.session_id, session_id)
+        copies = await self._copy(
+            [rows[message_id] for message_id in ids], session_id, None, {**summaries, **told}
+        )
+        shared = rows[left[0]].position - 1 if left else message.position
+        await facts.set_watermark(session_id, min(shared, await facts.watermark(message.session_id)))
+        return copies
 
     async def exclude(self, message: MessageRow) -> None:
         """Mark a message of the active path as excluded: its turn counts for nothing from here on."""
@@ -97,19 +106,19 @@ class MessageTree(Repository):
 
     async def _cut_turn(self, message: MessageRow) -> None:
         first = await Messages(self.session, self.owner).first_position(message.session_id, message.turn)
-        await cut_derived(self.session, self.owner, message.session_id, first)
+        await cut_derived(self.session, self.owner, message.session_id, first, same_path=True)
 
     async def _copy(
         self,
         originals: Sequence[MessageRow],
         session_id: str,
         behind: str | None,
-        summaries: Mapping[str, str] = MappingProxyType({}),
+        others: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, str]:
         """Store copies on the active path, one behind the other; gives their ids by the originals'.
 
-        Marks, sampled ids and context records are copied along. Records of another session's messages name
-        the copies instead, so that they can be read when that session is gone.
+        Marks, facts, sampled ids and context records are copied along. Records of another session's messages
+        name the copies instead, those of `others` too, so that they can be read when that session is gone.
         """
         copies: dict[str, MessageRow] = {}
         for original in originals:
@@ -128,7 +137,7 @@ class MessageTree(Repository):
         await self.session.flush()
         await Marks(self.session, self.owner).copy(copies)
         names = {original: copy.id for original, copy in copies.items()}
-        renamed = {**names, **summaries}
+        renamed = {**names, **others, **await Facts(self.session, self.owner).copy(copies, session_id)}
         for ids in _batches(list(copies)):
             sampled = self.select(SampledTokensRow).where(SampledTokensRow.message_id.in_(ids))
             for tokens in (await self.session.scalars(sampled)).all():
@@ -193,12 +202,14 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _renamed(record: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The context record with other ids for its messages and its summary, where they have other ones."""
+    """The context record with other ids for its messages, summary and facts, where they have other ones."""
 
     def renamed(segment: dict[str, Any]) -> dict[str, Any]:
         changes: dict[str, Any] = {"message_ids": [names.get(each, each) for each in segment["message_ids"]]}
         if (summary_id := segment.get("summary_id")) is not None:
             changes["summary_id"] = names.get(summary_id, summary_id)
+        if fact_ids := segment.get("fact_ids"):
+            changes["fact_ids"] = [names.get(each, each) for each in fact_ids]
         return segment | changes
 
     return record | {"segments": [renamed(segment) for segment in record["segments"]]}

@@ -8,6 +8,7 @@ from itertools import accumulate, chain
 
 from llm.text.chat_format import ChatEncoding
 from memory.assembly import ChatState, Limits, NewMessage, assemble
+from memory.facts.block import FactBlock
 from memory.lookahead import coming_prefixes
 from memory.messages import Message
 from memory.persona import Persona, persona_segments
@@ -58,6 +59,10 @@ class ScriptHistory:
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:  # noqa: ARG002
         """A script has none."""
         return None
+
+    async def facts(self, first_turn: int, max_tokens: int) -> FactBlock:  # noqa: ARG002
+        """Nor any facts."""
+        return FactBlock((), (), 0, self.turn_count)
 
 
 class Planner:

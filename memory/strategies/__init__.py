@@ -8,6 +8,7 @@ from memory.errors import InvalidParametersError, ParameterProblem, UnknownStrat
 from memory.strategies.aliases import ALIASES, without_aliases
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
+from memory.strategies.facts import Facts
 from memory.strategies.sliding_window import SlidingWindow
 from memory.strategies.summary import RunningSummary
 from memory.strategies.summary_buffer import SummaryBuffer
@@ -15,7 +16,7 @@ from memory.strategies.token_buffer import TokenBuffer
 
 STRATEGIES: dict[str, type[Strategy]] = {
     strategy.model_fields["strategy"].default: strategy
-    for strategy in (Buffer, SlidingWindow, TokenBuffer, RunningSummary, SummaryBuffer)
+    for strategy in (Buffer, SlidingWindow, TokenBuffer, RunningSummary, SummaryBuffer, Facts)
 }
 
 

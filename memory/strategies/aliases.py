@@ -8,12 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory.errors import InvalidParametersError, ParameterProblem
+from memory.strategies.remembering import DEFAULT_FACT_TOKENS
 from memory.strategies.summarising import DEFAULT_SUMMARY_TOKENS
 
 WITHOUT_MEANING = frozenset(
-    {"memory_key", "return_messages", "human_prefix", "ai_prefix", "input_key", "output_key"}
+    {
+        "memory_key",
+        "return_messages",
+        "human_prefix",
+        "ai_prefix",
+        "input_key",
+        "output_key",
+        "chat_history_key",
+    }
 )
 """Parameters that name variables of a prompt template there; here messages have roles, and no names."""
+
+TOKENS_OF_A_TURN = 200
+"""Their entity memory counts turns where ours counts tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,9 @@ ALIASES = {
         "max_token_limit",
         2000,
         lambda limit: {"token_budget": limit + DEFAULT_SUMMARY_TOKENS},
+    ),
+    "ConversationEntityMemory": Alias(
+        "facts", "k", 3, lambda k: {"token_budget": k * TOKENS_OF_A_TURN + DEFAULT_FACT_TOKENS}
     ),
 }
 

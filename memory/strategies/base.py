@@ -30,7 +30,7 @@ class Room:
 class Selection:
     """What a strategy puts between the persona and the message, and which turns it leaves out.
 
-    `awaits_summary`: whether turns have left the window that no summary tells of yet, but will.
+    `awaits_summary`: whether turns have left the window that no summary, or no fact, tells of yet, but will.
     """
 
     segments: tuple[Segment, ...]

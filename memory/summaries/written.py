@@ -1,9 +1,10 @@
 """The summariser that has a language model write. What it writes is checked, and refused if it is no good."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
-from memory.errors import SummaryRefusedError
+from memory.errors import NotWrittenError, SummaryRefusedError
 from memory.messages import Message
+from memory.protocols import Write
 from memory.summaries.checks import check_summary
 from memory.summaries.summariser import CountTokens, Names, Summariser, Task
 
@@ -13,9 +14,6 @@ INSTRUCTIONS = (
     "that matter later. Keep what the notes so far say unless the new lines change it. Add nothing that "
     "nobody said. Write the notes alone."
 )
-
-Write = Callable[[str, str, int], Awaitable[str]]
-"""A model's answer to a user's message under a system message, of at most so many tokens."""
 
 
 class WrittenSummariser:
@@ -42,7 +40,7 @@ class WrittenSummariser:
         try:
             text = await self._written(task)
             self.author = self._model
-        except SummaryRefusedError:
+        except (NotWrittenError, SummaryRefusedError):
             text = await self._otherwise.summarise(task)
             self.author = self._otherwise.author
         return text

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from app.storage.database import Database, migrate
+from app.storage.facts import Facts
 from app.storage.history import StoredHistory
 from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
@@ -22,6 +23,7 @@ from app.storage.tables import Table
 from app.storage.token_index import TokenIndex, bring_up
 from memory.messages import ROLES, Message, Role
 from memory.strategies.base import Room, Strategy
+from memory.strategies.facts import Facts as FactMemory
 from memory.strategies.sliding_window import SlidingWindow
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
@@ -114,7 +116,7 @@ def test_choosing_a_window_takes_as_many_steps_in_a_long_chat_as_in_a_short_one(
     path = tmp_path / "perdure.sqlite3"
     migrate(path)
     short, long = asyncio.run(_steps(path, turns=50)), asyncio.run(_steps(path, turns=1000))
-    assert set(short) == {"sliding_window", "token_buffer", "summary_buffer"}
+    assert set(short) == {"sliding_window", "token_buffer", "summary_buffer", "facts"}
     for strategy, steps in long.items():
         assert steps < 1.5 * short[strategy], strategy  # a window holds a turn more or less
 
@@ -124,10 +126,13 @@ async def _steps(path: Path, *, turns: int) -> dict[str, int]:
     session_id = await new_session(database)
     await store(database, session_id, [("user", "said"), ("assistant", "heard")] * turns)
     await bring_up(database, "local", session_id, encoder, encoder.fingerprint)
+    async with database.write() as session:
+        await Facts(session, "local").set_watermark(session_id, 2 * turns - 1)
     strategies: list[Strategy] = [
         SlidingWindow(turns=4),
         TokenBuffer(token_budget=100),
         SummaryBuffer(token_budget=132, max_summary_tokens=32),
+        FactMemory(token_budget=132, max_fact_tokens=32),
     ]
     taken: dict[str, int] = {}
     for strategy in strategies:

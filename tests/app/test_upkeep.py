@@ -27,6 +27,7 @@ class Watched:
         self.upkeep = Upkeep(
             database,
             cast(Any, None),
+            cast(Any, None),
             open_state=self._open,
             window_in_use=lambda *_: None,
             on_change=lambda *_: None,

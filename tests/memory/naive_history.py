@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from memory.facts.block import FactBlock, fact_block
+from memory.facts.fact import Fact
+from memory.facts.standing import standing
 from memory.messages import Message, Role, number_turns
 from memory.protocols import ChatEncoder
 from memory.summaries.summary import Summary
@@ -16,6 +19,8 @@ class NaiveHistory:
     def __init__(self, messages: Sequence[Message]) -> None:
         self.all = list(messages)
         self.summaries: list[tuple[int, Summary]] = []
+        self.told: list[tuple[int, Fact]] = []
+        self.encoder: ChatEncoder | None = None
         self.read: list[int] = []
 
     @property
@@ -46,6 +51,15 @@ class NaiveHistory:
         used = [summary for enters_at, summary in self.summaries if enters_at <= first_turn]
         return max(used, key=lambda summary: summary.through_turn, default=None)
 
+    async def facts(self, first_turn: int, max_tokens: int) -> FactBlock:
+        """Of `told`, which is in the order in which it was said: from which first turn on each is used."""
+        known = [fact for enters_at, fact in self.told if enters_at <= first_turn]
+        return fact_block(standing(known).facts, self._encode, max_tokens, read_to=self.turn_count)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        assert self.encoder is not None
+        return self.encoder.encode_message("system", text)
+
     def tokens_of(self, turn: int) -> int:
         return sum(len(message.token_ids) for message in self.all if message.turn == turn)
 
@@ -53,14 +67,18 @@ class NaiveHistory:
         """The history as it was after its first `turns` turns."""
         history = NaiveHistory([message for message in self.all if message.turn < turns])
         history.summaries = self.summaries
+        history.told = self.told
+        history.encoder = self.encoder
         return history
 
 
 def history_of(said: Sequence[tuple[Role, str]], encoder: ChatEncoder) -> NaiveHistory:
     turns = number_turns([role for role, _ in said])
-    return NaiveHistory(
+    history = NaiveHistory(
         [
             Message(f"msg_{index}", turn, role, content, encoder.encode_message(role, content))
             for index, ((role, content), turn) in enumerate(zip(said, turns, strict=True))
         ]
     )
+    history.encoder = encoder
+    return history

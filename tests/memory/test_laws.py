@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from llm.text.chat_format import ChatTokenizer
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
 from memory.errors import MessageTooLargeError, WindowFullError
+from memory.facts.fact import Fact
 from memory.messages import ROLES, Role
 from memory.persona import ExampleExchange, Persona, persona_segments
 from memory.strategies import parse_strategy
@@ -36,9 +38,21 @@ memories: st.SearchStrategy[dict[str, Any]] = st.one_of(
         }
     ),
     st.fixed_dictionaries({"strategy": st.just("summary"), "max_summary_tokens": st.integers(32, 300)}),
+    st.fixed_dictionaries(
+        {
+            "strategy": st.just("facts"),
+            "token_budget": st.integers(64, 800),
+            "max_fact_tokens": st.integers(32, 300),
+            "retention_ratio": ratios,
+        }
+    ),
 )
 summaries = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(1, 80)), max_size=4)
 """Up to which turn, how many turns later each comes into use, and how many words it has."""
+facts_told = st.lists(
+    st.tuples(st.integers(0, 12), st.sampled_from(["likes", "home", "name"]), st.integers(1, 40)), max_size=12
+)
+"""From which turn on each is used, its key, and how many words its value has."""
 contents = st.one_of(texts, st.integers(1, 150).map(lambda n: "word " * n))
 said: st.SearchStrategy[list[tuple[Role, str]]] = st.one_of(
     st.lists(st.tuples(st.sampled_from(ROLES), contents), max_size=30),
@@ -66,6 +80,15 @@ def with_summaries(
         ids = tokenizer.encode_message("system", as_message(text))
         summary = Summary(f"sum_{through}", text, through, "extractive", ids)
         history.summaries.append((through + late, summary))
+    return history
+
+
+def with_facts(history: NaiveHistory, told: list[tuple[int, str, int]]) -> NaiveHistory:
+    for number, (enters_at, key, words) in enumerate(told):
+        value = f"{number} " + "thing " * words
+        said_at = datetime(2026, 1, 1 + number, tzinfo=UTC)
+        fact = Fact(f"fac_{number}", "user", key, value, f"User, {key}: {value}", "rules", said_at)
+        history.told.append((enters_at, fact))
     return history
 
 
@@ -104,17 +127,27 @@ def assembled(
 
 
 @settings(max_examples=300, deadline=None)
-@given(memory=memories, said=said, made=summaries, persona=personas, content=contents, limits=limits)
+@given(
+    memory=memories,
+    said=said,
+    made=summaries,
+    known=facts_told,
+    persona=personas,
+    content=contents,
+    limits=limits,
+)
 def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     chat_tokenizer: ChatTokenizer,
     memory: dict[str, Any],
     said: list[tuple[Role, str]],
     made: list[tuple[int, int, int]],
+    known: list[tuple[int, str, int]],
     persona: Persona | None,
     content: str,
     limits: Limits,
 ) -> None:
     history = with_summaries(history_of(said, chat_tokenizer), made, chat_tokenizer)
+    history = with_facts(history, known)
     head = [i for segment in persona_segments(persona, chat_tokenizer) for i in segment.token_ids]
     tail = [*chat_tokenizer.encode_message("user", content), *chat_tokenizer.generation_prompt]
     room = limits.context_window - limits.reply_tokens - len(head) - len(tail)
@@ -132,9 +165,10 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
 
     # Exact accounting: the tokens are those of persona, whole turns and message, joined, within the window.
     window = [message for message in history.all if message.turn in context.turns]
+    facts = [i for segment in context.segments if segment.kind == "facts" for i in segment.token_ids]
     told = [segment for segment in context.segments if segment.kind == "summary"]
     summary = [i for segment in told for i in segment.token_ids]
-    expected = [*head, *summary, *(i for message in window for i in message.token_ids), *tail]
+    expected = [*head, *facts, *summary, *(i for message in window for i in message.token_ids), *tail]
     assert list(context.token_ids) == expected
     assert context.tokens == len(expected)
     assert context.tokens + limits.reply_tokens <= limits.context_window
@@ -153,10 +187,11 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
 
     # What the segments say is what their tokens say.
     for segment in context.segments:
-        if segment.kind in ("turn", "message"):
+        if segment.kind in ("turn", "message", "facts"):
             ids = [i for m in segment.messages for i in chat_tokenizer.encode_message(m.role, m.content)]
             assert list(segment.token_ids) == ids
 
+    assert len(facts) <= memory.get("max_fact_tokens", 0)
     if memory["strategy"] == "token_buffer":
         assert sum(map(history.tokens_of, context.turns)) <= memory["token_budget"]
 

@@ -50,6 +50,10 @@ def test_settings_survive_being_stored() -> None:
             {"strategy": "ConversationSummaryBufferMemory", "max_token_limit": 500},
             {"strategy": "summary_buffer", "token_budget": 756},
         ),
+        (
+            {"strategy": "ConversationEntityMemory", "k": 5, "chat_history_key": "history"},
+            {"strategy": "facts", "token_budget": 1256},
+        ),
     ],
 )
 def test_langchains_classes_are_what_their_users_expect(
@@ -65,6 +69,7 @@ def test_langchains_classes_are_what_their_users_expect(
         ({"strategy": "ConversationBufferWindowMemory", "turns": 3}, "turns"),
         ({"strategy": "ConversationBufferMemory", "llm": "gpt"}, "llm"),
         ({"strategy": "ConversationBufferWindowMemory", "k": 0}, "turns"),
+        ({"strategy": "ConversationEntityMemory", "entity_store": "redis"}, "entity_store"),
     ],
 )
 def test_a_parameter_of_langchain_that_cannot_be_mapped_is_refused_by_name(

@@ -1,0 +1,96 @@
+"""The extraction of facts, message by message up to the newest: a part of the upkeep of a session."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.chat_persona import ChatPersona, names_in_notes
+from app.extractors import Extractors
+from app.storage.database import Database
+from app.storage.facts import Facts
+from app.storage.sessions import Sessions
+from app.storage.tables import MessageRow
+from memory.assembly import ChatState
+from memory.facts.extractor import Extracted
+from memory.facts.fact import told
+from memory.messages import Message, Role
+from memory.strategies.base import Strategy
+from memory.strategies.remembering import RememberingStrategy
+from memory.summaries.plan import enters_at
+from memory.summaries.summariser import Names
+
+OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
+"""A session of an owner as it stands."""
+WindowUsed = Callable[[AsyncSession, str, str, Strategy], Awaitable[int | None]]
+"""The first turn of the newest window of a session, if that strategy chose it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Messages, and what they tell."""
+
+    strategy: RememberingStrategy
+    names: Names
+    messages: Sequence[MessageRow]
+    told: Sequence[Extracted]
+
+
+class FactUpkeep:
+    """Extracts the facts of sessions whose strategy keeps them, unless it is switched off."""
+
+    def __init__(
+        self, database: Database, extractors: Extractors, open_state: OpenState, used: WindowUsed
+    ) -> None:
+        self._database = database
+        self._extractors = extractors
+        self._open_state = open_state
+        self._used = used
+
+    async def extract_next(self, owner: str, session_id: str) -> int | None:
+        """Read the next messages; how many facts are new, or None if there is nothing to read."""
+        read = await self._read_next(owner, session_id)
+        return await self._store(owner, session_id, read) if read else None
+
+    async def _read_next(self, owner: str, session_id: str) -> _Read | None:
+        async with self._open_state(owner, session_id) as (chat, persona), self._database.read() as session:
+            strategy = chat.strategy
+            extractor = self._extractors.of(strategy) if isinstance(strategy, RememberingStrategy) else None
+            if extractor is None or not isinstance(strategy, RememberingStrategy):
+                return None
+            messages = await Facts(session, owner).unread(session_id, extractor.batch)
+        if not messages:
+            return None
+        found = [await extractor.extract(_as_message(row)) for row in messages]
+        return _Read(strategy, names_in_notes(persona), messages, found)
+
+    async def _store(self, owner: str, session_id: str, read: _Read) -> int:
+        """Store the facts of messages, unless the chat has changed meanwhile; how many are new."""
+        async with self._database.write() as session:
+            facts = Facts(session, owner)
+            row = await Sessions(session, owner).get(session_id)
+            unread = await facts.unread(session_id, len(read.messages))
+            if row is None or [each.id for each in unread] != [each.id for each in read.messages]:
+                return 0
+            used = await self._used(session, owner, session_id, read.strategy)
+            count = 0
+            for message, extracted in zip(read.messages, read.told, strict=True):
+                for found in await facts.new_of(message.id, extracted.found):
+                    await facts.add_one(
+                        row,
+                        found,
+                        text=told(found, read.names.user, read.names.assistant),
+                        author=extracted.author,
+                        said_at=message.created_at,
+                        enters_at=enters_at(message.turn + 1, used),
+                        message_id=message.id,
+                    )
+                    count += 1
+            await facts.set_watermark(session_id, read.messages[-1].position)
+        return count
+
+
+def _as_message(row: MessageRow) -> Message:
+    return Message(row.id, row.turn, cast(Role, row.role), row.content, ())

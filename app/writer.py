@@ -1,0 +1,53 @@
+"""The model of this service as a writer of notes: what is asked of it off the turn's path."""
+
+from app.chat_model import ChatModel
+from llm.engine.interface import Failed, Finished, GenerationRequest, SamplingParameters
+from llm.errors import ModelError, PromptTooLongError, QueueFullError
+from memory.errors import NotWrittenError
+
+GOOD_WRITER_PARAMETERS = 1_000_000_000
+"""From this size on a model writes better notes than are made without one."""
+
+
+class ModelWriter:
+    """Has the chat's model write."""
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+
+    @property
+    def author(self) -> str:
+        return self._model.engine.model.name
+
+    @property
+    def writes_well(self) -> bool:
+        parameters = self._model.engine.model.parameters
+        return parameters is None or parameters >= GOOD_WRITER_PARAMETERS  # a server's is most likely large
+
+    async def write(self, instructions: str, source: str, max_tokens: int) -> str:
+        """The model's answer to a user's message under a system message. Raises NotWrittenError."""
+        tokenizer = self._model.tokenizer
+        prompt = (
+            *tokenizer.encode_preamble(instructions),
+            *tokenizer.encode_message("user", source),
+            *tokenizer.generation_prompt,
+        )
+        request = GenerationRequest(
+            prompt=prompt,
+            sampling=SamplingParameters(max_tokens=max_tokens, temperature=0.0),
+            messages=(("system", instructions), ("user", source)),
+        )
+        try:
+            generation = self._model.engine.submit(request)
+        except (QueueFullError, PromptTooLongError, ModelError) as error:
+            raise NotWrittenError(f"the model cannot write it now: {error}") from error
+        try:
+            async for event in generation:
+                match event:
+                    case Finished(text=text):
+                        return text
+                    case Failed(error=why):
+                        raise NotWrittenError(f"the model could not finish it: {why}")
+        finally:
+            generation.cancel()
+        raise NotWrittenError("the model's stream ended without a last event")

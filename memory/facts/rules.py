@@ -1,0 +1,86 @@
+"""The extractor that needs no model: patterns of how people tell of themselves, in English and Korean.
+
+Precise rather than many: a sentence that is a question, a supposition, a denial or another's words tells
+nothing, and neither does a pattern in the middle of a clause.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from memory.errors import FactRefusedError
+from memory.facts import english, korean
+from memory.facts.checks import check_found, is_template, sentences
+from memory.facts.extractor import Extracted, about, distinct
+from memory.facts.fact import TO_REMEMBER, USER, Found
+from memory.facts.rule import Rule
+from memory.messages import Message
+
+AUTHOR = "rules"
+MOST_FOUND = 40
+"""Facts of one message: more than anybody tells of themselves at once is no chat."""
+
+
+class RuleExtractor:
+    """Needs no language model."""
+
+    batch = 100
+
+    async def extract(self, message: Message) -> Extracted:
+        return Extracted(facts_by_rules(message), AUTHOR)
+
+
+def facts_by_rules(message: Message) -> tuple[Found, ...]:
+    """The facts that the patterns find in a message, in the order in which it tells them."""
+    subject, content = about(message), message.content
+    if subject is None or is_template(content):
+        return ()
+    found = [
+        each
+        for start, end in sentences(content)
+        for each in _of_sentence(subject, content, start, end)
+        if _holds(each, content)
+    ]
+    return distinct(sorted(found, key=lambda each: each.start))[:MOST_FOUND]
+
+
+def _of_sentence(subject: str, content: str, start: int, end: int) -> Iterator[Found]:
+    asked = [] if subject != USER else list(_found(TO_REMEMBER_RULES, subject, content, start, end))
+    yield from asked
+    taken = [(each.start, each.end) for each in asked]
+    for each in _found(RULES, subject, content, start, end):
+        # What is to be remembered is kept as it was said; a pattern may find more exactly what it says.
+        if not any(each.start < at for at, _ in taken):
+            yield each
+
+
+def _found(rules: Sequence[Rule], subject: str, content: str, start: int, end: int) -> Iterator[Found]:
+    sentence = content[start:end]
+    for rule in rules:
+        for match in rule.pattern.finditer(sentence):
+            if not rule.may_follow(sentence[: match.start()]):
+                continue
+            groups = match.groupdict()
+            value = (groups.get("v") or "").strip(" '\"“”‘’")
+            if not rule.takes(value):
+                continue
+            who = (groups.get("who") or "").strip().casefold() or subject
+            yield Found(
+                subject=who,
+                key=rule.key.format(k=" ".join((groups.get("k") or "").casefold().split())),
+                value="" if rule.ends else value,
+                start=start + match.start(),
+                end=start + match.end(),
+                ends=value if rule.ends else None,
+            )
+
+
+def _holds(found: Found, content: str) -> bool:
+    try:
+        check_found(found, content)
+    except FactRefusedError:
+        return False
+    return True
+
+
+RULES = (*english.RULES, *korean.RULES)
+TO_REMEMBER_RULES = (*english.TO_REMEMBER_RULES, *korean.TO_REMEMBER_RULES)
+assert all(rule.key == TO_REMEMBER for rule in TO_REMEMBER_RULES)

@@ -1,0 +1,73 @@
+"""What strategies that keep facts have in common: their parameters, and the facts' place in the window."""
+
+from abc import ABC
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field
+
+from memory.context import ContextMessage, LeftOut, Segment
+from memory.facts.block import FactBlock
+from memory.protocols import History
+from memory.strategies.base import Selection, Strategy
+
+ExtractorName = Literal["auto", "rules", "llm", "off"]
+
+DEFAULT_FACT_TOKENS = 256
+
+NOT_READ_YET = "has left the window, and no facts are extracted from it yet"
+
+
+class RememberingStrategy(Strategy, ABC):
+    """Keeps what is known of the user and the persona."""
+
+    max_fact_tokens: int = Field(
+        DEFAULT_FACT_TOKENS, ge=32, le=100_000, description="Tokens of the facts at most."
+    )
+    extractor: ExtractorName = Field(
+        "auto",
+        description="Who extracts the facts. `llm`: the chat's model; `rules`: patterns, in English and "
+        "Korean; `auto`: the model if it has 1B parameters or more; `off`: nobody, and what is known stays.",
+    )
+
+
+def facts_segment(block: FactBlock) -> Segment:
+    dropped = f"; {block.left_out} more have no room" if block.left_out else ""
+    return Segment(
+        kind="facts",
+        token_ids=block.token_ids,
+        reason=f"what is known, {len(block.facts)} facts{dropped}",
+        messages=(ContextMessage("system", block.text),),
+        fact_ids=tuple(fact.id for fact in block.facts),
+    )
+
+
+async def with_facts(
+    history: History, strategy: RememberingStrategy, first_turn: int, selection: Selection, room: int
+) -> Selection:
+    """Put the facts of a window that begins with `first_turn` before what else it holds.
+
+    As many as fit `max_fact_tokens`, and `room` beside the rest. Turns that have left it and that no facts
+    are extracted from yet are named.
+    """
+    most = max(0, min(strategy.max_fact_tokens, room - selection.tokens))
+    block = await history.facts(first_turn, most)
+    segments = (facts_segment(block), *selection.segments) if block.facts else selection.segments
+    if strategy.extractor == "off" or block.read_to >= first_turn:
+        return replace(selection, segments=segments)
+    left_out = await _named(history, selection.left_out, block.read_to)
+    return Selection(segments, left_out, awaits_summary=True)
+
+
+async def _named(history: History, left_out: tuple[LeftOut, ...], read_to: int) -> tuple[LeftOut, ...]:
+    """`left_out`, with its turns from `read_to` on under that reason."""
+    named: list[LeftOut] = []
+    for span in left_out:
+        if span.first_turn < read_to <= span.last_turn:
+            tokens = await history.tokens_before(read_to) - await history.tokens_before(span.first_turn)
+            named.append(replace(span, last_turn=read_to - 1, tokens=tokens))
+            span = replace(span, first_turn=read_to, tokens=span.tokens - tokens)  # noqa: PLW2901
+        if span.first_turn >= read_to:
+            span = replace(span, reason=f"{span.reason}; {NOT_READ_YET}")  # noqa: PLW2901
+        named.append(span)
+    return tuple(named)
