@@ -12,7 +12,7 @@ from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.lookahead import coming_prefixes
 from memory.persona import Persona, persona_segments
 from memory.strategies.base import Strategy
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.summarising import summarising
 from memory.summaries.plan import enters_at, next_step
 from memory.summaries.summariser import Names, Summariser, Task
 from memory.summaries.summary import Summary, as_message
@@ -113,8 +113,8 @@ class ServedChat:
 
     async def _upkeep(self, whole: ScriptHistory, count: int, used: int) -> None:
         """Make all summaries that are wanting. `used`: the first turn of the newest reply's window."""
-        strategy = self._strategy
-        if not isinstance(strategy, SummarisingStrategy):
+        strategy = summarising(self._strategy)
+        if strategy is None:
             return
         chat = self._state(whole, count)
         while True:
@@ -129,7 +129,7 @@ class ServedChat:
                 previous.text if previous else "",
                 messages,
                 Names(assistant=NAME),
-                strategy.max_summary_tokens,
+                strategy.summary_tokens,
             )
             text = await self._summariser.summarise(task)
             summary = Summary(

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from memory.context import ContextMessage, Segment
+from memory.context import ContextMessage, RecalledPassage, Segment
 from memory.protocols import ChatEncoder
-from memory.recall.passage import Passage
+from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import Ranked
 
 HEADING = "From earlier conversations:"
@@ -19,12 +19,16 @@ def fill(
     Whole passages, by time, dated and attributed; none of a message whose id is in `held`.
     """
     chosen: list[Passage] = []
+    told: dict[PassageKey, RecalledPassage] = {}
+    ids: tuple[int, ...] = ()
     for each in ranked:
         if each.passage.message_id in held or each.passage in chosen:
             continue
-        text = recalled_text([*chosen, each.passage])
-        if len(encoder.encode_message("system", text)) <= budget:
+        more = encoder.encode_message("system", recalled_text([*chosen, each.passage]))
+        if len(more) <= budget:
             chosen.append(each.passage)
+            told[each.passage.key] = _told(each, len(more) - len(ids))
+            ids = more
     if not chosen:
         return None
     text = recalled_text(chosen)
@@ -33,12 +37,26 @@ def fill(
         token_ids=encoder.encode_message("system", text),
         reason=f"{len(chosen)} passages that match the message",
         messages=(ContextMessage("system", text),),
+        passages=tuple(told[passage.key] for passage in shown(chosen)),
+    )
+
+
+def _told(ranked: Ranked, tokens: int) -> RecalledPassage:
+    passage = ranked.passage
+    return RecalledPassage(
+        source=passage.key.source,
+        number=passage.key.number,
+        message_id=passage.message_id,
+        text=passage.text,
+        score=ranked.score,
+        why=ranked.why,
+        tokens=tokens,
     )
 
 
 def recalled_text(passages: Sequence[Passage]) -> str:
     """What the model reads: a date above what was said then, oldest first, then pieces of documents."""
-    ordered = sorted(passages, key=lambda passage: (passage.said_at is None, passage.said_at, passage.key))
+    ordered = shown(passages)
     lines = [HEADING]
     for before, passage in pairwise([None, *ordered]):
         assert passage is not None
@@ -47,6 +65,11 @@ def recalled_text(passages: Sequence[Passage]) -> str:
             lines.append(f"[{place}]")
         lines.append(f"{passage.speaker}: {passage.text}" if passage.speaker else passage.text)
     return "\n".join(lines)
+
+
+def shown(passages: Sequence[Passage]) -> list[Passage]:
+    """The passages in the order in which they are told."""
+    return sorted(passages, key=lambda passage: (passage.said_at is None, passage.said_at, passage.key))
 
 
 def _place(passage: Passage) -> str:
