@@ -15,6 +15,7 @@ from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.questions import Question, new_message, new_question, stored_question
+from app.recall import Recall
 from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_locks import SessionLocks
 from app.session_states import SessionStates
@@ -47,7 +48,8 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self.states = SessionStates(settings, database, model)
+        self.recall = Recall()
+        self.states = SessionStates(settings, database, model, self.recall)
         summarisers = Summarisers(model, SentenceEmbedder(settings))
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
@@ -118,7 +120,7 @@ class Chat:
             session_id,
             message,
             reply_tokens=sampling.max_tokens,
-            end=user_message.position if user_message else None,
+            asked=user_message,
         )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = self._model.engine.reserve(

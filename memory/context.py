@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from memory.messages import Role
+from memory.recall.passage import Passage
 
 SegmentKind = Literal[
     "persona",
@@ -32,17 +33,11 @@ class ContextMessage:
 
 @dataclass(frozen=True, slots=True)
 class RecalledPassage:
-    """A passage that a `recalled` segment tells: `number` among those of its `source`, which is a chat
-    session or a document.
-
-    `text`: what of it is told. `why` it was found, and with which `score`, is recall's own word; `tokens`:
-    what it takes of the segment.
+    """A passage that a `recalled` segment tells. `why` it was found, and with which `score`, is recall's own
+    word; `tokens`: what it takes of the segment.
     """
 
-    source: str
-    number: int
-    message_id: str | None
-    text: str
+    passage: Passage
     score: float
     why: str
     tokens: int

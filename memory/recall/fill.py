@@ -27,7 +27,9 @@ def fill(
         more = encoder.encode_message("system", recalled_text([*chosen, each.passage]))
         if len(more) <= budget:
             chosen.append(each.passage)
-            told[each.passage.key] = _told(each, len(more) - len(ids))
+            told[each.passage.key] = RecalledPassage(
+                each.passage, each.score, each.why, tokens=len(more) - len(ids)
+            )
             ids = more
     if not chosen:
         return None
@@ -38,19 +40,6 @@ def fill(
         reason=f"{len(chosen)} passages that match the message",
         messages=(ContextMessage("system", text),),
         passages=tuple(told[passage.key] for passage in shown(chosen)),
-    )
-
-
-def _told(ranked: Ranked, tokens: int) -> RecalledPassage:
-    passage = ranked.passage
-    return RecalledPassage(
-        source=passage.key.source,
-        number=passage.key.number,
-        message_id=passage.message_id,
-        text=passage.text,
-        score=ranked.score,
-        why=ranked.why,
-        tokens=tokens,
     )
 
 
