@@ -25,9 +25,9 @@ async def recollect(
     owner: str,
     session_id: str,
     text: str,
+    *,
     scope: RecallScope,
     encoder: ChatEncoder,
-    *,
     asked: MessageRow | None,
 ) -> Found:
     """What was said before and matters for a message of that text.

@@ -129,5 +129,12 @@ class SessionStates:
         recalls = recalling(strategy)
         if content is None or recalls is None:
             return None
-        encoder = self._model.tokenizer
-        return await recollect(self._recall, owner, session_id, content, recalls.scope, encoder, asked=asked)
+        return await recollect(
+            self._recall,
+            owner,
+            session_id,
+            content,
+            scope=recalls.scope,
+            encoder=self._model.tokenizer,
+            asked=asked,
+        )
