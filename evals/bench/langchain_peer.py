@@ -4,20 +4,26 @@ Only the model that they summarise by is a stand-in: it computes nothing, and wr
 """
 
 import warnings
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.chat_models import SimpleChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from llm.text.chat_format import ChatEncoding
 from memory.messages import Role
+from memory.recall.words import terms
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
 from memory.strategies.summary import RunningSummary
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
+from memory.strategies.vector import Vector
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -27,18 +33,21 @@ with warnings.catch_warnings():
         ConversationSummaryBufferMemory,
         ConversationSummaryMemory,
         ConversationTokenBufferMemory,
+        ConversationVectorStoreTokenBufferMemory,
     )
 
+DOCUMENT_TOKENS = 110
+"""Tokens of a document of theirs about, an exchange with its time: as many are asked for as ours would fit."""
 ROLES: dict[str, Role] = {"human": "user", "ai": "assistant", "system": "system"}
 
 
 class PeerMemory(Protocol):
-    """A memory of one chat. `messages`: what it puts before the user's message, as role and content."""
+    """A memory of one chat. `messages`: what it puts before the user's message `asked`, as role and content."""
 
     @property
     def name(self) -> str: ...
 
-    def messages(self) -> list[tuple[Role, str]]: ...
+    def messages(self, asked: str) -> list[tuple[Role, str]]: ...
 
     def take_turn(self, said: str, replied: str) -> None: ...
 
@@ -62,6 +71,17 @@ class StandInModel(SimpleChatModel):  # type: ignore[misc]  # Any where LangChai
         return sum(len(self.encoder.encode_message(ROLES[each.type], each.content)) for each in messages)
 
 
+class StandInEmbeddings(Embeddings):  # type: ignore[misc]  # Any where LangChain is not installed
+    """Counts words in 64 classes: near is what shares words."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        classes = Counter(zlib.crc32(word.encode()) % 64 for word in terms(text))
+        return [float(classes[number]) + 0.01 for number in range(64)]
+
+
 class ClassicMemory:
     """`PeerMemory` on a class of langchain-classic."""
 
@@ -69,8 +89,8 @@ class ClassicMemory:
         self.name = f"LangChain {type(memory).__name__}"
         self._memory = memory
 
-    def messages(self) -> list[tuple[Role, str]]:
-        return _as_pairs(self._memory.load_memory_variables({})["history"])
+    def messages(self, asked: str) -> list[tuple[Role, str]]:
+        return _as_pairs(self._memory.load_memory_variables({"input": asked})["history"])
 
     def take_turn(self, said: str, replied: str) -> None:
         self._memory.save_context({"input": said}, {"output": replied})
@@ -86,7 +106,7 @@ class TrimmedMemory:
         self._token_counter = token_counter
         self._max_tokens = max_tokens
 
-    def messages(self) -> list[tuple[Role, str]]:
+    def messages(self, asked: str) -> list[tuple[Role, str]]:  # noqa: ARG002
         return _as_pairs(
             trim_messages(
                 self._messages,
@@ -126,6 +146,16 @@ def _memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMemory]:
                 llm=model, max_token_limit=budget - tokens, return_messages=True
             )
             return [ClassicMemory(both)]
+        case Vector(token_budget=budget, recall_tokens=tokens):
+            model = StandInModel(encoder=encoder, summary_tokens=0)
+            store = InMemoryVectorStore(StandInEmbeddings())
+            vector = ConversationVectorStoreTokenBufferMemory(
+                llm=model,
+                retriever=store.as_retriever(search_kwargs={"k": max(1, tokens // DOCUMENT_TOKENS)}),
+                max_token_limit=budget,
+                return_messages=True,
+            )
+            return [ClassicMemory(vector)]
         case RunningSummary(max_summary_tokens=tokens):
             model = StandInModel(encoder=encoder, summary_tokens=tokens)
             return [ClassicMemory(ConversationSummaryMemory(llm=model, return_messages=True))]

@@ -35,7 +35,9 @@ def parse_strategy(settings: dict[str, Any]) -> Strategy:
         return STRATEGIES[name].model_validate(settings)
     except ValidationError as error:
         problems = [
-            ParameterProblem(".".join(str(part) for part in detail["loc"]), detail["msg"])
+            ParameterProblem(
+                ".".join(str(part) for part in detail["loc"]), detail["msg"].removeprefix("Value error, ")
+            )
             for detail in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise InvalidParametersError(name, problems) from None
