@@ -37,12 +37,12 @@ with warnings.catch_warnings():
     )
 
 DOCUMENT_TOKENS = 110
-"""Tokens of a document of theirs about, an exchange with its time: as many are asked for as ours would fit."""
+"""About what a document of theirs takes, an exchange with its time: as many are asked for as fit ours."""
 ROLES: dict[str, Role] = {"human": "user", "ai": "assistant", "system": "system"}
 
 
 class PeerMemory(Protocol):
-    """A memory of one chat. `messages`: what it puts before the user's message `asked`, as role and content."""
+    """A memory of one chat. `messages`: what it puts before the user's message, as role and content."""
 
     @property
     def name(self) -> str: ...
@@ -125,7 +125,22 @@ def langchain_memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMe
     """Those that do what our strategy does, within the same budget."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        if isinstance(strategy, Vector):
+            return [_vector_memory(strategy, encoder)]
         return _memories(strategy, encoder)
+
+
+def _vector_memory(strategy: Vector, encoder: ChatEncoding) -> PeerMemory:
+    store = InMemoryVectorStore(StandInEmbeddings())
+    documents = max(1, strategy.recall_tokens // DOCUMENT_TOKENS)
+    return ClassicMemory(
+        ConversationVectorStoreTokenBufferMemory(
+            llm=StandInModel(encoder=encoder, summary_tokens=0),
+            retriever=store.as_retriever(search_kwargs={"k": documents}),
+            max_token_limit=strategy.token_budget,
+            return_messages=True,
+        )
+    )
 
 
 def _memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMemory]:
@@ -146,16 +161,6 @@ def _memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMemory]:
                 llm=model, max_token_limit=budget - tokens, return_messages=True
             )
             return [ClassicMemory(both)]
-        case Vector(token_budget=budget, recall_tokens=tokens):
-            model = StandInModel(encoder=encoder, summary_tokens=0)
-            store = InMemoryVectorStore(StandInEmbeddings())
-            vector = ConversationVectorStoreTokenBufferMemory(
-                llm=model,
-                retriever=store.as_retriever(search_kwargs={"k": max(1, tokens // DOCUMENT_TOKENS)}),
-                max_token_limit=budget,
-                return_messages=True,
-            )
-            return [ClassicMemory(vector)]
         case RunningSummary(max_summary_tokens=tokens):
             model = StandInModel(encoder=encoder, summary_tokens=tokens)
             return [ClassicMemory(ConversationSummaryMemory(llm=model, return_messages=True))]
