@@ -6,13 +6,9 @@ whoever asks is told how much that is.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from memory.recall.ranking import Ranked
-
-RecallScope = Literal["chat", "persona", "user"]
-"""This chat's passages; those of its user with its persona, and this chat's own; all of its user."""
+from app.storage.shelves import RecallScope
+from memory.recall.ranking import Ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +19,7 @@ class Recollection:
     was asked; None: all were.
     """
 
-    ranked: "Sequence[Ranked]"
+    ranked: Sequence[Ranked]
     behind: int = 0
     degraded: str | None = None
 
