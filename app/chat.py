@@ -48,9 +48,10 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self.recall = Recall()
+        embedder = SentenceEmbedder(settings)
+        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
         self.states = SessionStates(settings, database, model, self.recall)
-        summarisers = Summarisers(model, SentenceEmbedder(settings))
+        summarisers = Summarisers(model, embedder)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
             database,
@@ -215,6 +216,7 @@ class Chat:
                     raise NotFoundProblem(f"session {session_id} does not exist")
         finally:
             self._locks.release(session_id)
+        self.recall.soon(owner, session_id)
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
@@ -222,6 +224,7 @@ class Chat:
         for turn in self._running.values():
             turn.cancel()
         await self._upkeep.close()
+        await self.recall.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -241,6 +244,7 @@ class Chat:
         if not self._is_closing:
             self._prepare_soon(owner, session_id)
             self._upkeep.soon(owner, session_id)
+            self.recall.soon(owner, session_id)
 
     def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
         turn = self._running.get(session_id)
