@@ -195,7 +195,7 @@ class RecalledPassageView(BaseModel):
     citation: str = Field(description="Where in a document it is.")
     score: float
     why: str
-    tokens: int = Field(description="What it takes of the segment, its date and speaker included.")
+    tokens: int = Field(description="About what it takes of the segment.")
 
 
 class SegmentView(BaseModel):

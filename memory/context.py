@@ -34,7 +34,7 @@ class ContextMessage:
 @dataclass(frozen=True, slots=True)
 class RecalledPassage:
     """A passage that a `recalled` segment tells. `why` it was found, and with which `score`, is recall's own
-    word; `tokens`: what it takes of the segment.
+    word; `tokens`: about what it takes of the segment.
     """
 
     passage: Passage

@@ -61,9 +61,10 @@ async def reindex(body: ReindexCreate, service: ServiceDep, owner: OwnerDep) -> 
 
 
 async def _status(service: Service, owner: str, user_id: str | None) -> RecallStatusView:
-    shelves = await service.chat.recall.status(owner, user_id)
+    # In this order: a message that is shelved in between counts twice rather than not at all.
     async with service.database.read() as session:
         waiting = await StoredPassages(session, owner).waiting(user_id)
+    shelves = await service.chat.recall.status(owner, user_id)
     return RecallStatusView(
         shelves=[
             ShelfView(

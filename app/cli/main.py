@@ -11,6 +11,7 @@ from app import __version__
 from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
+from app.cli.eval import evaluations
 from app.cli.models import models
 from app.cli.personas import personas
 from app.cli.reindex import reindex
@@ -28,6 +29,7 @@ app.add_typer(personas, name="personas")
 app.command()(doctor)
 app.command()(reindex)
 app.add_typer(bench, name="bench")
+app.add_typer(evaluations, name="eval")
 
 
 def _show_version(wanted: bool) -> None:

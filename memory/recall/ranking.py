@@ -1,13 +1,30 @@
 """Ranking: one order out of what the dense and the lexical index found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from memory.recall.passage import Passage, PassageKey
-from memory.recall.protocols import Hit
+import numpy as np
 
-DENSE_SHARE = 0.5
-NEIGHBOUR_SHARE = 0.5
+from memory.recall.features import FEATURES, Matches, features
+from memory.recall.passage import Passage
+
+WEIGHTS = dict.fromkeys(FEATURES, 1.0)
+"""How much each feature counts; fitted by `python -m evals.recall.tune` (docs/recall.md says how)."""
+
+REASONS = {
+    "words": "its words match",
+    "sense": "its sense matches",
+    "beside": "it stands beside a match",
+    "near": "it stands near a match",
+    "answers": "it follows a question that matches",
+    "covers": "it has most of the question's words around it",
+    "episode": "its conversation matches",
+    "speaker": "it is by the speaker who is meant",
+    "when": "it tells a time",
+    "period": "it is from the time that is meant",
+}
+"""Why a passage was found, for a person. Its length and form say nothing to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +38,27 @@ class Ranked:
 
 def indexed_text(passage: Passage) -> str:
     """What both indexes hold of a passage: so "in May" and a name find it too."""
-    date = f"[{passage.said_at:%-d %B %Y, %A}] " if passage.said_at else ""
-    speaker = f"{passage.speaker}: " if passage.speaker else ""
+    said_at = passage.said_at
+    date = f"[{said_at.day} {said_at:%B %Y}] " if said_at else ""
     citation = f"({passage.citation}) " if passage.citation else ""
+    speaker = f"{passage.speaker}: " if passage.speaker else ""
     return f"{date}{citation}{speaker}{passage.text}"
 
 
-def fused(dense: Sequence[Hit], lexical: Sequence[Hit]) -> dict[PassageKey, float]:
-    """The scores of both indexes on one scale, 0 to 1, added by their shares."""
-    near, worded = _scaled(dense), _scaled(lexical)
-    return {
-        key: DENSE_SHARE * near.get(key, 0.0) + (1 - DENSE_SHARE) * worded.get(key, 0.0)
-        for key in near | worded
-    }
+def rank(question: str, asked_at: datetime, passages: Sequence[Passage], found: Matches) -> list[Ranked]:
+    """The passages, best first; equal ones in the order of their keys."""
+    parts = features(question, asked_at, passages, found) * np.array([WEIGHTS[name] for name in FEATURES])
+    ranked = [
+        Ranked(passage, round(float(row.sum()), 6), _why(row))
+        for passage, row in zip(passages, parts, strict=True)
+    ]
+    return sorted(ranked, key=lambda each: (-each.score, each.passage.key))
 
 
-def with_neighbours(scores: Mapping[PassageKey, float]) -> dict[PassageKey, float]:
-    """To each passage a share of the best score beside it; passages beside a found one are found by that."""
-    keys = {key.neighbour(distance) for key in scores for distance in (-1, 0, 1)}
-    return {
-        key: scores.get(key, 0.0)
-        + NEIGHBOUR_SHARE * max(scores.get(key.neighbour(distance), 0.0) for distance in (-1, 1))
-        for key in keys
-    }
-
-
-def _scaled(hits: Sequence[Hit]) -> dict[PassageKey, float]:
-    if not hits:
-        return {}
-    low, high = min(hit.score for hit in hits), max(hit.score for hit in hits)
-    return {hit.key: (hit.score - low) / (high - low) if high > low else 1.0 for hit in hits}
+def _why(parts: Sequence[float]) -> str:
+    """The three features that lift a passage most."""
+    lifting = sorted(
+        ((part, name) for part, name in zip(parts, FEATURES, strict=True) if part > 0 and name in REASONS),
+        reverse=True,
+    )
+    return ", ".join(REASONS[name] for _, name in lifting[:3])
