@@ -10,6 +10,7 @@ from app import __version__
 from app.api import (
     cards,
     catalog,
+    documents,
     history,
     lorebooks,
     messages,
@@ -21,6 +22,7 @@ from app.api import (
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.documents.library import Library
 from app.history_edits import HistoryEdits
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
@@ -29,6 +31,8 @@ from app.schemas import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
+
+PARTS = (cards, personas, sessions, lorebooks, messages, history, summaries, documents, catalog, metrics)
 
 
 def create_app(settings: Settings, model: ChatModel) -> FastAPI:
@@ -44,10 +48,13 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
                 edits = HistoryEdits(settings, database, model, chat)
-                app.state.service = Service(settings, database, model, chat, edits)
+                library = Library(settings, database)
+                app.state.service = Service(settings, database, model, chat, edits, library)
+                await library.start()
                 try:
                     yield
                 finally:
+                    await library.close()
                     await chat.close()
                     await asyncio.to_thread(model.engine.close)
             finally:
@@ -65,9 +72,13 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for part in (cards, personas, sessions, lorebooks, messages, history, summaries, catalog, metrics):
+    for part in PARTS:
         app.include_router(part.router)
     install_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_mb * 2**20,
+        exceptions={documents.PATH: settings.document_mb * 2**20 + documents.FORM_BYTES},
+    )
     app.add_middleware(RequestLog)
     return app

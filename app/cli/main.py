@@ -11,6 +11,7 @@ from app import __version__
 from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
+from app.cli.documents import documents
 from app.cli.models import models
 from app.cli.personas import personas
 from app.cli.serve import serve
@@ -24,6 +25,7 @@ app.command()(serve)
 app.command()(chat)
 app.add_typer(models, name="models")
 app.add_typer(personas, name="personas")
+app.add_typer(documents, name="documents")
 app.command()(doctor)
 app.add_typer(bench, name="bench")
 

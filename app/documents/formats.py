@@ -29,11 +29,11 @@ MARKDOWN = Format("markdown", "text", "text/markdown")
 TEXT = Format("text", "text", "text/plain")
 CODE = Format("code", "text", "text/x-code")
 
-_CODE = (
+_CODE_SUFFIXES = (
     "bash c cc cfg clj conf cpp cs css cxx dart el erl ex exs f90 go gradle graphql h hpp hs ini java jl js "
-    "json json5 jsonl jsx kt kts less lisp lua m ml mjs nim nix php pl pm proto ps1 py pyi r rb rs sass scala "
-    "scm scss sh sql svelte swift tcl tf toml ts tsx v vb vue xml yaml yml zig zsh"
-).split()
+    "json json5 jsonl jsx kt kts less lisp lua m ml mjs nim nix php pl pm proto ps1 py pyi r rb rs sass "
+    "scala scm scss sh sql svelte swift tcl tf toml ts tsx v vb vue xml yaml yml zig zsh"
+)
 FORMATS: dict[str, Format] = {
     ".pdf": PDF,
     ".docx": DOCX,
@@ -49,7 +49,7 @@ FORMATS: dict[str, Format] = {
     ".text": TEXT,
     ".log": TEXT,
     ".rst": TEXT,
-} | {f".{suffix}": CODE for suffix in _CODE}
+} | {f".{suffix}": CODE for suffix in _CODE_SUFFIXES.split()}
 
 _OLD = {".doc": ".docx", ".rtf": ".docx", ".odt": ".docx", ".xls": ".xlsx", ".ods": ".xlsx"}
 

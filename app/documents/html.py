@@ -13,12 +13,14 @@ from memory.recall.chunks import Block, Code, Heading, Paragraph, Row, Span
 
 _SPACES = re.compile(r"\s+")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = frozenset(
+_BLOCK_NAMES = (
     "address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption "
     "figure footer form header hr html legend li main nav ol p section summary table tbody td tfoot th thead "
-    "tr ul".split()
-) | set(_HEADINGS)
-_UNSEEN = frozenset("head script style template noscript svg math iframe object canvas select".split())
+    "tr ul"
+)
+_BLOCKS = frozenset(_BLOCK_NAMES.split()) | set(_HEADINGS)
+_UNSEEN_NAMES = "head script style template noscript svg math iframe object canvas select"
+_UNSEEN = frozenset(_UNSEEN_NAMES.split())
 
 
 def read_html(path: Path, limits: Limits, report: Report) -> Iterator[Block]:

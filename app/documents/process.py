@@ -33,20 +33,24 @@ class ReadDocument:
 class Reading:
     """One file being read in a process of its own. `progress` goes from 0 to 1."""
 
-    def __init__(self, path: Path, kind: Kind, limits: Limits, tokenizer_file: Path) -> None:
+    def __init__(self, path: Path, kind: Kind, limits: Limits) -> None:
+        self._path = path
+        self._kind = kind
         self._limits = limits
-        self._job = {
-            "path": str(path),
-            "kind": kind,
-            "limits": asdict(limits),
-            "tokenizer": str(tokenizer_file),
-        }
         self._process: subprocess.Popen[str] | None = None
         self._is_stopped = False
         self.progress = 0.0
 
-    def read(self) -> ReadDocument:
-        """Read the file. Blocks. Raises DocumentError."""
+    def read(self, tokenizer_file: Path) -> ReadDocument:
+        """Read the file; pieces are counted by that tokeniser. Blocks. Raises DocumentError."""
+        if self._is_stopped or not self._path.exists():
+            raise DocumentError("its file is no longer there; upload it again")
+        job = {
+            "path": str(self._path),
+            "kind": self._kind,
+            "limits": asdict(self._limits),
+            "tokenizer": str(tokenizer_file),
+        }
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         with subprocess.Popen(
             [sys.executable, "-m", "app.documents.worker"],
@@ -62,7 +66,7 @@ class Reading:
             out_of_time.daemon = True
             out_of_time.start()
             try:
-                return self._listen(process)
+                return self._listen(process, json.dumps(job))
             finally:
                 out_of_time.cancel()
                 process.kill()
@@ -73,11 +77,10 @@ class Reading:
         if self._process is not None:
             self._process.kill()
 
-    def _listen(self, process: "subprocess.Popen[str]") -> ReadDocument:
+    def _listen(self, process: "subprocess.Popen[str]", job: str) -> ReadDocument:
         assert process.stdin is not None
         assert process.stdout is not None
-        if not self._is_stopped:
-            process.stdin.write(json.dumps(self._job))
+        process.stdin.write(job)
         process.stdin.close()
         pieces: list[Piece] = []
         for line in process.stdout:
@@ -94,7 +97,9 @@ class Reading:
         log.warning("the reader of a document ended early", code=code, stopped=self._is_stopped)
         if code in (-signal.SIGKILL, -signal.SIGXCPU):
             raise DocumentError(f"reading it takes more than {self._limits.seconds} s")
-        raise DocumentError(f"reading it takes more than {self._limits.memory_mb} MiB of memory, or is broken")
+        raise DocumentError(
+            f"reading it takes more than {self._limits.memory_mb} MiB of memory, or is broken"
+        )
 
 
 def _piece(said: dict[str, Any]) -> Piece:

@@ -31,11 +31,21 @@ def read_xlsx(path: Path, limits: Limits, report: Report) -> Iterator[Block]:
             # What a file says of its size may be anything.
             worksheet.reset_dimensions()
             yield Heading(worksheet.title, 1)
-            yield from _rows(((_text(v) for v in row) for row in worksheet.iter_rows(values_only=True)), count)
+            yield from _rows(
+                ((_text(v) for v in row) for row in worksheet.iter_rows(values_only=True)), count
+            )
             report(done, total)
     except DocumentError:
         raise
-    except (InvalidFileException, BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (
+        InvalidFileException,
+        BadZipFile,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise DocumentError(f"{sheet} cannot be read: {error or type(error).__name__}") from error
     except SyntaxError as error:  # what the XML parser of the standard library raises
         raise DocumentError(f"{sheet} is broken XML: {error}") from error

@@ -27,7 +27,7 @@ _NAMES = {"ppt/presentation.xml": "a presentation", **{part: kind for kind, part
 
 
 def check_office_file(path: Path, kind: str, limits: Limits) -> None:
-    """Raises DocumentError for a container that must not be opened, or that holds another kind of document."""
+    """Raises DocumentError for a container that must not be opened, or that holds something else."""
     try:
         _check_directory_size(path)
         with zipfile.ZipFile(path) as container:
@@ -59,7 +59,8 @@ def _check_entries(entries: list[zipfile.ZipInfo], file_bytes: int, limits: Limi
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > limits.unpacked_mb * 2**20:
         raise DocumentError(
-            f"its ZIP container of {file_bytes} bytes unpacks to {unpacked}, more than {limits.unpacked_mb} MiB"
+            f"its ZIP container unpacks from {file_bytes} bytes to {unpacked}, more than the "
+            f"{limits.unpacked_mb} MiB that are allowed"
         )
     end, before = 0, ""
     for entry in sorted(entries, key=lambda entry: entry.header_offset):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.storage.personas import behind
 from app.storage.repository import Repository
 from app.storage.tables import DocumentPieceRow, DocumentRow
-from memory.recall.chunks import Piece
+from memory.recall.chunks import Piece, Place, Span
 
 
 class Documents(Repository):
@@ -92,12 +92,21 @@ class Documents(Repository):
         )
         return done.one_or_none() is not None
 
-    async def pieces(self, document_id: str, *, after: int | None, limit: int) -> "Sequence[DocumentPieceRow]":
+    async def pieces(
+        self, document_id: str, *, after: int | None, limit: int
+    ) -> "Sequence[DocumentPieceRow]":
         """The pieces of a document in order, from behind number `after` on."""
         query = self.select(DocumentPieceRow).where(DocumentPieceRow.document_id == document_id)
         if after is not None:
             query = query.where(DocumentPieceRow.number > after)
         return (await self.session.scalars(query.order_by(DocumentPieceRow.number).limit(limit))).all()
+
+
+def citation(document: DocumentRow, piece: DocumentPieceRow) -> str:
+    """Where a piece is from: `guide.pdf, page 3`."""
+    span = piece.place["span"]
+    place = Place(tuple(piece.place["headings"]), Span(**span) if span else None)
+    return ", ".join(filter(None, (document.name, str(place))))
 
 
 async def unfinished_documents(session: AsyncSession) -> Sequence[tuple[str, DocumentRow]]:
