@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docx
-from docx.opc.exceptions import OpcError
 from docx.table import Table, _Row
 from docx.text.paragraph import Paragraph as WordParagraph
 
-from app.documents.reading import CellCount, DocumentError, Limits, Report
+from app.documents.reading import CellCount, Limits, Report, reading
 from app.documents.zip_check import check_office_file
 from memory.recall.chunks import Block, Heading, Paragraph, Row, Span
 
@@ -22,18 +21,16 @@ _HEADING = re.compile(r"heading (\d)", flags=re.IGNORECASE)
 def read_docx(path: Path, limits: Limits, report: Report) -> Iterator[Block]:
     """Raises DocumentError."""
     check_office_file(path, "docx", limits)
-    try:
+    with reading("the Word file"):
         document = docx.Document(str(path))
-    except (OpcError, KeyError, ValueError, AttributeError) as error:
-        raise DocumentError(f"the Word file is broken: {error or type(error).__name__}") from error
-    cells = CellCount(limits)
-    total = len(document.element.body)
-    for done, part in enumerate(document.iter_inner_content(), start=1):
-        if isinstance(part, Table):
-            yield from _rows(part, cells)
-        elif part.text.strip():
-            yield _block(part)
-        report(min(done, total), total)
+        cells = CellCount(limits)
+        total = len(document.element.body)
+        for done, part in enumerate(document.iter_inner_content(), start=1):
+            if isinstance(part, Table):
+                yield from _rows(part, cells)
+            elif part.text.strip():
+                yield _block(part)
+            report(done, total)
 
 
 def _block(paragraph: WordParagraph) -> Block:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pypdf import PdfReader
-from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError
+from pypdf.errors import DependencyError, FileNotDecryptedError
 
-from app.documents.reading import DocumentError, Limits, Report
+from app.documents.reading import DocumentError, Limits, Report, reading
 from memory.recall.chunks import Block, Paragraph, Span
 
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_A-Z])")
@@ -21,12 +21,10 @@ def read_pdf(path: Path, limits: Limits, report: Report) -> Iterator[Block]:
     if pages > limits.pages:
         raise DocumentError(f"it has {pages} pages, more than {limits.pages}")
     found = False
-    for number, page in enumerate(reader.pages, start=1):
-        try:
-            text = page.extract_text()
-        except Exception as error:  # a damaged page makes pypdf raise anything
-            raise DocumentError(f"page {number} of {pages} cannot be read: {_said(error)}") from error
-        if text.strip():
+    for number in range(1, pages + 1):
+        with reading(f"page {number} of {pages}"):
+            text = reader.pages[number - 1].extract_text().strip()
+        if text:
             found = True
             yield Paragraph(_unwrapped(text), Span("page", number, number))
         report(number, pages)
@@ -35,22 +33,17 @@ def read_pdf(path: Path, limits: Limits, report: Report) -> Iterator[Block]:
 
 
 def _open(path: Path) -> PdfReader:
-    try:
-        reader = PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DocumentError("it is encrypted with a password")
-        len(reader.pages)
-    except (DependencyError, FileNotDecryptedError) as error:
-        raise DocumentError("it is encrypted") from error
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
-        raise DocumentError(f"the PDF is broken: {_said(error)}") from error
-    return reader
+    with reading("the PDF"):
+        try:
+            reader = PdfReader(path)
+            if reader.is_encrypted and not reader.decrypt(""):
+                raise DocumentError("it is encrypted with a password")
+            len(reader.pages)
+        except (DependencyError, FileNotDecryptedError) as error:
+            raise DocumentError("it is encrypted") from error
+        return reader
 
 
 def _unwrapped(text: str) -> str:
     """The text with words and sentences whole that the layout had broken over lines."""
     return _WRAPPED.sub(" ", _HYPHENATED.sub("", text))
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """What the readers of all formats share: limits, errors, and how they tell how far they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 Report = Callable[[int, int], None]
@@ -22,6 +23,17 @@ class Limits:
     memory_mb: int
     piece_tokens: int
     characters: int = 20_000_000
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Around a library at work: over a broken file it may raise anything. Raises DocumentError instead."""
+    try:
+        yield
+    except (DocumentError, MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        raise DocumentError(f"{what} cannot be read: {error or type(error).__name__}") from error
 
 
 class CellCount:

@@ -4,12 +4,10 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, time
 from pathlib import Path
-from zipfile import BadZipFile
 
 import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
 
-from app.documents.reading import CellCount, DocumentError, Limits, Report
+from app.documents.reading import CellCount, DocumentError, Limits, Report, reading
 from app.documents.text import decoded
 from app.documents.zip_check import check_office_file
 from memory.recall.chunks import Block, Heading, Row, Span
@@ -21,34 +19,18 @@ _DELIMITERS = ",;\t|"
 def read_xlsx(path: Path, limits: Limits, report: Report) -> Iterator[Block]:
     """Raises DocumentError."""
     check_office_file(path, "xlsx", limits)
-    sheet = "the workbook"
     count = CellCount(limits)
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+    with path.open("rb") as file:
+        with reading("the workbook"):
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         total = len(book.worksheets)
-        for done, worksheet in enumerate(book.worksheets, start=1):
-            sheet = f"sheet {worksheet.title!r}"
-            # What a file says of its size may be anything.
-            worksheet.reset_dimensions()
-            yield Heading(worksheet.title, 1)
-            yield from _rows(
-                ((_text(v) for v in row) for row in worksheet.iter_rows(values_only=True)), count
-            )
+        for done, sheet in enumerate(book.worksheets, start=1):
+            with reading(f"sheet {sheet.title!r}"):
+                # What a file says of its size may be anything.
+                sheet.reset_dimensions()
+                yield Heading(sheet.title, 1)
+                yield from _rows((map(_text, row) for row in sheet.iter_rows(values_only=True)), count)
             report(done, total)
-    except DocumentError:
-        raise
-    except (
-        InvalidFileException,
-        BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as error:
-        raise DocumentError(f"{sheet} cannot be read: {error or type(error).__name__}") from error
-    except SyntaxError as error:  # what the XML parser of the standard library raises
-        raise DocumentError(f"{sheet} is broken XML: {error}") from error
 
 
 def read_csv(path: Path, limits: Limits, report: Report) -> Iterator[Block]:

@@ -39,16 +39,17 @@ def _cut(text: str, size: Size, room: int, breaks: tuple[re.Pattern[str], ...]) 
     if len(text) <= LONGEST and size(text) <= room:
         yield text
     elif breaks:
-        for unit in _split_behind(breaks[0], text):
+        for unit in _split_behind(breaks[0], text, at_least=room // 4):
             yield from _cut(unit, size, room, breaks[1:])
     else:
         yield from _cut_anywhere(text, size, room)
 
 
-def _split_behind(pattern: re.Pattern[str], text: str) -> Iterator[str]:
+def _split_behind(pattern: re.Pattern[str], text: str, *, at_least: int) -> Iterator[str]:
+    """Cut behind what the pattern finds; not into units of a few characters: to count them takes long."""
     at = 0
     for found in pattern.finditer(text):
-        if at < found.end() < len(text):
+        if at + at_least <= found.end() < len(text) and found.end() > at:
             yield text[at : found.end()]
             at = found.end()
     yield text[at:]
@@ -69,7 +70,7 @@ def _cut_anywhere(text: str, size: Size, room: int) -> Iterator[str]:
 
 def _longest_prefix(text: str, size: Size, room: int) -> int:
     """How many characters fit, at least one."""
-    low, high = 1, 1
+    low, high = 1, min(len(text), max(1, room))
     while high < len(text) and size(text[:high]) <= room:
         low, high = high, min(len(text), 2 * high)
     if size(text[:high]) <= room:
