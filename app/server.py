@@ -47,6 +47,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
+                chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
                 library = Library(settings, database)
                 app.state.service = Service(settings, database, model, chat, edits, library)

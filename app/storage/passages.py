@@ -4,7 +4,7 @@ Derived from the messages of the active path. `missing` and `extend` continue wh
 they may be cut off and repeated at any point; `cut` turns passages into tombstones, for the indexes to see.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, func, or_, select, tuple_
 
 from app.storage.marks import Marks
 from app.storage.repository import Repository
-from app.storage.shelves import Shelves
+from app.storage.shelves import Scope, Shelves
 from app.storage.tables import MessageRow, PassageRow, SessionRow, ShelvedSessionRow
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
@@ -48,13 +48,14 @@ class StoredPassages(Repository):
         chat: SessionRow,
         messages: Sequence[MessageRow],
         pieces: Mapping[str, Sequence[Piece]],
-        persona_of: Callable[[int], str | None],
-        speaker_of: Callable[[MessageRow], str],
+        personas: Mapping[int, str | None],
+        speakers: Mapping[str, str],
     ) -> None:
         """Put messages on the shelves that follow each other and begin no later than where the last ended.
 
-        `pieces` of each message, by its id; `persona_of` a turn. Those that are there already, by whoever
-        else did it, are passed over, and so are those that have left the active path meanwhile.
+        `pieces` and `speakers` by the ids of the messages, `personas` by their turns. Those that are there
+        already, by whoever else did it, are passed over, and so are those that have left the active path
+        meanwhile.
         """
         end, number = await self._progress(chat.id)
         active = await self._active(messages)
@@ -80,7 +81,7 @@ class StoredPassages(Repository):
                         start=start,
                         stop=stop,
                         role=message.role,
-                        speaker=speaker_of(message),
+                        speaker=speakers[message.id],
                         said_at=message.created_at,
                         is_gone=False,
                     )
@@ -88,7 +89,7 @@ class StoredPassages(Repository):
                 ]
             # An excluded message keeps its numbers: what follows it keeps its own when it is included again.
             number += len(spans)
-        await self._store(chat, rows, persona_of)
+        await self._store(chat, rows, personas)
         await self._keep_progress(chat.id, end, number)
 
     async def cut(self, session_id: str, position: int, *, purge: bool = False) -> None:
@@ -98,9 +99,14 @@ class StoredPassages(Repository):
             PassageRow.position >= position,
             PassageRow.is_gone.is_(False),
         )
-        shelves = self.select_columns(PassageRow, PassageRow.shelf_id).where(*gone).distinct()
-        for shelf_id in sorted((await self.session.scalars(shelves)).all()):
-            change = await Shelves(self.session, self.owner).next_change(shelf_id, purge=purge)
+        shelves = Shelves(self.session, self.owner)
+        if purge:  # of what went before, too: an index may hold a trace of it still
+            touched = await shelves.of_session(session_id)
+        else:
+            query = self.select_columns(PassageRow, PassageRow.shelf_id).where(*gone).distinct()
+            touched = sorted((await self.session.scalars(query)).all())
+        for shelf_id in touched:
+            change = await shelves.next_change(shelf_id, purge=purge)
             await self.session.execute(
                 self.update_rows(PassageRow)
                 .where(*gone, PassageRow.shelf_id == shelf_id)
@@ -134,14 +140,12 @@ class StoredPassages(Repository):
             for row, content in (await self.session.execute(query)).all()
         ]
 
-    async def read(
-        self, keys: Sequence[PassageKey], shelves: Sequence[str], own_shelves: Sequence[str], session_id: str
-    ) -> Sequence[Passage]:
-        """Those of these passages that stand on `shelves`, or on `own_shelves` and are of that session."""
+    async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
+        """Those of these passages that are in scope."""
         found: list[Passage] = []
         of_shelves = or_(
-            PassageRow.shelf_id.in_(shelves),
-            and_(PassageRow.shelf_id.in_(own_shelves), PassageRow.source == session_id),
+            PassageRow.shelf_id.in_(scope.whole),
+            and_(PassageRow.shelf_id.in_(scope.own), PassageRow.source == scope.session_id),
         )
         for start in range(0, len(keys), 200):
             wanted = [(key.source, key.number) for key in keys[start : start + 200]]
@@ -162,9 +166,13 @@ class StoredPassages(Repository):
                     found.append(passage)
         return found
 
-    async def waiting(self, chats: Select[Any]) -> int:
-        """How many messages of those sessions are not on the shelves yet. `chats` asks for their ids."""
-        query = self._unshelved(func.count()).where(MessageRow.session_id.in_(chats))
+    async def waiting(self, scope: Scope) -> int:
+        """How many messages of the chats of a scope are not on the shelves yet."""
+        query = (
+            self._unshelved(func.count())
+            .join(SessionRow, SessionRow.id == MessageRow.session_id)
+            .where(MessageRow.role.in_(SPOKEN), scope.chats)
+        )
         return int((await self.session.execute(query)).scalar_one())
 
     async def unindexed(self, shelf_id: str, watermark: int) -> int:
@@ -196,19 +204,27 @@ class StoredPassages(Repository):
         )
 
     async def _store(
-        self, chat: SessionRow, rows: Sequence[PassageRow], persona_of: Callable[[int], str | None]
+        self, chat: SessionRow, rows: Sequence[PassageRow], personas: Mapping[int, str | None]
     ) -> None:
         shelves = Shelves(self.session, self.owner)
         places = {
             persona_id: await shelves.place(chat, persona_id)
-            for persona_id in dict.fromkeys(persona_of(row.turn) for row in rows)
+            for persona_id in dict.fromkeys(personas[row.turn] for row in rows)
         }
         changes = {shelf_id: await shelves.next_change(shelf_id) for shelf_id in sorted(set(places.values()))}
         for row in rows:
-            row.owner = self.owner
-            row.shelf_id = places[persona_of(row.turn)]
+            row.shelf_id = places[personas[row.turn]]
             row.change = changes[row.shelf_id]
-            await self.session.merge(row)  # its number may have been that of another, whose tombstone stands
+        if rows:
+            # Their numbers may have been those of others, whose tombstones stand.
+            numbers = PassageRow.number.between(rows[0].number, rows[-1].number)
+            await self.session.execute(
+                self.delete(PassageRow).where(
+                    PassageRow.source == chat.id, PassageRow.shelf_id.in_(changes), numbers
+                )
+            )
+        for row in rows:
+            self.add(row)
         await self.session.flush()
 
     async def _progress(self, session_id: str) -> tuple[int, int]:

@@ -348,16 +348,19 @@ class SummaryRow(Owned, Table):
 
 
 class ShelfRow(Owned, Table):
-    """Derived: a shelf of passages; its indexes are under its id. What does not apply of its place is ''.
+    """Derived: a shelf of passages, of `chats` or of `documents`; its indexes are under its id.
+
+    What does not apply of its place (user, persona, session) is ''.
 
     `last_change` numbers what has happened to its passages. Tombstones up to `tidied_to` are no longer here,
     so an index that has not come so far is filled anew; one that is not past `purged_at` is rewritten.
     """
 
     __tablename__ = "shelves"
-    __table_args__ = (UniqueConstraint("owner", "user_id", "persona_id", "session_id"),)
+    __table_args__ = (UniqueConstraint("owner", "kind", "user_id", "persona_id", "session_id"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
     user_id: Mapped[str] = mapped_column(String(256))
     persona_id: Mapped[str] = mapped_column(String(32))
     session_id: Mapped[str] = mapped_column(String(32), index=True)

@@ -12,6 +12,7 @@ def upgrade() -> None:
         "shelves",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("user_id", sa.String(256), nullable=False),
         sa.Column("persona_id", sa.String(32), nullable=False),
         sa.Column("session_id", sa.String(32), nullable=False),
@@ -21,10 +22,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_shelves"),
         sa.UniqueConstraint(
             "owner",
+            "kind",
             "user_id",
             "persona_id",
             "session_id",
-            name="uq_shelves_owner_user_id_persona_id_session_id",
+            name="uq_shelves_owner_kind_user_id_persona_id_session_id",
         ),
     )
     op.create_index("ix_shelves_session_id", "shelves", ["session_id"])
