@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.fields import Name, Text, Wire
+
 
 class DocumentView(BaseModel):
     id: str
@@ -19,6 +21,31 @@ class DocumentView(BaseModel):
     pages: int | None = Field(description="Of a PDF: its last page with text.")
     pieces: int
     created_at: datetime
+
+
+class DocumentSearch(Wire):
+    """A question to everybody's documents, and to those of a user."""
+
+    query: Text
+    user_id: Name | None = None
+    limit: int = Field(10, ge=1, le=100)
+
+
+class FoundPieceView(BaseModel):
+    document_id: str
+    number: int
+    text: str
+    citation: str
+    score: float
+    why: str
+
+
+class FoundPiecesView(BaseModel):
+    """What was found, best first."""
+
+    data: list[FoundPieceView]
+    behind: int = Field(description="Documents that might be found too, but are not indexed yet.")
+    degraded: str | None = Field(description="Why only a part of the indexes was asked; null: all were.")
 
 
 class SpanView(BaseModel):

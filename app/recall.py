@@ -144,6 +144,14 @@ class Recall:
             asked = await Shelves(session, owner).of_user(user_id, persona_id)
         return await self._search(owner, text, asked, where, limit)
 
+    async def of_documents(
+        self, owner: str, user_id: str | None, text: str, *, where: Filter = ANY, limit: int = LIMIT
+    ) -> Recollection:
+        """What everybody's documents say, and those of the user."""
+        async with self._database.read() as session:
+            asked = await Shelves(session, owner).of_documents(user_id)
+        return await self._search(owner, text, asked, where, limit)
+
     async def status(self, owner: str) -> list[ShelfStatus]:
         """How far each of the owner's shelves is indexed."""
         async with self._database.read() as session:

@@ -49,7 +49,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 chat = Chat(settings, database, model)
                 chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
-                library = Library(settings, database)
+                library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 app.state.service = Service(settings, database, model, chat, edits, library)
                 await library.start()
                 try:

@@ -17,7 +17,14 @@ from app.api.dependencies import (
     decode_position_cursor,
     encode_cursor,
 )
-from app.document_schemas import DocumentView, PieceView, PlaceView
+from app.document_schemas import (
+    DocumentSearch,
+    DocumentView,
+    FoundPiecesView,
+    FoundPieceView,
+    PieceView,
+    PlaceView,
+)
 from app.documents.formats import UnknownFormatError
 from app.documents.reading import DocumentError
 from app.errors import (
@@ -105,6 +112,27 @@ async def list_documents(
     return Page(
         data=[_view(row, service) for row in page],
         next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
+    )
+
+
+@router.post("/search")
+async def search_documents(body: DocumentSearch, service: ServiceDep, owner: OwnerDep) -> FoundPiecesView:
+    """Find pieces of everybody's documents, and of a user's: by words and by sense, best first, with why."""
+    found = await service.chat.recall.of_documents(owner, body.user_id, body.query, limit=body.limit)
+    return FoundPiecesView(
+        data=[
+            FoundPieceView(
+                document_id=each.passage.key.source,
+                number=each.passage.key.number,
+                text=each.passage.text,
+                citation=each.passage.citation,
+                score=round(each.score, 6),
+                why=each.why,
+            )
+            for each in found.ranked
+        ],
+        behind=found.behind,
+        degraded=found.degraded,
     )
 
 

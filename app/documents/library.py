@@ -7,7 +7,7 @@ at its next start; then only the text is kept, in the database.
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from app.documents.reading import DocumentError, Limits
 from app.ids import new_id
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents, unfinished_documents
 from app.storage.tables import DocumentRow
 from llm.catalog import EMBEDDING_MODEL, ensure_model
@@ -37,11 +38,17 @@ _CHUNK = 2**20
 
 
 class Library:
-    """The documents of all owners, on one database."""
+    """The documents of all owners, on one database.
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    `on_change(owner, shelf_id)` is called when something else stands on a shelf of documents.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, *, on_change: Callable[[str, str], None]
+    ) -> None:
         self._settings = settings
         self._database = database
+        self._on_change = on_change
         self._folder = settings.documents_folder
         self._limits = Limits(
             pages=settings.document_pages,
@@ -98,6 +105,9 @@ class Library:
         """Delete a document, read or not, with its pieces; whether it was there."""
         async with self._database.write() as session:
             was_there = await Documents(session, owner).remove(document_id)
+            shelves = await DocumentPassages(session, owner).take_away(document_id)
+        for shelf_id in shelves:
+            self._on_change(owner, shelf_id)
         if was_there and (reading := self._readings.get(document_id)):
             reading.stop()
         return was_there
@@ -155,9 +165,15 @@ class Library:
             async with self._database.write() as session:
                 await Documents(session, owner).fail(row.id, str(error))
         else:
-            async with self._database.write() as session:
-                await Documents(session, owner).finish(row.id, document.pieces, document.pages)
+            await self._store(owner, row.id, document)
         self._path(row.id).unlink(missing_ok=True)
+
+    async def _store(self, owner: str, document_id: str, document: ReadDocument) -> None:
+        async with self._database.write() as session:
+            stored = await Documents(session, owner).finish(document_id, document.pieces, document.pages)
+            shelf_id = await DocumentPassages(session, owner).shelve(stored) if stored else None
+        if shelf_id is not None:
+            self._on_change(owner, shelf_id)
 
     def _read_blocking(self, reading: Reading) -> ReadDocument:
         tokenizer = ensure_model(EMBEDDING_MODEL, self._settings.models_folder) / "tokenizer.json"

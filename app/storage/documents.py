@@ -56,11 +56,13 @@ class Documents(Repository):
             query = query.where(DocumentRow.user_id == user_id)
         return list((await self.session.scalars(query.limit(limit))).all())
 
-    async def finish(self, document_id: str, pieces: Sequence[Piece], pages: int | None) -> bool:
-        """Store all pieces of a document that was being read; whether it is still there."""
+    async def finish(
+        self, document_id: str, pieces: Sequence[Piece], pages: int | None
+    ) -> DocumentRow | None:
+        """Store all pieces of a document that was being read; None if it is no longer there."""
         row = await self.get(document_id)
         if row is None or row.status != "processing":
-            return False
+            return None
         await self.session.execute(
             insert(DocumentPieceRow),
             [
@@ -76,7 +78,7 @@ class Documents(Repository):
         )
         row.status, row.pages, row.pieces = "ready", pages, len(pieces)
         await self.session.flush()
-        return True
+        return row
 
     async def fail(self, document_id: str, error: str) -> None:
         """Note why a document that was being read cannot be."""

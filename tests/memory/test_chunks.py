@@ -91,7 +91,7 @@ def test_line_numbers_are_those_of_the_file(lines: Sequence[str], tokens: int) -
 
 
 def test_a_piece_has_the_headings_above_it_and_ends_with_its_section() -> None:
-    document = [
+    document: list[Block] = [
         Heading("Guide", 1),
         Paragraph("Welcome aboard."),
         Heading("Safety", 2),
@@ -111,7 +111,7 @@ def test_a_piece_has_the_headings_above_it_and_ends_with_its_section() -> None:
 
 
 def test_a_heading_with_nothing_under_it_is_not_lost() -> None:
-    document = [
+    document: list[Block] = [
         Heading("One", 1),
         Heading("Two", 1),
         Heading("Two a", 2),
