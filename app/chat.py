@@ -50,7 +50,7 @@ class Chat:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         embedder = SentenceEmbedder(settings)
         self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
-        self.states = SessionStates(settings, database, model)
+        self.states = SessionStates(settings, database, model, self.recall)
         summarisers = Summarisers(model, embedder)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
@@ -121,7 +121,7 @@ class Chat:
             session_id,
             message,
             reply_tokens=sampling.max_tokens,
-            end=user_message.position if user_message else None,
+            asked=user_message,
         )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = self._model.engine.reserve(

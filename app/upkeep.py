@@ -22,7 +22,7 @@ from app.storage.summaries import Summaries
 from app.summarisers import Summarisers
 from memory.assembly import ChatState
 from memory.strategies.base import Strategy
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.summarising import SummarisingStrategy, summarising
 from memory.summaries.plan import Step, enters_at, next_step
 from memory.summaries.summariser import Names, Task
 
@@ -113,8 +113,8 @@ class Upkeep:
 
     async def _next_work(self, owner: str, session_id: str) -> _Work | None:
         async with self._open_state(owner, session_id) as (chat, persona), self._database.read() as session:
-            strategy = chat.strategy
-            if not isinstance(strategy, SummarisingStrategy):
+            strategy = summarising(chat.strategy)
+            if strategy is None:
                 return None
             summaries = Summaries(session, owner)
 
@@ -130,7 +130,7 @@ class Upkeep:
                 previous=previous.text if previous else "",
                 turns=await chat.history.messages(step.first_turn, step.through_turn),
                 names=_names(persona),
-                max_tokens=strategy.max_summary_tokens,
+                max_tokens=strategy.summary_tokens,
             )
             return _Work(strategy, step, task, previous.id if previous else None)
 

@@ -28,7 +28,10 @@ class InvalidParametersError(MemoryLayerError):
     """A strategy was named with parameters that it does not take."""
 
     def __init__(self, strategy: str, problems: list[ParameterProblem]) -> None:
-        details = "; ".join(f"{problem.parameter}: {problem.problem}" for problem in problems)
+        details = "; ".join(
+            f"{problem.parameter}: {problem.problem}" if problem.parameter else problem.problem
+            for problem in problems
+        )
         super().__init__(f"strategy {strategy!r}: {details}")
         self.strategy = strategy
         self.problems = problems

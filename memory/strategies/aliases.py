@@ -18,12 +18,16 @@ WITHOUT_MEANING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A strategy by another name, and the one parameter of theirs that tunes it: `ours` of its value."""
+    """A strategy by another name, and the one parameter of theirs that tunes it: `ours` of its value.
+
+    `without_meaning`: further parameters that are passed over.
+    """
 
     strategy: str
     parameter: str | None = None
     default: int = 0
     ours: Callable[[int], dict[str, Any]] = lambda _value: {}
+    without_meaning: frozenset[str] = frozenset()
 
 
 ALIASES = {
@@ -40,6 +44,17 @@ ALIASES = {
         2000,
         lambda limit: {"token_budget": limit + DEFAULT_SUMMARY_TOKENS},
     ),
+    # Theirs form a document of a prompt's variables; here it is the messages that are recalled.
+    "VectorStoreRetrieverMemory": Alias(
+        "vector", without_meaning=frozenset({"return_docs", "exclude_input_keys"})
+    ),
+    "ConversationVectorStoreTokenBufferMemory": Alias(
+        "vector",
+        "max_token_limit",
+        2000,
+        lambda limit: {"token_budget": limit},
+        without_meaning=frozenset({"split_chunk_size"}),
+    ),
 }
 
 
@@ -48,7 +63,8 @@ def without_aliases(settings: dict[str, Any]) -> dict[str, Any]:
     alias = ALIASES.get(settings["strategy"])
     if alias is None:
         return settings
-    given = {name: value for name, value in settings.items() if name not in WITHOUT_MEANING | {"strategy"}}
+    passed_over = WITHOUT_MEANING | alias.without_meaning | {"strategy"}
+    given = {name: value for name, value in settings.items() if name not in passed_over}
     ours: dict[str, Any] = {"strategy": alias.strategy}
     if alias.parameter is not None:
         value = given.pop(alias.parameter, alias.default)
