@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.personas import behind
 from app.storage.repository import Repository
 from app.storage.tables import DocumentPieceRow, DocumentRow
 from memory.recall.chunks import Piece, Place, Span
+from memory.recall.passage import PassageKey
 
 
 class Documents(Repository):
@@ -102,6 +103,15 @@ class Documents(Repository):
         if after is not None:
             query = query.where(DocumentPieceRow.number > after)
         return (await self.session.scalars(query.order_by(DocumentPieceRow.number).limit(limit))).all()
+
+    async def texts(self, keys: "Sequence[PassageKey]") -> dict[PassageKey, str]:
+        """The texts of those of these pieces that are there."""
+        wanted = [(key.source, key.number) for key in keys]
+        query = self.select(DocumentPieceRow).where(
+            tuple_(DocumentPieceRow.document_id, DocumentPieceRow.number).in_(wanted)
+        )
+        rows = (await self.session.scalars(query)).all() if wanted else ()
+        return {PassageKey(row.document_id, row.number): row.text for row in rows}
 
 
 def citation(document: DocumentRow, piece: DocumentPieceRow) -> str:

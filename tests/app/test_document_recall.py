@@ -126,6 +126,37 @@ def test_a_chat_recalls_no_documents_and_documents_recall_no_chat(
     asyncio.run(run())
 
 
+def wait_until_found(client: httpx.Client) -> None:
+    """Until all documents have been read and indexed."""
+    while any(each["status"] == "processing" for each in client.get("/v1/documents").json()["data"]):
+        time.sleep(0.05)
+    while client.post("/v1/documents/search", json={"query": "fire"}).json()["behind"]:
+        time.sleep(0.05)
+
+
+def test_a_chat_is_told_what_documents_say_if_its_strategy_wants_it(client: httpx.Client) -> None:
+    guide = b"# Safety\n\nIn a fire, wear the red vest.\n"
+    document = client.post("/v1/documents", files={"file": ("guide.md", guide)}).json()
+    wait_until_found(client)
+    told = {}
+    for documents in (True, False):
+        memory = {"strategy": "vector", "documents": documents}
+        session_id = client.post("/v1/sessions", json={"memory": memory}).json()["id"]
+        asked = {"content": "What do I wear in a fire?", "max_tokens": 1}
+        reply = client.post(f"/v1/sessions/{session_id}/messages", json=asked).json()["message"]
+        told[documents] = f"/v1/messages/{reply['id']}/context"
+    [segment] = [each for each in client.get(told[True]).json()["segments"] if each["kind"] == "recalled"]
+    [passage] = segment["passages"]
+    assert passage["citation"] == "guide.md, Safety, line 3"
+    assert (passage["source"], passage["number"], passage["message_id"]) == (document["id"], 0, None)
+    assert "[guide.md, Safety, line 3]" in segment["messages"][0]["content"]
+    assert "In a fire, wear the red vest." in segment["messages"][0]["content"]
+    assert all(each["kind"] != "recalled" for each in client.get(told[False]).json()["segments"])
+    client.delete(f"/v1/documents/{document['id']}")
+    [segment] = [each for each in client.get(told[True]).json()["segments"] if each["kind"] == "recalled"]
+    assert "red vest" not in segment["messages"][0]["content"]
+
+
 def test_a_question_finds_the_piece_that_answers_it_and_nothing_deleted(client: httpx.Client) -> None:
     guide = b"# Guide\n\n## Safety\n\nIn a fire, wear the red vest.\n\n## Food\n\nDinner is at eight.\n"
     document = client.post("/v1/documents", files={"file": ("guide.md", guide)}).json()
@@ -140,8 +171,7 @@ def test_a_question_finds_the_piece_that_answers_it_and_nothing_deleted(client: 
                 return answer
             time.sleep(0.05)
 
-    while any(d["status"] == "processing" for d in client.get("/v1/documents").json()["data"]):
-        time.sleep(0.05)
+    wait_until_found(client)
     found = search().json()
     assert found["degraded"] is None
     best = found["data"][0]
