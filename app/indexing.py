@@ -33,6 +33,8 @@ class Indexing:
         self.indexes = indexes
         self._database = database
         self._locks = {index.name: asyncio.Lock() for index in indexes}
+        self.marks: dict[tuple[str, str], int] = {}
+        """The watermarks that were last met, by index and shelf: for figures, since asking takes time."""
 
     async def step(self, index: KeptIndex, owner: str, shelf_id: str, pause: Pause = no_pause) -> bool:
         """Take an index of a shelf farther; whether there is more to do.
@@ -44,6 +46,7 @@ class Indexing:
                 state = await Shelves(session, owner).state(shelf_id)
             if state is None:
                 await asyncio.to_thread(index.drop, shelf_id)
+                self.marks.pop((index.name, shelf_id), None)
                 return False
             mark = await asyncio.to_thread(index.watermark, shelf_id)
             if not _is_of(state, mark):
@@ -51,9 +54,10 @@ class Indexing:
                 mark = 0
             if mark == 0:
                 await asyncio.to_thread(index.drop, shelf_id)
-            if mark == state.last_change:
-                return False
-            return await self._apply(index, owner, state, mark, pause)
+            try:
+                return mark != state.last_change and await self._apply(index, owner, state, mark, pause)
+            finally:
+                self.marks[index.name, shelf_id] = await asyncio.to_thread(index.watermark, shelf_id)
 
     async def drop_unknown(self, index: KeptIndex) -> None:
         """Let go of what an index holds of shelves that are no more."""
@@ -66,12 +70,20 @@ class Indexing:
         except IndexUnavailableError as error:
             log.warning("an index cannot be tidied", index=index.name, reason=str(error))
 
-    async def bring_up(self, owner: str, shelf_id: str) -> None:
+    async def bring_up(self, owner: str, shelf_id: str, on_step: Callable[[], None] = lambda: None) -> None:
         """Take all indexes of a shelf as far as it goes. Raises like `step`."""
         for index in self.indexes:
             while await self.step(index, owner, shelf_id):
-                pass
+                on_step()
+            on_step()
         await self.tidy(owner, shelf_id)
+
+    async def empty(self, shelf_id: str) -> None:
+        """Have a shelf indexed anew. Raises IndexUnavailableError."""
+        for index in self.indexes:
+            async with self._locks[index.name]:
+                await asyncio.to_thread(index.drop, shelf_id)
+                self.marks[index.name, shelf_id] = 0
 
     async def tidy(self, owner: str, shelf_id: str) -> None:
         """Let go of the tombstones that all indexes know of, and of a shelf on which nothing is left."""

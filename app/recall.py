@@ -17,8 +17,11 @@ from app.recall_upkeep import RecallUpkeep
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
+from app.storage.repository import owners
 from app.storage.sessions import Sessions
-from app.storage.shelves import RecallScope, Scope, ShelfState, Shelves
+from app.storage.shelves import Scope, ShelfState, Shelves
+from app.storage.tables import ShelfRow
+from llm.progress import Progress, silent
 from memory.errors import IndexUnavailableError
 from memory.recall.dense import ChromaIndex, chroma_server, embedded_chroma
 from memory.recall.kept import KeptDense, KeptLexical
@@ -26,6 +29,7 @@ from memory.recall.lexical import TantivyIndex
 from memory.recall.protocols import ANY, Embedder, Filter
 from memory.recall.ranking import Ranked
 from memory.recall.search import Question, Searcher
+from memory.strategies.recalling import RecallScope
 
 LIMIT = 100
 
@@ -53,12 +57,11 @@ class QueryTimes:
 
 @dataclass(frozen=True, slots=True)
 class ShelfStatus:
-    """A shelf, how many passages stand there, and how many messages are not in both indexes yet."""
+    """A shelf, how many passages stand there, and how many messages of it are not in both indexes yet."""
 
-    shelf: ShelfState
+    shelf: ShelfRow
     passages: int
     behind: int
-    degraded: str | None
 
 
 class Recall:
@@ -81,12 +84,19 @@ class Recall:
         self._dense = ChromaIndex(opened, settings.embedding_model)
         self._lexical = TantivyIndex(folder / "lexical")
         self._kept = (KeptLexical(self._lexical), KeptDense(self._dense, embedder))
-        self.upkeep = RecallUpkeep(database, Indexing(database, self._kept), is_busy=is_busy)
+        self.indexing = Indexing(database, self._kept)
+        self.upkeep = RecallUpkeep(database, self.indexing, is_busy=is_busy)
         self.times = QueryTimes()
 
     def start(self) -> None:
         """Begin to bring up in the background what lags."""
         self.upkeep.start()
+
+    @property
+    def faults(self) -> str | None:
+        """What keeps the indexes from being filled; None: nothing."""
+        faults = self.upkeep.faults
+        return "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items())) or None
 
     def soon(self, owner: str, session_id: str) -> None:
         """Bring the session's passages and its shelves' indexes up, in the background."""
@@ -163,21 +173,54 @@ class Recall:
             asked = await Shelves(session, owner).of_documents(user_id)
         return await self._search(owner, text, asked, where, limit)
 
-    async def status(self, owner: str) -> list[ShelfStatus]:
-        """How far each of the owner's shelves is indexed."""
+    async def status(self, owner: str, user_id: str | None = None) -> list[ShelfStatus]:
+        """How far the owner's shelves, or those of one user, are indexed."""
+        names = [index.name for index in self._kept]
         async with self._database.read() as session:
-            shelves = await Shelves(session, owner).all()
-            passages = await Shelves(session, owner).passage_counts()
-        return [
-            ShelfStatus(shelf, passages.get(shelf.id, 0), *await self._behind(owner, [shelf]))
-            for shelf in shelves
-        ]
+            found = []
+            for row, size in await Shelves(session, owner).sizes(user_id):
+                mark = min(abs(self.indexing.marks.get((name, row.id), 0)) for name in names)
+                behind = 0
+                if mark < row.last_change:
+                    behind = await StoredPassages(session, owner).unindexed(row.id, mark)
+                found.append(ShelfStatus(row, size, behind))
+        return found
+
+    async def totals(self) -> tuple[int, int]:
+        """Passages that stand on shelves, and messages that are not indexed yet, of all owners."""
+        passages, behind = 0, 0
+        async with self._database.read() as session:
+            everybody = await owners(session)
+            for owner in everybody:
+                behind += await StoredPassages(session, owner).waiting()
+        for owner in everybody:
+            for each in await self.status(owner):
+                passages, behind = passages + each.passages, behind + each.behind
+        return passages, behind
+
+    async def reindex(self, owner: str, user_id: str | None, progress: Progress = silent) -> None:
+        """Drop what is derived for recall, of the owner or of one user, to be made anew from the messages.
+
+        Raises IndexUnavailableError.
+        """
+        async with self._database.read() as session:
+            chats = await Sessions(session, owner).ids(user_id)
+            shelves = [row.id for row, _ in await Shelves(session, owner).sizes(user_id)]
+        for done, session_id in enumerate(chats):
+            async with self._database.write() as session:
+                await StoredPassages(session, owner).cut(session_id, 0)
+            progress("dropping what is indexed", done + 1, len(chats))
+        for shelf_id in shelves:
+            await self.indexing.empty(shelf_id)
+            self.upkeep.look_at(owner, shelf_id)
+        for session_id in chats:
+            self.soon(owner, session_id)
 
     async def _search(self, owner: str, text: str, scope: Scope, where: Filter, limit: int) -> Recollection:
         began = perf_counter()
         async with self._database.read() as session:
             shelves = await Shelves(session, owner).states(scope.shelves)
-            waiting = await StoredPassages(session, owner).waiting(scope)
+            waiting = await StoredPassages(session, owner).waiting_in(scope)
         lagging, fault = await self._behind(owner, shelves)
         dense = AskedDense(self._dense, self._embedder, scope)
         searcher = Searcher(

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class AskedDense:
-    """The dense index and its model, for one question; if they fail it finds nothing, and `fault` says why."""
+    """The dense index and its model, for one question; failing, it finds nothing and `fault` says why."""
 
     def __init__(self, index: DenseIndex, embedder: Embedder, scope: Scope) -> None:
         self.fault: str | None = None

@@ -16,6 +16,7 @@ from app.api import (
     messages,
     metrics,
     personas,
+    recall,
     sessions,
     summaries,
 )
@@ -32,7 +33,8 @@ from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
 
-PARTS = (cards, personas, sessions, lorebooks, messages, history, summaries, documents, catalog, metrics)
+CHATS = (sessions, lorebooks, messages, history, summaries, recall)
+PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
 
 
 def create_app(settings: Settings, model: ChatModel) -> FastAPI:

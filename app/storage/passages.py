@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
@@ -180,12 +180,19 @@ class StoredPassages(Repository):
                     found.append(passage)
         return found
 
-    async def waiting(self, scope: Scope) -> int:
+    async def waiting_in(self, scope: Scope) -> int:
         """How many messages of the chats of a scope are not on the shelves yet."""
+        return await self._waiting(scope.chats)
+
+    async def waiting(self, user_id: str | None = None) -> int:
+        """How many messages of all chats, or of those of a user, are not on the shelves yet."""
+        return await self._waiting(*(() if user_id is None else (SessionRow.user_id == user_id,)))
+
+    async def _waiting(self, *chats: ColumnElement[bool]) -> int:
         query = (
             self._unshelved(func.count())
             .join(SessionRow, SessionRow.id == MessageRow.session_id)
-            .where(MessageRow.role.in_(SPOKEN), scope.chats)
+            .where(MessageRow.role.in_(SPOKEN), *chats)
         )
         return int((await self.session.execute(query)).scalar_one())
 
@@ -200,11 +207,6 @@ class StoredPassages(Repository):
         """The sessions with messages that are not on the shelves yet."""
         query = self._unshelved(MessageRow.session_id.distinct()).order_by(MessageRow.session_id)
         return list((await self.session.scalars(query)).all())
-
-    async def forget_progress(self) -> None:
-        """Let all be put on the shelves anew; those that stand there stay until then."""
-        for session_id in (await self.session.scalars(self.select_columns(SessionRow, SessionRow.id))).all():
-            await self.cut(session_id, 0)
 
     def _unshelved(self, *columns: Any) -> Select[Any]:
         return (

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, func, or_
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from app.ids import new_id
 from app.storage.repository import Repository
 from app.storage.tables import PassageRow, SessionRow, ShelfRow
-
-RecallScope = Literal["chat", "persona", "user"]
-"""This chat's passages; those of its user with its persona, and this chat's own; all of its user."""
+from memory.strategies.recalling import RecallScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +109,19 @@ class Shelves(Repository):
         found = await self._states(ShelfRow.id == shelf_id)
         return found[0] if found else None
 
-    async def passage_counts(self) -> dict[str, int]:
-        """How many passages stand on each shelf; none of empty ones."""
-        query = self.select_columns(PassageRow, PassageRow.shelf_id, func.count()).where(
-            PassageRow.is_gone.is_(False)
+    async def sizes(self, user_id: str | None = None) -> list[tuple[ShelfRow, int]]:
+        """All shelves, or those of one user, with how many passages stand on each."""
+        standing = and_(PassageRow.shelf_id == ShelfRow.id, PassageRow.is_gone.is_(False))
+        query = (
+            select(ShelfRow, func.count(PassageRow.shelf_id))
+            .outerjoin(PassageRow, standing)
+            .where(ShelfRow.owner == self.owner)
+            .group_by(ShelfRow.id)
+            .order_by(ShelfRow.id)
         )
-        rows = await self.session.execute(query.group_by(PassageRow.shelf_id))
-        return {row[0]: row[1] for row in rows.all()}
+        if user_id is not None:
+            query = query.where(ShelfRow.user_id == user_id)
+        return [(row, count) for row, count in (await self.session.execute(query)).all()]
 
     async def is_untidy(self, shelf_id: str, through: int) -> bool:
         """Whether `tidy` would do anything."""

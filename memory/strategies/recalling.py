@@ -11,6 +11,7 @@ from pydantic import Field
 from memory.strategies.base import Strategy
 
 RecallScope = Literal["chat", "persona", "user"]
+"""This chat's passages; those of its user with its persona, and this chat's own; all of its user."""
 
 
 class RecallingStrategy(Strategy, ABC):
