@@ -10,15 +10,26 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 
+from app.storage.documents import citation
 from app.storage.marks import Marks
 from app.storage.repository import Repository
 from app.storage.shelves import Scope, Shelves
-from app.storage.tables import MessageRow, PassageRow, SessionRow, ShelvedSessionRow
+from app.storage.tables import (
+    DocumentPieceRow,
+    DocumentRow,
+    MessageRow,
+    PassageRow,
+    SessionRow,
+    ShelvedSessionRow,
+)
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
 
 SPOKEN = ("user", "assistant")
 Piece = tuple[int, int]
+IS_PIECE = and_(
+    DocumentPieceRow.document_id == PassageRow.source, DocumentPieceRow.number == PassageRow.number
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +134,12 @@ class StoredPassages(Repository):
     async def changes(self, shelf_id: str, *, behind: tuple[int, str, int], limit: int) -> Sequence[Change]:
         """What has happened on a shelf behind (change, source, number), in order."""
         query = (
-            select(PassageRow, MessageRow.content)
+            select(PassageRow, MessageRow.content, DocumentPieceRow, DocumentRow)
             .outerjoin(
                 MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.forgotten_at.is_(None))
             )
+            .outerjoin(DocumentPieceRow, IS_PIECE)
+            .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
             .where(
                 PassageRow.owner == self.owner,
                 PassageRow.shelf_id == shelf_id,
@@ -136,8 +149,8 @@ class StoredPassages(Repository):
             .limit(limit)
         )
         return [
-            Change(row.change, PassageKey(row.source, row.number), _passage(row, content))
-            for row, content in (await self.session.execute(query)).all()
+            Change(row.change, PassageKey(row.source, row.number), _passage(row, content, piece, document))
+            for row, content, piece, document in (await self.session.execute(query)).all()
         ]
 
     async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
@@ -150,19 +163,20 @@ class StoredPassages(Repository):
         for start in range(0, len(keys), 200):
             wanted = [(key.source, key.number) for key in keys[start : start + 200]]
             query = (
-                select(PassageRow, MessageRow.content)
-                .join(MessageRow, MessageRow.id == PassageRow.message_id)
+                select(PassageRow, MessageRow.content, DocumentPieceRow, DocumentRow)
+                .outerjoin(MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.is_active))
+                .outerjoin(DocumentPieceRow, IS_PIECE)
+                .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
                 .where(
                     PassageRow.owner == self.owner,
-                    MessageRow.owner == self.owner,
+                    func.coalesce(MessageRow.owner, DocumentPieceRow.owner) == self.owner,
                     of_shelves,
                     PassageRow.is_gone.is_(False),
-                    MessageRow.is_active,
                     tuple_(PassageRow.source, PassageRow.number).in_(wanted),
                 )
             )
-            for row, content in (await self.session.execute(query)).all():
-                if (passage := _passage(row, content)) is not None:
+            for row, content, piece, document in (await self.session.execute(query)).all():
+                if (passage := _passage(row, content, piece, document)) is not None:
                     found.append(passage)
         return found
 
@@ -256,12 +270,19 @@ class StoredPassages(Repository):
         return set((await self.session.scalars(query)).all())
 
 
-def _passage(row: PassageRow, content: str | None) -> Passage | None:
-    """What stands there; None of what is gone."""
-    if row.is_gone or content is None:
+def _passage(
+    row: PassageRow, content: str | None, piece: DocumentPieceRow | None, document: DocumentRow | None
+) -> Passage | None:
+    """What stands there, of a message or of a document; None of what is gone."""
+    if row.is_gone:
+        return None
+    key = PassageKey(row.source, row.number)
+    if piece is not None and document is not None:
+        return Passage(key=key, text=piece.text, citation=citation(document, piece))
+    if content is None:
         return None
     return Passage(
-        key=PassageKey(row.source, row.number),
+        key=key,
         text=content[row.start : row.stop],
         speaker=row.speaker,
         role=cast(Role, row.role),
