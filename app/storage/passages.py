@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, text, tuple_
 
 from app.storage.marks import Marks
 from app.storage.repository import Repository
@@ -19,6 +19,22 @@ from memory.recall.passage import Passage, PassageKey
 
 SPOKEN = ("user", "assistant")
 Piece = tuple[int, int]
+_SAID = (
+    PassageRow.shelf_id,
+    PassageRow.source,
+    PassageRow.number,
+    PassageRow.message_id,
+    PassageRow.turn,
+    PassageRow.start,
+    PassageRow.stop,
+    PassageRow.role,
+    PassageRow.speaker,
+    PassageRow.said_at,
+    PassageRow.change,
+    PassageRow.is_gone,
+    MessageRow.content,
+)
+"""What a passage is made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +91,7 @@ class StoredPassages(Repository):
                     PassageRow(
                         source=chat.id,
                         number=number + index,
+                        key=f"{chat.id}/{number + index}",
                         message_id=message.id,
                         position=message.position,
                         turn=message.turn,
@@ -123,7 +140,8 @@ class StoredPassages(Repository):
     async def changes(self, shelf_id: str, *, behind: tuple[int, str, int], limit: int) -> Sequence[Change]:
         """What has happened on a shelf behind (change, source, number), in order."""
         query = (
-            select(PassageRow, MessageRow.content)
+            select(*_SAID)
+            .select_from(PassageRow)
             .outerjoin(
                 MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.forgotten_at.is_(None))
             )
@@ -136,34 +154,33 @@ class StoredPassages(Repository):
             .limit(limit)
         )
         return [
-            Change(row.change, PassageKey(row.source, row.number), _passage(row, content))
-            for row, content in (await self.session.execute(query)).all()
+            Change(
+                row.change,
+                PassageKey(row.source, row.number),
+                None if row.is_gone or row.content is None else _passage(row),
+            )
+            for row in (await self.session.execute(query)).all()
         ]
 
     async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
         """Those of these passages that are in scope."""
         found: list[Passage] = []
-        of_shelves = or_(
-            PassageRow.shelf_id.in_(scope.whole),
-            and_(PassageRow.shelf_id.in_(scope.own), PassageRow.source == scope.session_id),
-        )
-        for start in range(0, len(keys), 200):
-            wanted = [(key.source, key.number) for key in keys[start : start + 200]]
+        for start in range(0, len(keys), 500):
+            wanted = [f"{key.source}/{key.number}" for key in keys[start : start + 500]]
+            # What is in scope is looked at here: with that in the query, SQLite reads whole shelves.
             query = (
-                select(PassageRow, MessageRow.content)
+                select(*_SAID)
                 .join(MessageRow, MessageRow.id == PassageRow.message_id)
                 .where(
                     PassageRow.owner == self.owner,
                     MessageRow.owner == self.owner,
-                    of_shelves,
                     PassageRow.is_gone.is_(False),
                     MessageRow.is_active,
-                    tuple_(PassageRow.source, PassageRow.number).in_(wanted),
+                    PassageRow.key.in_(wanted),
                 )
             )
-            for row, content in (await self.session.execute(query)).all():
-                if (passage := _passage(row, content)) is not None:
-                    found.append(passage)
+            rows = (await self.session.execute(query)).all()
+            found += [_passage(row) for row in rows if scope.holds(row.shelf_id, row.source)]
         return found
 
     async def waiting_in(self, scope: Scope) -> int:
@@ -175,11 +192,7 @@ class StoredPassages(Repository):
         return await self._waiting(*(() if user_id is None else (SessionRow.user_id == user_id,)))
 
     async def _waiting(self, *chats: ColumnElement[bool]) -> int:
-        query = (
-            self._unshelved(func.count())
-            .join(SessionRow, SessionRow.id == MessageRow.session_id)
-            .where(MessageRow.role.in_(SPOKEN), *chats)
-        )
+        query = self._unshelved(func.count()).where(MessageRow.role.in_(SPOKEN), *chats)
         return int((await self.session.execute(query)).scalar_one())
 
     async def unindexed(self, shelf_id: str, watermark: int) -> int:
@@ -195,14 +208,19 @@ class StoredPassages(Repository):
         return list((await self.session.scalars(query)).all())
 
     def _unshelved(self, *columns: Any) -> Select[Any]:
+        """Asks of the messages that are not on the shelves yet, of each session those behind its last."""
         return (
-            self.select_columns(MessageRow, *columns)
-            .outerjoin(ShelvedSessionRow, ShelvedSessionRow.session_id == MessageRow.session_id)
-            .where(
-                MessageRow.is_active,
-                MessageRow.status != "generating",
-                MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
+            self.select_columns(SessionRow, *columns)
+            .outerjoin(ShelvedSessionRow, ShelvedSessionRow.session_id == SessionRow.id)
+            .join(
+                MessageRow,
+                and_(
+                    MessageRow.session_id == SessionRow.id,
+                    text("messages.is_active"),  # in these words, or SQLite does not use their index
+                    MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
+                ),
             )
+            .where(MessageRow.owner == self.owner, MessageRow.status != "generating")
         )
 
     async def _store(
@@ -256,13 +274,10 @@ class StoredPassages(Repository):
         return set((await self.session.scalars(query)).all())
 
 
-def _passage(row: PassageRow, content: str | None) -> Passage | None:
-    """What stands there; None of what is gone."""
-    if row.is_gone or content is None:
-        return None
+def _passage(row: Row[Any]) -> Passage:
     return Passage(
         key=PassageKey(row.source, row.number),
-        text=content[row.start : row.stop],
+        text=row.content[row.start : row.stop],
         speaker=row.speaker,
         role=cast(Role, row.role),
         said_at=row.said_at,

@@ -33,7 +33,7 @@ from memory.recall.words import terms
 
 OWNER = "bench"
 CHAT_MESSAGES = 500
-MIXED_FROM = 1000
+MIXED_FROM = 500
 """Real texts whose vectors the bulk's are mixed from."""
 MOST_MS = 40.0
 MOST_AMONG_OTHERS = 1.3
@@ -48,7 +48,7 @@ class RecallSizes:
     others: int = 1_000
     other_turns: int = 40
     queries: int = 200
-    indexed: int = 600
+    indexed: int = 300
 
 
 class BenchEmbedder:
