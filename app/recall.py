@@ -231,7 +231,7 @@ class Recall:
             dense,
             AskedLexical(self._lexical, scope),
             dense,
-            ScopedPassages(self._database, owner, scope, where),
+            ScopedPassages(self._database, owner, scope),
         )
         question = Question(text, datetime.now(UTC), scope.shelves, where)
         found = await searcher.search(question, limit) if scope.shelves else []

@@ -208,5 +208,5 @@ def _piece(document: DocumentRow, row: DocumentPieceRow) -> PieceView:
         number=row.number,
         text=row.text,
         place=PlaceView.model_validate(row.place),
-        citation=citation(document, row),
+        citation=citation(document.name, row.place),
     )

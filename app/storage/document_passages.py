@@ -37,6 +37,7 @@ class DocumentPassages(Repository):
                     "shelf_id": shelf_id,
                     "source": document.id,
                     "number": number,
+                    "key": f"{document.id}/{number}",
                     "change": change,
                     "is_gone": False,
                 }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -114,11 +115,11 @@ class Documents(Repository):
         return {PassageKey(row.document_id, row.number): row.text for row in rows}
 
 
-def citation(document: DocumentRow, piece: DocumentPieceRow) -> str:
-    """Where a piece is from: `guide.pdf, page 3`."""
-    span = piece.place["span"]
-    place = Place(tuple(piece.place["headings"]), Span(**span) if span else None)
-    return ", ".join(filter(None, (document.name, str(place))))
+def citation(name: str, place: dict[str, Any]) -> str:
+    """Where a piece is from, which has that `place` in the document of that name: `guide.pdf, page 3`."""
+    span = place["span"]
+    within = Place(tuple(place["headings"]), Span(**span) if span else None)
+    return ", ".join(filter(None, (name, str(within))))
 
 
 async def unfinished_documents(session: AsyncSession) -> Sequence[tuple[str, DocumentRow]]:

@@ -34,6 +34,9 @@ class Scope:
     session_id: str | None
     chats: ColumnElement[bool]
 
+    def holds(self, shelf_id: str, source: str) -> bool:
+        return shelf_id in self.whole or (shelf_id in self.own and source == self.session_id)
+
     @property
     def shelves(self) -> tuple[str, ...]:
         return (*self.whole, *self.own)

@@ -372,7 +372,8 @@ class ShelfRow(Owned, Table):
 class PassageRow(Owned, Table):
     """Derived: a passage on a shelf, which is `content[start:stop]` of its message, or its tombstone.
 
-    `change`: when that became so, by its shelf's count. Tombstones outlive the session: the indexes are still
+    `key` is source and number in one, which is looked up fast on every database. `change`: when that became
+    so, by its shelf's count. Tombstones outlive the session: the indexes are still
     to learn of them.
     """
 
@@ -380,11 +381,13 @@ class PassageRow(Owned, Table):
     __table_args__ = (
         Index("ix_passages_changes", "shelf_id", "change", "source", "number"),
         Index("ix_passages_positions", "source", "position"),
+        Index("ix_passages_key", "key"),
     )
 
     shelf_id: Mapped[str] = mapped_column(ForeignKey("shelves.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[str] = mapped_column(String(32), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(String(48))
     message_id: Mapped[str] = mapped_column(String(32))
     position: Mapped[int] = mapped_column(Integer)
     turn: Mapped[int] = mapped_column(Integer)
