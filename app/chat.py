@@ -16,6 +16,7 @@ from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.extractors import Extractors
 from app.questions import Question, new_message, new_question, stored_question
+from app.recall import Recall
 from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_facts import SessionFacts
 from app.session_locks import SessionLocks
@@ -50,8 +51,10 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self.states = SessionStates(settings, database, model)
-        summarisers = Summarisers(model, SentenceEmbedder(settings))
+        embedder = SentenceEmbedder(settings)
+        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
+        self.states = SessionStates(settings, database, model, self.recall)
+        summarisers = Summarisers(model, embedder)
         self.facts = SessionFacts(database, self.states.open)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
@@ -123,7 +126,7 @@ class Chat:
             session_id,
             message,
             reply_tokens=sampling.max_tokens,
-            end=user_message.position if user_message else None,
+            asked=user_message,
         )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = self._model.engine.reserve(
@@ -218,6 +221,7 @@ class Chat:
                     raise NotFoundProblem(f"session {session_id} does not exist")
         finally:
             self._locks.release(session_id)
+        self.recall.soon(owner, session_id)
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
@@ -225,6 +229,7 @@ class Chat:
         for turn in self._running.values():
             turn.cancel()
         await self._upkeep.close()
+        await self.recall.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -244,6 +249,7 @@ class Chat:
         if not self._is_closing:
             self._prepare_soon(owner, session_id)
             self._upkeep.soon(owner, session_id)
+            self.recall.soon(owner, session_id)
 
     def after_import(self, owner: str, session_ids: Sequence[str]) -> None:
         """Do what follows from sessions that came in; those that come first are seen to first.

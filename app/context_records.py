@@ -4,18 +4,22 @@ A record names messages and a persona's revision, which are never rewritten, and
 told for one reply only, and is kept nowhere else, is in the record itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat_persona import ChatPersona
+from app.recalled_records import passage_records, recalled_messages
 from app.schemas import ContextView, SegmentMessage
 from app.storage.facts import Facts
 from app.storage.messages import Messages
 from app.storage.personas import Personas
 from app.storage.summaries import Summaries
+from app.storage.tables import MessageRow
 from llm.engine.interface import ModelInfo, TokenCounts
 from memory.context import Context, ContextMessage, Segment
 from memory.facts.block import as_message as facts_message
@@ -26,9 +30,16 @@ from memory.summaries.summary import as_message
 
 
 def context_record(
-    context: Context, persona: ChatPersona | None, cached_tokens: int, token_counts: TokenCounts
+    context: Context,
+    persona: ChatPersona | None,
+    cached_tokens: int,
+    token_counts: TokenCounts,
+    recalled_from: Mapping[str, MessageRow] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The record of a context of whose prompt the first `cached_tokens` came from the cache."""
+    """The record of a context of whose prompt the first `cached_tokens` came from the cache.
+
+    `recalled_from`: the messages that its recalled passages are from, by id.
+    """
     starts = accumulate((segment.tokens for segment in context.segments), initial=0)
     return {
         "strategy": context.strategy,
@@ -39,6 +50,7 @@ def context_record(
         "token_counts": token_counts,
         "reply_tokens": context.reply_tokens,
         "cached_tokens": cached_tokens,
+        "recall": asdict(context.recall) if context.recall else None,
         "segments": [
             {
                 "kind": segment.kind,
@@ -55,6 +67,7 @@ def context_record(
                 else {}
             )
             | ({"fact_ids": list(segment.fact_ids)} if segment.fact_ids else {})
+            | ({"passages": passage_records(segment, recalled_from)} if segment.passages else {})
             for segment, start in zip(context.segments, starts, strict=False)
         ],
         "left_out": [
@@ -86,7 +99,7 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
     if record is None or reply is None:
         return None
     said = await messages.get_many(
-        [message_id for segment in record["segments"] for message_id in segment["message_ids"]]
+        [message_id for segment in record["segments"] for message_id in _named(segment)]
     )
     persona = await _persona_of(session, owner, record["persona"]) if record["persona"] else None
     texts: list[list[SegmentMessage]] = []
@@ -102,6 +115,8 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             known = await Facts(session, owner).get_many(segment["fact_ids"])
             lines = [line_of(known[fact_id]) for fact_id in segment["fact_ids"] if fact_id in known]
             spoken = (ContextMessage("system", facts_message(lines)),)
+        elif "passages" in segment:
+            spoken = recalled_messages(segment["passages"], said)
         elif "told" in segment:
             spoken = tuple(ContextMessage(**message) for message in segment["told"])
         else:
@@ -110,6 +125,12 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             spoken = tuple(ContextMessage(cast(Role, row.role), row.content, row.id) for row in rows)
         texts.append(_texts(spoken))
     return _view(record, texts, session_id=reply.session_id, model=reply.model or "", message_id=message_id)
+
+
+def _named(segment: dict[str, Any]) -> list[str]:
+    """The messages that a segment of a record names."""
+    recalled = (passage["message_id"] for passage in segment.get("passages", ()))
+    return [*segment["message_ids"], *(message_id for message_id in recalled if message_id)]
 
 
 def _told(segment: Segment) -> dict[str, Any]:

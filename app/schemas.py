@@ -183,6 +183,21 @@ class SegmentMessage(BaseModel):
     content: str
 
 
+class RecalledPassageView(BaseModel):
+    """What was recalled: a message, or a piece of a long one, or of a document."""
+
+    source: str = Field(description="The chat session or the document that it is from.")
+    number: int = Field(description="Where it stands there; what follows each other has the next number.")
+    message_id: str | None
+    turn: int | None
+    speaker: str
+    said_at: datetime | None
+    citation: str = Field(description="Where in a document it is.")
+    score: float
+    why: str
+    tokens: int = Field(description="About what it takes of the segment.")
+
+
 class SegmentView(BaseModel):
     kind: SegmentKind
     turn: int | None
@@ -194,6 +209,7 @@ class SegmentView(BaseModel):
     summary_id: str | None = Field(None, description="Of a summary.")
     through_turn: int | None = Field(None, description="A summary stands for the turns before this one.")
     fact_ids: list[str] = Field([], description="Of facts, in their order.")
+    passages: list[RecalledPassageView] = Field([], description="What it tells, if it is what was recalled.")
 
 
 class LeftOutView(BaseModel):
@@ -201,6 +217,12 @@ class LeftOutView(BaseModel):
     last_turn: int
     tokens: int
     reason: str
+
+
+class RecallReportView(BaseModel):
+    scope: Literal["chat", "persona", "user"]
+    behind: int = Field(description="How many messages of that scope could not be found yet.")
+    degraded: str | None = Field(description="Why not everything was searched; null: it was.")
 
 
 class PersonaReference(BaseModel):
@@ -226,6 +248,9 @@ class ContextView(BaseModel):
     )
     reply_tokens: int = Field(description="Kept free for the reply.")
     cached_tokens: int
+    recall: RecallReportView | None = Field(
+        None, description="How recall was asked; null: it was not, or there was no message to ask for."
+    )
     turns: list[int] = Field(description="Numbers of the stored turns in the window.")
     segments: list[SegmentView]
     left_out: list[LeftOutView]

@@ -16,6 +16,7 @@ from app.api import (
     messages,
     metrics,
     personas,
+    recall,
     sessions,
     summaries,
     transfer,
@@ -46,6 +47,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
+                chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
                 app.state.service = Service(settings, database, model, chat, edits, imports)
@@ -69,7 +71,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    chats = (sessions, lorebooks, messages, history, summaries, facts, transfer)
+    chats = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer)
     for part in (cards, personas, *chats, catalog, metrics):
         app.include_router(part.router)
     install_problem_handlers(app)

@@ -9,17 +9,22 @@ from app.chat_lore import open_lorebooks
 from app.chat_model import ChatModel
 from app.chat_persona import ChatPersona, encode_persona, user_of
 from app.errors import NotFoundProblem
+from app.recall import Recall
+from app.recollections import recollect
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.personas import Personas
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
-from app.storage.tables import SessionRow
+from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import bring_up
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
+from memory.recall.found import Found
 from memory.strategies import parse_strategy
+from memory.strategies.base import Strategy
+from memory.strategies.recalling import recalling
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,11 @@ class Assembled:
 class SessionStates:
     """The sessions of one database, for one model. Raises NotFoundProblem for one that is not there."""
 
-    def __init__(self, settings: Settings, database: Database, model: ChatModel) -> None:
+    def __init__(self, settings: Settings, database: Database, model: ChatModel, recall: Recall) -> None:
         self._settings = settings
         self._database = database
         self._model = model
+        self._recall = recall
 
     async def row(self, owner: str, session_id: str) -> SessionRow:
         async with self._database.read() as session:
@@ -60,11 +66,15 @@ class SessionStates:
         message: NewMessage | None,
         *,
         reply_tokens: int,
-        end: int | None = None,
+        asked: MessageRow | None = None,
     ) -> Assembled:
-        """The context for a reply to `message`. Raises like `memory.assembly.assemble`."""
+        """The context for a reply to `message`; `asked`: the same, if it is stored.
+
+        Raises like `memory.assembly.assemble`.
+        """
         content = message.content if message else None
-        async with self.open(owner, session_id, reply_tokens, content=content, end=end) as (chat, persona):
+        opened = self.open(owner, session_id, reply_tokens, content=content, asked=asked)
+        async with opened as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
 
     @asynccontextmanager
@@ -75,13 +85,14 @@ class SessionStates:
         reply_tokens: int | None = None,
         *,
         content: str | None = None,
-        end: int | None = None,
+        asked: MessageRow | None = None,
     ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
         """The session as it stands, its history within one read of the database, and its persona.
 
-        `content`: of a new message, which may call lore. With `end`, as if its messages ended before that
-        position.
+        `content`: of a message to reply to, which may call lore, and for which is recalled what the strategy
+        has a place for. With `asked`, a stored message, as if the session ended before it.
         """
+        end = asked.position if asked else None
         row = await self.row(owner, session_id)
         await self.bring_up_index(owner, session_id)
         tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
@@ -91,14 +102,16 @@ class SessionStates:
             persona = ChatPersona(stored, user_of(row), since) if stored else None
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             books = await open_lorebooks(session, row, persona, content, history)
-        # Between two reads: a remote tokeniser may take its time.
+        # Between two reads: a remote tokeniser may take its time, and recall takes some.
+        strategy = parse_strategy(row.memory)
+        recalled = await self._recalled(owner, session_id, strategy, content, asked)
         pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
         lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
         async with self._database.read() as session:
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             chat = ChatState(
                 persona=pinned,
-                strategy=parse_strategy(row.memory),
+                strategy=strategy,
                 history=history,
                 generation_prompt=tokenizer.generation_prompt,
                 limits=Limits(self._model.context_window, reply_tokens or usual, usual),
@@ -106,5 +119,22 @@ class SessionStates:
                 excluded=await history.excluded(),
                 reminder=reminder,
                 lore=lore,
+                recalled=recalled,
             )
             yield chat, persona
+
+    async def _recalled(
+        self, owner: str, session_id: str, strategy: Strategy, content: str | None, asked: MessageRow | None
+    ) -> Found | None:
+        recalls = recalling(strategy)
+        if content is None or recalls is None:
+            return None
+        return await recollect(
+            self._recall,
+            owner,
+            session_id,
+            content,
+            scope=recalls.scope,
+            encoder=self._model.tokenizer,
+            asked=asked,
+        )

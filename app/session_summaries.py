@@ -11,7 +11,7 @@ from app.storage.tables import SummaryRow
 from app.storage.token_index import unpack_ids
 from app.summarisers import Summarisers
 from memory.assembly import ChatState
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.summarising import SummarisingStrategy, summarising
 
 EDITOR = "user"
 
@@ -42,12 +42,12 @@ class SessionSummaries:
                 "nothing has left the session's window yet, so there is no summary to edit"
             )
         token_ids = await asyncio.to_thread(self._summarisers.encode, text)
-        if len(token_ids) > strategy.max_summary_tokens:
+        if len(token_ids) > strategy.summary_tokens:
             raise SummaryTooLargeProblem(
-                f"the text takes {len(token_ids)} tokens; the session's max_summary_tokens is "
-                f"{strategy.max_summary_tokens}",
+                f"the text takes {len(token_ids)} tokens; a summary of the session may take "
+                f"{strategy.summary_tokens}",
                 tokens=len(token_ids),
-                max_summary_tokens=strategy.max_summary_tokens,
+                max_summary_tokens=strategy.summary_tokens,
             )
         async with self._database.write() as session:
             summaries = Summaries(session, owner)
@@ -74,8 +74,8 @@ class SessionSummaries:
 
 
 def _summarising(chat: ChatState) -> SummarisingStrategy:
-    if isinstance(chat.strategy, SummarisingStrategy):
-        return chat.strategy
+    if (strategy := summarising(chat.strategy)) is not None:
+        return strategy
     raise NoSummaryProblem(f"the session's memory, {chat.strategy.strategy}, makes no summaries")
 
 

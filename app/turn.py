@@ -17,6 +17,7 @@ from app.chat_persona import ChatPersona
 from app.context_records import context_record
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
 from app.ids import new_id
+from app.recalled_records import source_messages
 from app.storage.database import Database
 from app.storage.marks import MarkKind
 from app.storage.message_tree import MessageTree
@@ -194,6 +195,7 @@ class RunningTurn:
                 turn.persona,
                 self._cached_tokens(end, self._started),
                 self._model.engine.model.token_counts,
+                await source_messages(session, turn.owner, turn.context),
             )
             await messages.keep_record(reply, record)
             await Sessions(session, turn.owner).touch(reply.session_id)

@@ -24,7 +24,7 @@ from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.summarisers import Summarisers
 from memory.strategies.base import Strategy
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.summarising import SummarisingStrategy, summarising
 from memory.summaries.plan import Step, enters_at, next_step
 from memory.summaries.summariser import Task
 
@@ -137,8 +137,8 @@ class Upkeep:
 
     async def _next_work(self, owner: str, session_id: str) -> _Work | None:
         async with self._open_state(owner, session_id) as (chat, persona), self._database.read() as session:
-            strategy = chat.strategy
-            if not isinstance(strategy, SummarisingStrategy):
+            strategy = summarising(chat.strategy)
+            if strategy is None:
                 return None
             summaries = Summaries(session, owner)
 
@@ -154,7 +154,7 @@ class Upkeep:
                 previous=previous.text if previous else "",
                 turns=await chat.history.messages(step.first_turn, step.through_turn),
                 names=names_in_notes(persona),
-                max_tokens=strategy.max_summary_tokens,
+                max_tokens=strategy.summary_tokens,
             )
             return _Work(strategy, step, task, previous.id if previous else None)
 

@@ -1,5 +1,7 @@
-"""Assembly of the context: persona, what the strategy selects, the message; counted exactly."""
+"""Assembly of the context: persona, what the strategy selects, what was recalled, the message; all counted
+exactly."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -8,6 +10,7 @@ from memory.errors import MessageTooLargeError, OverBudgetError
 from memory.lore import CalledLore, lore_within
 from memory.marks import left_out_with_marks
 from memory.protocols import ChatEncoder, History
+from memory.recall.found import Found
 from memory.reminder import StandingReminder
 from memory.strategies.base import Room, Strategy
 
@@ -45,7 +48,8 @@ class ChatState:
     `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. `pinned`: turns
     that stand behind it where they are older than the window. `excluded`: turns that are never in the window,
     with the tokens that they would take. `reminder` stands near the end, and of `lore` as much before the
-    message as its budgets and the window allow.
+    message as its budgets and the window allow; behind it, of what was `recalled` for the message, what the
+    strategy has room for.
     """
 
     persona: Sequence[Segment]
@@ -57,6 +61,7 @@ class ChatState:
     excluded: Mapping[int, int] = field(default_factory=dict)
     reminder: StandingReminder | None = None
     lore: tuple[CalledLore, ...] = ()
+    recalled: Found | None = None
 
     @property
     def persona_tokens(self) -> int:
@@ -80,10 +85,13 @@ class ChatState:
         # A reminder that tells the time may count otherwise the next minute: that must not move the window.
         unusual = self.reminder.segment.tokens - self.reminder.usual_tokens if self.reminder else 0
         lore = sum(book.reserved_tokens for book in self.lore)
+        steady = max(0, window + unusual - lore - self.limits.usual_reply_tokens)
+        recalled = self.strategy.recalled_tokens(steady)
         return Room(
             now=window - self.limits.reply_tokens - message_tokens,
-            steady=max(0, window + unusual - lore - self.limits.usual_reply_tokens),
+            steady=steady - recalled,
             context_window=self.limits.context_window,
+            recalled=recalled,
         )
 
 
@@ -119,12 +127,20 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         excluded=chat.excluded,
     )
     turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
+    asked = chat.recalled if message else None
+    recalled: Segment | None = None
+    if asked is not None:
+        # Beside a message so long that not all has room, it is what was recalled that gives way first.
+        budget = min(room.recalled, room.now - lore_tokens - selection.tokens)
+        standing = (*pinned, *selection.segments, *tail)
+        recalled = await asyncio.to_thread(asked.within, budget, standing)
     context = Context(
-        segments=(*chat.persona, *pinned, *turns, *lore, *tail),
+        segments=(*chat.persona, *pinned, *turns, *lore, *([recalled] if recalled else []), *tail),
         left_out=left_out,
         strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,
         reply_tokens=limits.reply_tokens,
+        recall=asked.report if asked else None,
     )
     if context.tokens + context.reply_tokens > window:
         raise OverBudgetError(

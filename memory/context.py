@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from memory.messages import Role
+from memory.recall.passage import Passage
 
 SegmentKind = Literal[
     "persona",
@@ -15,6 +16,7 @@ SegmentKind = Literal[
     "turn",
     "reminder",
     "lore",
+    "recalled",
     "note",
     "message",
     "generation_prompt",
@@ -31,12 +33,35 @@ class ContextMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class RecalledPassage:
+    """A passage that a `recalled` segment tells. `why` it was found, and with which `score`, is recall's own
+    word; `tokens`: about what it takes of the segment.
+    """
+
+    passage: Passage
+    score: float
+    why: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecallReport:
+    """How recall was asked for a context. `behind`: how many messages of the scope were not indexed yet;
+    `degraded`: why not all could be searched; None: it was.
+    """
+
+    scope: str
+    behind: int = 0
+    degraded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of the context. A `turn`, or a `pinned` one, has its number and all its messages:
     turns are never cut.
 
     A `summary` has its id, and stands for the turns before `through_turn`; `facts` have those of the facts
-    that they tell. `messages` say the same as
+    that they tell, and what is `recalled` has the passages. `messages` say the same as
     `token_ids`, for whoever renders them for another model.
     """
 
@@ -48,6 +73,7 @@ class Segment:
     summary_id: str | None = None
     through_turn: int | None = None
     fact_ids: tuple[str, ...] = ()
+    passages: tuple[RecalledPassage, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -69,6 +95,7 @@ class Context:
     """What the model gets. Its tokens are exactly the concatenation of its segments' tokens.
 
     `tokens + reply_tokens <= context_window` always holds. `strategy` is the name and the parameters.
+    `recall`: None if it was not asked.
     """
 
     segments: tuple[Segment, ...]
@@ -76,6 +103,7 @@ class Context:
     strategy: dict[str, Any]
     context_window: int
     reply_tokens: int
+    recall: RecallReport | None = None
 
     @property
     def token_ids(self) -> tuple[int, ...]:

@@ -28,7 +28,10 @@ class InvalidParametersError(MemoryLayerError):
     """A strategy was named with parameters that it does not take."""
 
     def __init__(self, strategy: str, problems: list[ParameterProblem]) -> None:
-        details = "; ".join(f"{problem.parameter}: {problem.problem}" for problem in problems)
+        details = "; ".join(
+            f"{problem.parameter}: {problem.problem}" if problem.parameter else problem.problem
+            for problem in problems
+        )
         super().__init__(f"strategy {strategy!r}: {details}")
         self.strategy = strategy
         self.problems = problems
@@ -64,6 +67,10 @@ class SummaryRefusedError(MemoryLayerError):
 
 class FactRefusedError(MemoryLayerError):
     """What was to be a fact is not said by its message; the error says why."""
+
+
+class IndexUnavailableError(MemoryLayerError):
+    """An index of recall cannot be asked or filled just now; the message says why."""
 
 
 class WindowFullError(OverBudgetError):

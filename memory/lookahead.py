@@ -14,14 +14,14 @@ from memory.strategies.base import Room, Selection, Strategy
 
 
 async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
-    """Token ids, those that are needed soonest first: the window as it stands, up to lore, or to a reminder
-    that will tell another time; then, if the chat goes on as it did and turns of now stay, the window after
-    its next cut, without the turns that a reminder may stand among.
+    """Token ids, those that are needed soonest first: the window as it stands, up to lore or what is
+    recalled, or to a reminder that will tell another time; then, if the chat goes on as it did and turns of
+    now stay, the window after its next cut, without the turns that a reminder may stand among.
 
     Raises like `assemble`.
     """
     context = await assemble(chat)
-    changing = ("lore", "generation_prompt", *(["reminder"] if _tells_time(chat) else []))
+    changing = ("lore", "recalled", "generation_prompt", *(["reminder"] if _tells_time(chat) else []))
     known = takewhile(lambda segment: segment.kind not in changing, context.segments)
     prefixes = [tuple(chain.from_iterable(segment.token_ids for segment in known))]
     room = chat.room()

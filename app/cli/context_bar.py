@@ -15,6 +15,7 @@ COLOURS = {
     "turn": "blue",
     "reminder": "magenta",
     "lore": "cyan",
+    "recalled": "bright_yellow",
     "note": "bright_cyan",
     "message": "green",
     "generation_prompt": "bright_green",

@@ -11,8 +11,10 @@ from app import __version__
 from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
+from app.cli.eval import evaluations
 from app.cli.models import models
 from app.cli.personas import personas
+from app.cli.reindex import reindex
 from app.cli.serve import serve
 from app.cli.transfer import export_chat, import_chats
 
@@ -28,7 +30,9 @@ app.add_typer(personas, name="personas")
 app.command("export")(export_chat)
 app.command("import")(import_chats)
 app.command()(doctor)
+app.command()(reindex)
 app.add_typer(bench, name="bench")
+app.add_typer(evaluations, name="eval")
 
 
 def _show_version(wanted: bool) -> None:
@@ -52,6 +56,7 @@ def cli() -> None:
     from app.home import HomeInUseError
     from app.settings import SettingsError
     from llm.errors import ModelError
+    from memory.errors import IndexUnavailableError
 
     try:
         app()
@@ -61,7 +66,7 @@ def cli() -> None:
                 f"setting PERDURE_{'__'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
             )
         sys.exit(1)
-    except (ModelError, HomeInUseError, ServiceError, SettingsError) as error:
+    except (ModelError, HomeInUseError, ServiceError, SettingsError, IndexUnavailableError) as error:
         _fail(str(error))
         sys.exit(1)
 

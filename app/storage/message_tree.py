@@ -150,7 +150,11 @@ class MessageTree(Repository):
                 )
             records = self.select(ContextRecordRow).where(ContextRecordRow.message_id.in_(ids))
             for kept in (await self.session.scalars(records)).all():
-                record = kept.record if kept.session_id == session_id else _renamed(kept.record, renamed)
+                record = (
+                    kept.record
+                    if kept.session_id == session_id
+                    else _renamed(kept.record, renamed, session_id)
+                )
                 self.add(
                     ContextRecordRow(message_id=names[kept.message_id], session_id=session_id, record=record)
                 )
@@ -201,8 +205,9 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
-def _renamed(record: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The context record with other ids for its messages, summary and facts, where they have other ones."""
+def _renamed(record: dict[str, Any], names: Mapping[str, str], session_id: str) -> dict[str, Any]:
+    """The context record with other ids for its messages, summary and facts, where they have other ones,
+    which are of this session."""
 
     def renamed(segment: dict[str, Any]) -> dict[str, Any]:
         changes: dict[str, Any] = {"message_ids": [names.get(each, each) for each in segment["message_ids"]]}
@@ -210,6 +215,13 @@ def _renamed(record: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]
             changes["summary_id"] = names.get(summary_id, summary_id)
         if fact_ids := segment.get("fact_ids"):
             changes["fact_ids"] = [names.get(each, each) for each in fact_ids]
+        if passages := segment.get("passages"):
+            changes["passages"] = [
+                each | {"message_id": names[each["message_id"]], "source": session_id}
+                if each["message_id"] in names
+                else each
+                for each in passages
+            ]
         return segment | changes
 
     return record | {"segments": [renamed(segment) for segment in record["segments"]]}

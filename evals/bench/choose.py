@@ -25,7 +25,7 @@ from llm.text.chat_format import ChatTokenizer
 from memory.messages import Message
 from memory.strategies.base import Strategy
 from memory.strategies.sliding_window import SlidingWindow
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.summarising import summarising
 from memory.strategies.summary import RunningSummary
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
@@ -126,7 +126,7 @@ class ChooseBenchmark:
         await chat.store(messages)
         strategies = self._sizes.strategies
         text = " ".join(message.content for message in messages[:8])
-        recipes = {each.recipe for each in strategies if isinstance(each, SummarisingStrategy)}
+        recipes = {each.recipe for each in map(summarising, strategies) if each}
         for recipe in recipes:
             await chat.summarise(text, recipe, turns=len(messages) // 2, every=SUMMARISED_TURNS)
         message = self._said[0]

@@ -4,20 +4,26 @@ Only the model that they summarise by is a stand-in: it computes nothing, and wr
 """
 
 import warnings
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.chat_models import SimpleChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from llm.text.chat_format import ChatEncoding
 from memory.messages import Role
+from memory.recall.words import terms
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
 from memory.strategies.summary import RunningSummary
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
+from memory.strategies.vector import Vector
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -27,8 +33,11 @@ with warnings.catch_warnings():
         ConversationSummaryBufferMemory,
         ConversationSummaryMemory,
         ConversationTokenBufferMemory,
+        ConversationVectorStoreTokenBufferMemory,
     )
 
+DOCUMENT_TOKENS = 110
+"""About what a document of theirs takes, an exchange with its time: as many are asked for as fit ours."""
 ROLES: dict[str, Role] = {"human": "user", "ai": "assistant", "system": "system"}
 
 
@@ -38,7 +47,7 @@ class PeerMemory(Protocol):
     @property
     def name(self) -> str: ...
 
-    def messages(self) -> list[tuple[Role, str]]: ...
+    def messages(self, asked: str) -> list[tuple[Role, str]]: ...
 
     def take_turn(self, said: str, replied: str) -> None: ...
 
@@ -62,6 +71,17 @@ class StandInModel(SimpleChatModel):  # type: ignore[misc]  # Any where LangChai
         return sum(len(self.encoder.encode_message(ROLES[each.type], each.content)) for each in messages)
 
 
+class StandInEmbeddings(Embeddings):  # type: ignore[misc]  # Any where LangChain is not installed
+    """Counts words in 64 classes: near is what shares words."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        classes = Counter(zlib.crc32(word.encode()) % 64 for word in terms(text))
+        return [float(classes[number]) + 0.01 for number in range(64)]
+
+
 class ClassicMemory:
     """`PeerMemory` on a class of langchain-classic."""
 
@@ -69,8 +89,8 @@ class ClassicMemory:
         self.name = f"LangChain {type(memory).__name__}"
         self._memory = memory
 
-    def messages(self) -> list[tuple[Role, str]]:
-        return _as_pairs(self._memory.load_memory_variables({})["history"])
+    def messages(self, asked: str) -> list[tuple[Role, str]]:
+        return _as_pairs(self._memory.load_memory_variables({"input": asked})["history"])
 
     def take_turn(self, said: str, replied: str) -> None:
         self._memory.save_context({"input": said}, {"output": replied})
@@ -86,7 +106,7 @@ class TrimmedMemory:
         self._token_counter = token_counter
         self._max_tokens = max_tokens
 
-    def messages(self) -> list[tuple[Role, str]]:
+    def messages(self, asked: str) -> list[tuple[Role, str]]:  # noqa: ARG002
         return _as_pairs(
             trim_messages(
                 self._messages,
@@ -105,7 +125,22 @@ def langchain_memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMe
     """Those that do what our strategy does, within the same budget."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        if isinstance(strategy, Vector):
+            return [_vector_memory(strategy, encoder)]
         return _memories(strategy, encoder)
+
+
+def _vector_memory(strategy: Vector, encoder: ChatEncoding) -> PeerMemory:
+    store = InMemoryVectorStore(StandInEmbeddings())
+    documents = max(1, strategy.recall_tokens // DOCUMENT_TOKENS)
+    return ClassicMemory(
+        ConversationVectorStoreTokenBufferMemory(
+            llm=StandInModel(encoder=encoder, summary_tokens=0),
+            retriever=store.as_retriever(search_kwargs={"k": documents}),
+            max_token_limit=strategy.token_budget,
+            return_messages=True,
+        )
+    )
 
 
 def _memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMemory]:

@@ -4,27 +4,36 @@ No model computes anything: the prompts are made, and the summaries by a summari
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evals.bench.plan import ScriptHistory, Turns
 from llm.text.chat_format import ChatEncoding
 from memory.assembly import ChatState, Limits, NewMessage, assemble
+from memory.context import RecallReport
 from memory.lookahead import coming_prefixes
+from memory.messages import Message
 from memory.persona import Persona, persona_segments
+from memory.recall.found import Found
+from memory.recall.passage import Passage, PassageKey
+from memory.recall.ranking import Ranked
+from memory.recall.words import terms
 from memory.strategies.base import Strategy
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.recalling import recalling
+from memory.strategies.summarising import summarising
 from memory.summaries.plan import enters_at, next_step
 from memory.summaries.summariser import Names, Summariser, Task
 from memory.summaries.summary import Summary, as_message
 
 NAME = "Companion"
+MOST_FOUND = 40
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTurn:
     """A turn as token ids: its prompt, and prompt and reply; `first_turn`: where its window begins.
 
-    `summary`: the summary's id and tokens, if one stood in it. `coming_prefixes`: what the coming prompts
+    `summary`: the summary's id and tokens, if one stood in it. `recalled_at`: where in the prompt what was
+    recalled stands, if anything was, and `recalled_tokens` of it. `coming_prefixes`: what the coming prompts
     begin with, as it is known after the reply.
     """
 
@@ -33,6 +42,13 @@ class ServedTurn:
     first_turn: int = 0
     summary: tuple[str, int] | None = None
     coming_prefixes: Sequence[tuple[int, ...]] = ()
+    recalled_at: int | None = None
+    recalled_tokens: int = 0
+
+    @property
+    def lasting(self) -> tuple[int, ...]:
+        """What of it the next prompt begins with, unless the window moves."""
+        return self.with_reply[: self.recalled_at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,17 @@ class SummarisedHistory(ScriptHistory):
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:  # noqa: ARG002
         fitting = (each.summary for each in self.made if each.enters_at <= first_turn)
         return max(fitting, key=lambda summary: summary.through_turn, default=None)
+
+
+def _passage(message: Message, number: int) -> Passage:
+    return Passage(
+        PassageKey("script", number),
+        message.content,
+        speaker=Names(assistant=NAME).of(message.role),
+        role=message.role,
+        turn=message.turn,
+        message_id=message.id,
+    )
 
 
 class AnewSummariser:
@@ -97,24 +124,41 @@ class ServedChat:
     async def _turn(self, whole: ScriptHistory, number: int) -> ServedTurn:
         user, assistant = whole.turns[number]
         said = NewMessage(user.id, user.content, user.token_ids)
-        context = await assemble(self._state(whole, number), said)
+        chat = replace(self._state(whole, number), recalled=self._found(whole, number))
+        context = await assemble(chat, said)
         first_turn = min(context.turns, default=number)
         asked = context.token_ids[: context.tokens - len(self._tokenizer.generation_prompt)]
         if (number + 1) % self._upkeep_every == 0:
             await self._upkeep(whole, number + 1, first_turn)
         summaries = [segment for segment in context.segments if segment.kind == "summary"]
+        kinds = [segment.kind for segment in context.segments]
+        before = kinds.index("recalled") if "recalled" in kinds else None
         return ServedTurn(
             context.token_ids,
             asked + assistant.token_ids,
             first_turn,
             next(((segment.summary_id or "", segment.tokens) for segment in summaries), None),
             await coming_prefixes(self._state(whole, number + 1)),
+            None if before is None else sum(segment.tokens for segment in context.segments[:before]),
+            0 if before is None else context.segments[before].tokens,
         )
+
+    def _found(self, whole: ScriptHistory, number: int) -> Found | None:
+        """What a search by words alone finds for a turn's message in the turns before it."""
+        recalls = recalling(self._strategy)
+        if recalls is None:
+            return None
+        said = [message for turn in whole.turns[:number] for message in turn]
+        asked = set(terms(whole.turns[number][0].content))
+        shared = {place: len(asked & set(terms(message.content))) for place, message in enumerate(said)}
+        best = sorted((place for place in shared if shared[place]), key=lambda place: (-shared[place], place))
+        ranked = [Ranked(_passage(said[place], place), shared[place], "same words") for place in best]
+        return Found(ranked[:MOST_FOUND], self._tokenizer, RecallReport(recalls.scope))
 
     async def _upkeep(self, whole: ScriptHistory, count: int, used: int) -> None:
         """Make all summaries that are wanting. `used`: the first turn of the newest reply's window."""
-        strategy = self._strategy
-        if not isinstance(strategy, SummarisingStrategy):
+        strategy = summarising(self._strategy)
+        if strategy is None:
             return
         chat = self._state(whole, count)
         while True:
@@ -129,7 +173,7 @@ class ServedChat:
                 previous.text if previous else "",
                 messages,
                 Names(assistant=NAME),
-                strategy.max_summary_tokens,
+                strategy.summary_tokens,
             )
             text = await self._summariser.summarise(task)
             summary = Summary(

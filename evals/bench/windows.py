@@ -24,17 +24,21 @@ from memory.assembly import Limits
 from memory.messages import Message
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
+from memory.strategies.combined import Combined
+from memory.strategies.recalling import recalling
 from memory.strategies.sliding_window import SlidingWindow
-from memory.strategies.summarising import SummarisingStrategy
+from memory.strategies.summarising import summarising
 from memory.strategies.summary import RunningSummary
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
+from memory.strategies.vector import Vector
 from memory.summaries.summariser import Summariser
 
 if TYPE_CHECKING:
     from evals.bench.langchain_peer import PeerMemory
 
 OVER_BOUND = 1.1
+COMPUTED = "computed / "
 REPLY_TOKENS = 256
 PEER_PACKAGES = ("langchain_classic", "langchain_core")
 WITHOUT_LANGCHAIN = "LangChain: not installed (pip install 'perdure[peers]')"
@@ -49,6 +53,7 @@ class WindowSizes:
     window_turns: int = 10
     token_budget: int = 1000
     summary_tokens: int = 256
+    recall_tokens: int = 512
     late_replies: int = 6
 
     @property
@@ -57,11 +62,23 @@ class WindowSizes:
         return 4 * self.turns * self.turn_tokens + 4 * self.token_budget + 4 * REPLY_TOKENS
 
     @property
+    def combined(self) -> Combined:
+        """With as many tokens of turns, of summary and of what is recalled as the others have."""
+        parts = (self.summary_tokens, self.recall_tokens, self.token_budget)
+        whole = sum(parts)
+        summary, recalled, recent = (part / whole for part in parts)
+        return Combined(
+            token_budget=whole, summary_share=summary, recalled_share=recalled, recent_share=recent
+        )
+
+    @property
     def strategies(self) -> list[Strategy]:
         return [
             SlidingWindow(turns=self.window_turns),
             TokenBuffer(token_budget=self.token_budget),
             SummaryBuffer(token_budget=self.token_budget, max_summary_tokens=self.summary_tokens),
+            Vector(token_budget=self.token_budget, recall_tokens=self.recall_tokens),
+            self.combined,
             RunningSummary(max_summary_tokens=self.summary_tokens),
             Buffer(),
         ]
@@ -100,7 +117,7 @@ class WindowBenchmark:
 
     def _section(self, strategy: Strategy) -> Section:
         rows = [self._ours(OURS, strategy, self._summariser)]
-        if isinstance(strategy, SummarisingStrategy):
+        if summarising(strategy):
             anew = AnewSummariser(self._tokenizer)
             rows.append(self._ours(f"{OURS}, {anew.author}", strategy, anew))
         if isinstance(strategy, SummaryBuffer):
@@ -124,14 +141,26 @@ class WindowBenchmark:
         figures["cuts"] = sum(one.first_turn != next_.first_turn for one, next_ in pairwise(played))
         ratio = getattr(strategy, "retention_ratio", None)
         if ratio is not None:
-            bound = _mean_tokens(self._turns) / (1 - ratio)
-            figures["t/(1-r)"] = bound
-            figures["computed / t/(1-r)"] = figures["computed a turn"] / bound
-            if isinstance(strategy, SummarisingStrategy):
-                entered = sum(dict(turn.summary for turn in played if turn.summary).values()) / len(played)
-                figures["summaries a turn"] = entered
-                figures["computed / (t/(1-r) + summaries)"] = figures["computed a turn"] / (bound + entered)
+            figures |= self._beside_bound(strategy, played, figures["computed a turn"], ratio)
         return Row(row.name, figures, row.rounds)
+
+    def _beside_bound(
+        self, strategy: Strategy, played: Sequence[ServedTurn], computed: float, ratio: float
+    ) -> dict[str, float]:
+        """What is computed, beside what the steps of the window cost, and what summaries and recall add."""
+        new = _mean_tokens(self._turns)
+        bound, parts = new / (1 - ratio), "t/(1-r)"
+        figures = {parts: bound}
+        if recalling(strategy):
+            recalled = statistics.mean(turn.recalled_tokens for turn in played)
+            figures["recalled a turn"] = recalled
+            bound, parts = bound + new + recalled, f"{parts} + last turn + recalled"
+        figures[f"{COMPUTED}{parts}"] = computed / bound
+        if summarising(strategy):
+            entered = sum(dict(turn.summary for turn in played if turn.summary).values()) / len(played)
+            figures["summaries a turn"] = entered
+            figures[f"{COMPUTED}{parts} + summaries"] = computed / (bound + entered)
+        return figures
 
     def _peers(self, strategy: Strategy) -> list[tuple[str, list[ServedTurn]]]:
         if not self._has_peers:
@@ -146,7 +175,7 @@ class WindowBenchmark:
         preamble = self._tokenizer.encode_preamble(self._persona)
         played = []
         for user, assistant in self._turns:
-            said = [*memory.messages(), ("user", user.content)]
+            said = [*memory.messages(user.content), ("user", user.content)]
             asked = sum((encode(role, content) for role, content in said), start=preamble)
             played.append(ServedTurn(asked + self._tokenizer.generation_prompt, asked + assistant.token_ids))
             memory.take_turn(user.content, assistant.content)
@@ -156,7 +185,7 @@ class WindowBenchmark:
 def _counted(name: str, played: Sequence[ServedTurn]) -> Row:
     cache = PrefixCache()
     rounds: list[Round] = []
-    before: tuple[int, ...] = ()
+    before: Sequence[int] = ()
     for turn in played:
         rounds.append(
             {
@@ -166,7 +195,7 @@ def _counted(name: str, played: Sequence[ServedTurn]) -> Row:
                 "voided": turn.prompt[: len(before)] != before,
             }
         )
-        before = turn.with_reply
+        before = turn.lasting
     figures = {
         "prompt, tokens": statistics.mean(turn["prompt"] for turn in rounds),
         "computed a turn": statistics.mean(turn["computed"] for turn in rounds),
@@ -190,8 +219,8 @@ def _waited_for(played: Sequence[ServedTurn]) -> dict[str, float]:
 def _goals(row: Row) -> list[Goal]:
     goals = [
         Goal(f"{figure}, {row.name}", OVER_BOUND, row.figures[figure])
-        for figure in ("computed / t/(1-r)", "computed / (t/(1-r) + summaries)")
-        if figure in row.figures
+        for figure in row.figures
+        if figure.startswith(COMPUTED)
     ]
     voided = Goal(f"turns voided, {row.name}", row.figures["cuts"], row.figures["turns voided"])
     return [*goals, voided]

@@ -30,12 +30,16 @@ TOKENS_OF_A_TURN = 200
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A strategy by another name, and the one parameter of theirs that tunes it: `ours` of its value."""
+    """A strategy by another name, and the one parameter of theirs that tunes it: `ours` of its value.
+
+    `without_meaning`: further parameters that are passed over.
+    """
 
     strategy: str
     parameter: str | None = None
     default: int = 0
     ours: Callable[[int], dict[str, Any]] = lambda _value: {}
+    without_meaning: frozenset[str] = frozenset()
 
 
 ALIASES = {
@@ -55,6 +59,17 @@ ALIASES = {
     "ConversationEntityMemory": Alias(
         "facts", "k", 3, lambda k: {"token_budget": k * TOKENS_OF_A_TURN + DEFAULT_FACT_TOKENS}
     ),
+    # Theirs form a document of a prompt's variables; here it is the messages that are recalled.
+    "VectorStoreRetrieverMemory": Alias(
+        "vector", without_meaning=frozenset({"return_docs", "exclude_input_keys"})
+    ),
+    "ConversationVectorStoreTokenBufferMemory": Alias(
+        "vector",
+        "max_token_limit",
+        2000,
+        lambda limit: {"token_budget": limit},
+        without_meaning=frozenset({"split_chunk_size"}),
+    ),
 }
 
 
@@ -63,7 +78,8 @@ def without_aliases(settings: dict[str, Any]) -> dict[str, Any]:
     alias = ALIASES.get(settings["strategy"])
     if alias is None:
         return settings
-    given = {name: value for name, value in settings.items() if name not in WITHOUT_MEANING | {"strategy"}}
+    passed_over = WITHOUT_MEANING | alias.without_meaning | {"strategy"}
+    given = {name: value for name, value in settings.items() if name not in passed_over}
     ours: dict[str, Any] = {"strategy": alias.strategy}
     if alias.parameter is not None:
         value = given.pop(alias.parameter, alias.default)

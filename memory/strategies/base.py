@@ -18,12 +18,13 @@ class Room:
 
     `now` is what is left beside persona, this message and its reply: a hard bound. `steady` leaves the
     message out and takes the usual reply, so it stays the same from turn to turn; the marks of
-    the window are laid by it.
+    the window are laid by it. `recalled` is kept free beside `steady` for what is recalled.
     """
 
     now: int
     steady: int
     context_window: int
+    recalled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class Strategy(BaseModel, ABC):
     @abstractmethod
     async def window(self, history: History, first_turn: int, room: Room) -> Selection:
         """What stands between persona and message in a window that begins with `first_turn`."""
+
+    def recalled_tokens(self, room: int) -> int:  # noqa: ARG002
+        """How many of `room` tokens are kept, in every turn, for what recall finds for the message."""
+        return 0
 
     async def select(self, history: History, room: Room) -> Selection:
         """Choose what fits `room.now`. Raises like `first_turn`."""

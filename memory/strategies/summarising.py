@@ -1,7 +1,7 @@
 """What strategies that summarise have in common: their parameters, and the summary's place in the window."""
 
 import hashlib
-from abc import ABC
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from pydantic import Field
@@ -14,6 +14,7 @@ from memory.summaries.summary import Summary, as_message
 SummariserName = Literal["auto", "extractive", "llm"]
 
 DEFAULT_SUMMARY_TOKENS = 256
+LEAST_SUMMARY_TOKENS = 32
 
 NOT_YET = "has left the window and is not summarised yet"
 NO_ROOM = "its summary does not fit beside this message"
@@ -22,9 +23,6 @@ NO_ROOM = "its summary does not fit beside this message"
 class SummarisingStrategy(Strategy, ABC):
     """Keeps a running summary of the turns that have left the window."""
 
-    max_summary_tokens: int = Field(
-        DEFAULT_SUMMARY_TOKENS, ge=32, le=100_000, description="Tokens of the summary at most."
-    )
     summariser: SummariserName = Field(
         "auto",
         description="Who writes the summary. `llm`: the chat's model; `extractive`: the most telling "
@@ -39,10 +37,35 @@ class SummarisingStrategy(Strategy, ABC):
     )
 
     @property
+    @abstractmethod
+    def summary_tokens(self) -> int:
+        """Tokens of the summary at most; 0: none is made."""
+
+    @property
     def recipe(self) -> str:
         """What decides how a summary is made; summaries of one recipe go on from each other."""
-        settings = (self.summariser, self.max_summary_tokens, self.summary_instructions)
+        settings = (self.summariser, self.summary_tokens, self.summary_instructions)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+
+
+class BoundedSummaryStrategy(SummarisingStrategy, ABC):
+    """Keeps a summary whose tokens are set by themselves."""
+
+    max_summary_tokens: int = Field(
+        DEFAULT_SUMMARY_TOKENS,
+        ge=LEAST_SUMMARY_TOKENS,
+        le=100_000,
+        description="Tokens of the summary at most.",
+    )
+
+    @property
+    def summary_tokens(self) -> int:
+        return self.max_summary_tokens
+
+
+def summarising(strategy: Strategy) -> SummarisingStrategy | None:
+    """The strategy if it makes summaries."""
+    return strategy if isinstance(strategy, SummarisingStrategy) and strategy.summary_tokens else None
 
 
 def summary_segment(summary: Summary) -> Segment:

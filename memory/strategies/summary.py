@@ -4,11 +4,11 @@ from typing import Literal
 
 from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, newest_turns
-from memory.strategies.summarising import SummarisingStrategy, with_summary
+from memory.strategies.summarising import BoundedSummaryStrategy, with_summary
 from memory.strategies.window import first_turn_by_tokens
 
 
-class RunningSummary(SummarisingStrategy):
+class RunningSummary(BoundedSummaryStrategy):
     """Keeps a running summary of the whole chat, and no turn word for word but those not summarised yet.
 
     Forgets all wording, and what a summary of its length cannot hold. For chats where the topic counts and

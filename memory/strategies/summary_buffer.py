@@ -6,11 +6,11 @@ from pydantic import Field
 
 from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, newest_turns
-from memory.strategies.summarising import SummarisingStrategy, with_summary
+from memory.strategies.summarising import BoundedSummaryStrategy, with_summary
 from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens
 
 
-class SummaryBuffer(SummarisingStrategy):
+class SummaryBuffer(BoundedSummaryStrategy):
     """Keeps the newest turns word for word, and a running summary of all older ones.
 
     Forgets the wording of what it summarises, and what a summary of its length cannot hold. For long chats

@@ -20,7 +20,13 @@ from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.summaries.summariser import Task
 
 SIZES = WindowSizes(
-    turns=40, turn_tokens=30, window_turns=4, token_budget=400, summary_tokens=80, late_replies=7
+    turns=40,
+    turn_tokens=30,
+    window_turns=4,
+    token_budget=400,
+    summary_tokens=80,
+    recall_tokens=160,
+    late_replies=7,
 )
 OURS = "perdure"
 ANEW = "perdure, written anew"
@@ -74,16 +80,29 @@ def test_every_strategy_voids_its_beginning_once_a_cut_and_stays_within_its_boun
     tokenizer: ChatEncoding,
 ) -> None:
     found = sections(tokenizer, with_peers=False)
-    assert list(found) == ["sliding_window", "token_buffer", "summary_buffer", "summary", "buffer"]
+    assert list(found) == [
+        "sliding_window",
+        "token_buffer",
+        "summary_buffer",
+        "vector",
+        "combined",
+        "summary",
+        "buffer",
+    ]
     for section in found.values():
         assert section.goals
         missed = {goal.what for goal in section.goals if not goal.is_met}
         # The bound counts turns: summaries of full length, new with each cut, come on top.
-        assert missed <= {f"computed / t/(1-r), {ANEW}"}
+        assert missed <= {
+            f"computed / t/(1-r), {ANEW}",
+            f"computed / t/(1-r) + last turn + recalled, {ANEW}",
+        }
         assert all(len(row.rounds) == SIZES.turns for row in section.rows)
-    for name in ("sliding_window", "token_buffer", "summary_buffer"):
+    for name in ("sliding_window", "token_buffer", "summary_buffer", "vector", "combined"):
         assert 0 < figures(found[name], OURS)["turns voided"] == figures(found[name], OURS)["cuts"]
-    for name in ("summary_buffer", "summary"):
+    for name in ("vector", "combined"):
+        assert 32 < figures(found[name], OURS)["recalled a turn"] <= SIZES.recall_tokens
+    for name in ("summary_buffer", "combined", "summary"):
         anew = figures(found[name], ANEW)
         assert anew["turns voided"] == anew["cuts"]
         assert anew["computed a turn"] > figures(found[name], OURS)["computed a turn"]
@@ -116,6 +135,8 @@ def test_langchain_computes_almost_its_whole_window_each_turn(tokenizer: ChatEnc
         "sliding_window": ["LangChain ConversationBufferWindowMemory", "LangChain trim_messages"],
         "token_buffer": ["LangChain ConversationTokenBufferMemory", "LangChain trim_messages"],
         "summary_buffer": ["LangChain ConversationSummaryBufferMemory"],
+        "vector": ["LangChain ConversationVectorStoreTokenBufferMemory"],
+        "combined": [],
         "summary": ["LangChain ConversationSummaryMemory"],
         "buffer": ["LangChain ConversationBufferMemory"],
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,16 +11,30 @@ from hypothesis import strategies as st
 
 from llm.text.chat_format import ChatTokenizer
 from memory.assembly import ChatState, Limits, NewMessage, assemble
-from memory.context import Context
+from memory.context import Context, RecallReport
 from memory.errors import MessageTooLargeError, WindowFullError
 from memory.facts.fact import Fact
 from memory.messages import ROLES, Role
 from memory.persona import ExampleExchange, Persona, persona_segments
-from memory.strategies import parse_strategy
+from memory.recall.fill import quoted
+from memory.recall.found import Found
+from memory.recall.passage import Passage, PassageKey
+from memory.recall.ranking import Ranked
+from memory.strategies import STRATEGIES, parse_strategy
+from memory.strategies.recalling import recalling
 from memory.summaries.summary import Summary, as_message
 from tests.memory.naive_history import NaiveHistory, history_of
 from tests.texts import texts
 
+MIXES = [
+    (0.1, 0.4, 0.5),
+    (0.3, 0.3, 0.4),
+    (0.0, 0.5, 0.5),
+    (0.2, 0.0, 0.8),
+    (0.0, 0.0, 0.1),
+    (0.45, 0.45, 0.1),
+]
+"""Shares of summary, recalled passages and newest turns."""
 ratios = st.one_of(st.just(1.0), st.floats(0.01, 1.0))
 memories: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({"strategy": "buffer"}),
@@ -46,6 +61,24 @@ memories: st.SearchStrategy[dict[str, Any]] = st.one_of(
             "retention_ratio": ratios,
         }
     ),
+    st.fixed_dictionaries(
+        {
+            "strategy": st.just("vector"),
+            "token_budget": st.integers(1, 800),
+            "recall_tokens": st.integers(64, 800),
+            "retention_ratio": ratios,
+        }
+    ),
+    st.tuples(st.integers(400, 1500), st.sampled_from(MIXES), ratios).map(
+        lambda mix: {
+            "strategy": "combined",
+            "token_budget": mix[0],
+            "summary_share": mix[1][0],
+            "recalled_share": mix[1][1],
+            "recent_share": mix[1][2],
+            "retention_ratio": mix[2],
+        }
+    ),
 )
 summaries = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(1, 80)), max_size=4)
 """Up to which turn, how many turns later each comes into use, and how many words it has."""
@@ -69,6 +102,10 @@ personas = st.one_of(
         st.lists(st.builds(ExampleExchange, texts, texts), max_size=2).map(tuple),
     ),
 )
+recollections: st.SearchStrategy[list[tuple[int, str]]] = st.lists(
+    st.tuples(st.integers(-2, 29), contents), max_size=8
+)
+"""What recall found, best first: a message of this chat by its number, or a text of another chat."""
 limits = st.builds(Limits, st.integers(64, 2048), st.integers(1, 128), st.integers(1, 128))
 
 
@@ -99,6 +136,7 @@ def chat_state(
     *,
     persona: Persona | None,
     limits: Limits,
+    recalled: Sequence[tuple[int, str]] = (),
 ) -> ChatState:
     return ChatState(
         persona=persona_segments(persona, tokenizer),
@@ -106,7 +144,26 @@ def chat_state(
         history=history,
         generation_prompt=tokenizer.generation_prompt,
         limits=limits,
+        recalled=found(recalled, history, tokenizer) if recalling(parse_strategy(memory)) else None,
     )
+
+
+def found(recalled: Sequence[tuple[int, str]], history: NaiveHistory, tokenizer: ChatTokenizer) -> Found:
+    """What recall found, as the service hands it over."""
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    passages: dict[PassageKey, Passage] = {}
+    for index, (number, text) in enumerate(recalled):
+        if 0 <= number < len(history.all):
+            said = history.all[number]
+            key = PassageKey("here", number)
+            passages[key] = Passage(
+                key, said.content, "Ann", said.role, noon, turn=said.turn, message_id=said.id
+            )
+        else:
+            key = PassageKey("elsewhere", index)
+            passages[key] = Passage(key, text, "Ann", "user", noon, turn=index, message_id=f"other_{index}")
+    ranked = [Ranked(passage, 1 / (1 + place), "test") for place, passage in enumerate(passages.values())]
+    return Found(ranked, tokenizer, RecallReport("persona"))
 
 
 def assembled(
@@ -117,13 +174,13 @@ def assembled(
     persona: Persona | None = None,
     content: str | None = "And now?",
     limits: Limits = Limits(2048, 64, 64),  # noqa: B008
+    recalled: Sequence[tuple[int, str]] = (),
 ) -> Context:
     message = None
     if content is not None:
         message = NewMessage("new", content, tokenizer.encode_message("user", content))
-    return asyncio.run(
-        assemble(chat_state(tokenizer, memory, history, persona=persona, limits=limits), message)
-    )
+    chat = chat_state(tokenizer, memory, history, persona=persona, limits=limits, recalled=recalled)
+    return asyncio.run(assemble(chat, message))
 
 
 @settings(max_examples=300, deadline=None)
@@ -135,6 +192,7 @@ def assembled(
     persona=personas,
     content=contents,
     limits=limits,
+    recalled=recollections,
 )
 def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     chat_tokenizer: ChatTokenizer,
@@ -145,6 +203,7 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     persona: Persona | None,
     content: str,
     limits: Limits,
+    recalled: list[tuple[int, str]],
 ) -> None:
     history = with_summaries(history_of(said, chat_tokenizer), made, chat_tokenizer)
     history = with_facts(history, known)
@@ -152,7 +211,15 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     tail = [*chat_tokenizer.encode_message("user", content), *chat_tokenizer.generation_prompt]
     room = limits.context_window - limits.reply_tokens - len(head) - len(tail)
     try:
-        context = assembled(chat_tokenizer, memory, history, persona=persona, content=content, limits=limits)
+        context = assembled(
+            chat_tokenizer,
+            memory,
+            history,
+            persona=persona,
+            content=content,
+            limits=limits,
+            recalled=recalled,
+        )
     except MessageTooLargeError as refused:
         assert room < 0
         assert refused.numbers["message_tokens"] == len(tail)
@@ -168,7 +235,10 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     facts = [i for segment in context.segments if segment.kind == "facts" for i in segment.token_ids]
     told = [segment for segment in context.segments if segment.kind == "summary"]
     summary = [i for segment in told for i in segment.token_ids]
-    expected = [*head, *facts, *summary, *(i for message in window for i in message.token_ids), *tail]
+    brought = [segment for segment in context.segments if segment.kind == "recalled"]
+    recalled_ids = [i for segment in brought for i in segment.token_ids]
+    in_turns = (i for message in window for i in message.token_ids)
+    expected = [*head, *facts, *summary, *in_turns, *recalled_ids, *tail]
     assert list(context.token_ids) == expected
     assert context.tokens == len(expected)
     assert context.tokens + limits.reply_tokens <= limits.context_window
@@ -185,32 +255,48 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
     assert left_out == list(range(through, first))
     assert sum(left.tokens for left in context.left_out) == sum(map(history.tokens_of, left_out))
 
+    # What was recalled stands once, within what was asked for, and nothing of it stands in the window.
+    assert len(brought) <= 1
+    for segment in brought:
+        assert len(recalled_ids) <= parse_strategy(memory).recalled_tokens(limits.context_window)
+        names = [told.passage.message_id for told in segment.passages]
+        assert names
+        assert len(names) == len(set(names))
+        assert not set(names) & {message.id for message in window}
+        [message] = segment.messages
+        assert message.role == "system"
+        assert all(quoted(told.passage.text) in message.content for told in segment.passages)
+
     # What the segments say is what their tokens say.
     for segment in context.segments:
-        if segment.kind in ("turn", "message", "facts"):
+        if segment.kind in ("turn", "message", "facts", "recalled"):
             ids = [i for m in segment.messages for i in chat_tokenizer.encode_message(m.role, m.content)]
             assert list(segment.token_ids) == ids
 
     assert len(facts) <= memory.get("max_fact_tokens", 0)
-    if memory["strategy"] == "token_buffer":
+    if memory["strategy"] in ("token_buffer", "vector"):
         assert sum(map(history.tokens_of, context.turns)) <= memory["token_budget"]
 
 
-@settings(max_examples=100, deadline=None)
-@given(memory=memories, said=said, persona=personas)
+@settings(max_examples=50, deadline=None)
+@given(memory=memories, said=said, made=summaries, persona=personas, recalled=recollections)
 def test_the_same_history_gives_the_same_context_whatever_came_before(
     chat_tokenizer: ChatTokenizer,
     memory: dict[str, Any],
     said: list[tuple[Role, str]],
+    made: list[tuple[int, int, int]],
     persona: Persona | None,
+    recalled: list[tuple[int, str]],
 ) -> None:
+    """After every other strategy, at every turn of the chat, too."""
     big = Limits(100_000, 64, 64)
-    history = history_of(said, chat_tokenizer)
-    before = assembled(chat_tokenizer, memory, history, persona=persona, limits=big)
-    for other in ({"strategy": "buffer"}, {"strategy": "sliding_window"}, {"strategy": "token_buffer"}):
+    history = with_summaries(history_of(said, chat_tokenizer), made, chat_tokenizer)
+    before = assembled(chat_tokenizer, memory, history, persona=persona, limits=big, recalled=recalled)
+    for other in STRATEGIES:
         for turns in range(history.turn_count + 1):
-            assembled(chat_tokenizer, other, history.upto(turns), persona=persona, limits=big)
-    assert assembled(chat_tokenizer, memory, history, persona=persona, limits=big) == before
+            assembled(chat_tokenizer, {"strategy": other}, history.upto(turns), persona=persona, limits=big)
+    after = assembled(chat_tokenizer, memory, history, persona=persona, limits=big, recalled=recalled)
+    assert after == before
 
 
 @settings(max_examples=100, deadline=None)
@@ -369,3 +455,25 @@ def test_a_sliding_window_of_long_turns_goes_on_with_fewer(chat_tokenizer: ChatT
             limits=Limits(1024, 64, 64),
         )
         assert len(context.turns) >= min(count, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    memory=memories.filter(lambda memory: memory["strategy"] in ("vector", "combined")),
+    said=said,
+    recalled=recollections,
+    others=recollections,
+)
+def test_what_is_recalled_never_moves_the_window(
+    chat_tokenizer: ChatTokenizer,
+    memory: dict[str, Any],
+    said: list[tuple[Role, str]],
+    recalled: list[tuple[int, str]],
+    others: list[tuple[int, str]],
+) -> None:
+    history = history_of(said, chat_tokenizer)
+    prompts = [assembled(chat_tokenizer, memory, history, recalled=found) for found in ((), recalled, others)]
+    assert len({prompt.turns for prompt in prompts}) == 1
+    stays = [segment for segment in prompts[0].segments if segment.kind in ("persona", "turn")]
+    for prompt in prompts:
+        assert list(prompt.segments[: len(stays)]) == stays

@@ -54,6 +54,18 @@ def test_settings_survive_being_stored() -> None:
             {"strategy": "ConversationEntityMemory", "k": 5, "chat_history_key": "history"},
             {"strategy": "facts", "token_budget": 1256},
         ),
+        (
+            {"strategy": "VectorStoreRetrieverMemory", "return_docs": False, "exclude_input_keys": []},
+            {"strategy": "vector"},
+        ),
+        (
+            {"strategy": "ConversationVectorStoreTokenBufferMemory", "split_chunk_size": 500},
+            {"strategy": "vector", "token_budget": 2000},
+        ),
+        (
+            {"strategy": "ConversationVectorStoreTokenBufferMemory", "max_token_limit": 700},
+            {"strategy": "vector", "token_budget": 700},
+        ),
     ],
 )
 def test_langchains_classes_are_what_their_users_expect(
@@ -68,6 +80,8 @@ def test_langchains_classes_are_what_their_users_expect(
         ({"strategy": "ConversationBufferWindowMemory", "k": "3"}, "k"),
         ({"strategy": "ConversationBufferWindowMemory", "turns": 3}, "turns"),
         ({"strategy": "ConversationBufferMemory", "llm": "gpt"}, "llm"),
+        ({"strategy": "VectorStoreRetrieverMemory", "retriever": "chroma"}, "retriever"),
+        ({"strategy": "ConversationBufferMemory", "return_docs": True}, "return_docs"),
         ({"strategy": "ConversationBufferWindowMemory", "k": 0}, "turns"),
         ({"strategy": "ConversationEntityMemory", "entity_store": "redis"}, "entity_store"),
     ],

@@ -1,0 +1,59 @@
+"""What is recalled for a message, on its way into the context: a fault costs the reply that, and no more."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from app.errors import NotFoundProblem
+from app.recall import Recall, Recollection
+from app.storage.tables import MessageRow
+from memory.context import RecallReport
+from memory.protocols import ChatEncoder
+from memory.recall.found import Found
+from memory.recall.ranking import Ranked
+from memory.strategies.recalling import RecallScope
+
+log = structlog.get_logger()
+
+RECALL_WAIT_S = 2.0
+"""After this a reply goes on without what recall would have found."""
+
+
+async def recollect(
+    recall: Recall,
+    owner: str,
+    session_id: str,
+    text: str,
+    *,
+    scope: RecallScope,
+    encoder: ChatEncoder,
+    asked: MessageRow | None,
+) -> Found:
+    """What was said before and matters for a message of that text.
+
+    `asked`: the message, if it is stored: neither it nor what came after it is recalled. Raises
+    NotFoundProblem if there is no such session.
+    """
+    try:
+        async with asyncio.timeout(RECALL_WAIT_S):
+            found = await recall.for_turn(owner, session_id, text, scope)
+    except NotFoundProblem:
+        raise
+    except TimeoutError:
+        found = Recollection((), degraded=f"nothing was found within {RECALL_WAIT_S:g} seconds")
+    except Exception:
+        log.exception("recall failed", session=session_id)
+        found = Recollection((), degraded="the search failed; the service's log says why")
+    ranked = found.ranked if asked is None else _said_before(asked, found.ranked)
+    return Found(ranked, encoder, RecallReport(scope, found.behind, found.degraded))
+
+
+def _said_before(asked: MessageRow, ranked: Sequence[Ranked]) -> list[Ranked]:
+    return [
+        each
+        for each in ranked
+        if each.passage.key.source != asked.session_id
+        or each.passage.turn is None
+        or each.passage.turn < asked.turn
+    ]

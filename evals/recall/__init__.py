@@ -1,0 +1,1 @@
+"""`perdure eval recall`: does recall find the turns that a question is about?"""

@@ -1,0 +1,144 @@
+"""Fits the weights of ranking, and shows what they are worth on a conversation that they were not fitted on.
+
+    python -m evals.recall.tune ../shared/data/locomo_dev.json
+
+The loss is listwise: each piece of evidence against all other candidates of its question, with a penalty on
+large weights. Each conversation is held out once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch.nn.functional import softplus
+
+from app.cli.progress import stage_progress
+from app.embedding import SentenceEmbedder
+from app.settings import Settings
+from evals.recall.locomo import Conversation, read_locomo
+from evals.recall.shelf import Shelves, temporary_shelves
+from llm.progress import Progress
+from memory.recall.features import FEATURES, features
+from memory.recall.ranking import WEIGHTS
+from memory.recall.search import Question
+
+PENALTY = 1e-3
+Figures = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """The candidates of a question: features [candidates, features], which are evidence, their sessions.
+
+    `evidence`: how many turns are evidence, found or not; `sessions`: those that they are of.
+    """
+
+    features: NDArray[np.float64]
+    is_evidence: NDArray[np.bool_]
+    sources: tuple[str, ...]
+    evidence: int
+    sessions: frozenset[str]
+
+
+def main(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Print the weights and the table of held-out figures."""
+    conversations, _ = read_locomo(data)
+    with stage_progress() as progress, temporary_shelves(SentenceEmbedder(Settings())) as shelves:
+        examples = {
+            conversation.name: asyncio.run(_examples(conversation, shelves, progress))
+            for conversation in conversations
+        }
+    everything = [example for found in examples.values() for example in found]
+    fitted = fit(everything)
+    table = Table("held out", "questions", *COLUMNS, box=None)
+    held_out = []
+    for name, found in examples.items():
+        others = [example for other, rest in examples.items() if other != name for example in rest]
+        figures = [_figures(example, fit(others)) for example in found]
+        held_out += figures
+        table.add_row(name, str(len(found)), *_cells(figures))
+    table.add_row("held-out mean", str(len(everything)), *_cells(held_out))
+    table.add_row(
+        "fitted on all", str(len(everything)), *_cells([_figures(example, fitted) for example in everything])
+    )
+    current = np.array([WEIGHTS[name] for name in FEATURES])
+    table.add_row(
+        "as they stand", str(len(everything)), *_cells([_figures(example, current) for example in everything])
+    )
+    console = Console()
+    console.print(table)
+    console.print({name: round(float(weight), 2) for name, weight in zip(FEATURES, fitted, strict=True)})
+
+
+COLUMNS = ("recall at 5", "at 10", "at 50", "all sessions in 5")
+
+
+async def _examples(conversation: Conversation, shelves: Shelves, progress: Progress) -> list[Example]:
+    searcher = shelves.fill(conversation.name, conversation.passages, progress)
+    examples = []
+    for number, asked in enumerate(conversation.questions, 1):
+        question = Question(asked.text, conversation.asked_at, (conversation.name,))
+        passages, found = await searcher.candidates(question)
+        examples.append(
+            Example(
+                features(asked.text, conversation.asked_at, passages, found),
+                np.array([passage.key in asked.evidence for passage in passages]),
+                tuple(passage.key.source for passage in passages),
+                len(asked.evidence),
+                frozenset(key.source for key in asked.evidence),
+            )
+        )
+        progress(f"asking {conversation.name}", number, len(conversation.questions))
+    return examples
+
+
+def fit(examples: Sequence[Example]) -> NDArray[np.float64]:
+    """The weights, one for each feature."""
+    usable = [example for example in examples if example.is_evidence.any()]
+    most = max(len(example.features) for example in usable)
+    shape = (len(usable), most)
+    x, absent = torch.zeros(*shape, len(FEATURES)), torch.ones(shape, dtype=torch.bool)
+    y = torch.zeros(shape)
+    for row, example in enumerate(usable):
+        count = len(example.features)
+        x[row, :count] = torch.from_numpy(example.features).float()
+        absent[row, :count] = False
+        y[row, :count] = torch.from_numpy(example.is_evidence).float()
+    not_rivals = absent | (y > 0)
+    weights = torch.zeros(len(FEATURES), requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        scores = x @ weights
+        rivals = torch.logsumexp(scores.masked_fill(not_rivals, -1e9), 1, keepdim=True)
+        lost = (softplus(rivals - scores) * y).sum(1) / y.sum(1)
+        total = lost.mean() + PENALTY * (weights**2).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return weights.detach().double().numpy()
+
+
+def _figures(example: Example, weights: Figures) -> tuple[float, ...]:
+    order = np.argsort(-(example.features @ weights), kind="stable")
+    recalls = [example.is_evidence[order[:top]].sum() / example.evidence for top in (5, 10, 50)]
+    sources = list(dict.fromkeys(example.sources[place] for place in order))[:5]
+    return (*recalls, float(example.sessions.issubset(sources)))
+
+
+def _cells(figures: Sequence[tuple[float, ...]]) -> list[str]:
+    return [f"{100 * figure:.1f}" for figure in np.mean(figures, axis=0)]
+
+
+if __name__ == "__main__":
+    typer.run(main)
