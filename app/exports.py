@@ -80,6 +80,7 @@ async def _records(
         persona = await stored.persona_record(persona_id)
         assert persona is not None
         yield persona
+    exported = set(session_ids)
     for session_id in session_ids:
         record = await stored.session_record(session_id)
         assert record is not None
@@ -90,6 +91,10 @@ async def _records(
             yield entry
         for summary in await stored.summary_records(session_id):
             yield summary
+        for fact in await stored.fact_records(session_id, exported):
+            yield fact
+        for refused in await stored.refused_fact_records(session_id, exported):
+            yield refused
 
 
 async def _lines(records: AsyncIterator[Record]) -> AsyncIterator[bytes]:

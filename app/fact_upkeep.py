@@ -17,6 +17,7 @@ from memory.assembly import ChatState
 from memory.facts.extractor import Extracted
 from memory.facts.fact import told
 from memory.messages import Message, Role
+from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
 from memory.strategies.remembering import RememberingStrategy
 from memory.summaries.plan import enters_at
@@ -55,11 +56,13 @@ class FactUpkeep:
         return await self._store(owner, session_id, read) if read else None
 
     async def _read_next(self, owner: str, session_id: str) -> _Read | None:
-        async with self._open_state(owner, session_id) as (chat, persona), self._database.read() as session:
-            strategy = chat.strategy
-            extractor = self._extractors.of(strategy) if isinstance(strategy, RememberingStrategy) else None
-            if extractor is None or not isinstance(strategy, RememberingStrategy):
-                return None
+        async with self._database.read() as session:
+            row = await Sessions(session, owner).get(session_id)
+        strategy = parse_strategy(row.memory) if row else None
+        extractor = self._extractors.of(strategy) if isinstance(strategy, RememberingStrategy) else None
+        if extractor is None or not isinstance(strategy, RememberingStrategy):
+            return None
+        async with self._open_state(owner, session_id) as (_, persona), self._database.read() as session:
             messages = await Facts(session, owner).unread(session_id, extractor.batch)
         if not messages:
             return None

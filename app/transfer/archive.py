@@ -5,7 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.transfer.records import LoreRecord, MessageRecord, PersonaRecord, SessionRecord, SummaryRecord
+from app.transfer.records import (
+    FactRecord,
+    LoreRecord,
+    MessageRecord,
+    PersonaRecord,
+    RefusedFactRecord,
+    SessionRecord,
+    SummaryRecord,
+)
 from memory.messages import Role
 
 
@@ -30,6 +38,8 @@ class ChatArchive:
     messages: list[MessageRecord] = field(default_factory=list)
     lore: list[LoreRecord] = field(default_factory=list)
     summaries: list[SummaryRecord] = field(default_factory=list)
+    facts: list[FactRecord] = field(default_factory=list)
+    refused_facts: list[RefusedFactRecord] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -4,13 +4,14 @@ Forgotten messages are in none. A reply that is being generated is `interrupted`
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any, cast
 
 from sqlalchemy import select
 
 from app.lore_schemas import LoreEntryFields
+from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.repository import Repository
 from app.storage.tables import (
     ContextRecordRow,
@@ -29,11 +30,13 @@ from app.storage.token_index import unpack_ids
 from app.transfer.archive import SpokenMessage
 from app.transfer.records import (
     BranchRecord,
+    FactRecord,
     GivenPersonaRecord,
     LoreRecord,
     MarkRecord,
     MessageRecord,
     PersonaRecord,
+    RefusedFactRecord,
     RevisionRecord,
     SessionRecord,
     SummaryRecord,
@@ -62,8 +65,10 @@ class StoredRecords(Repository):
             return None
         given = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == session_id)
         personas = (await self.session.scalars(given.order_by(SessionPersonaRow.number))).all()
+        read = self.select_columns(FactWatermarkRow, FactWatermarkRow.position)
+        watermark = await self.session.execute(read.where(FactWatermarkRow.session_id == session_id))
         return SessionRecord.model_construct(
-            **_fields(row, SessionRecord, but=("type", "personas", "branched_from")),
+            **_fields(row, SessionRecord, but=("type", "personas", "branched_from", "facts_watermark")),
             personas=[
                 GivenPersonaRecord.model_construct(**_fields(each, GivenPersonaRecord)) for each in personas
             ],
@@ -72,6 +77,7 @@ class StoredRecords(Repository):
             )
             if row.branched_from_session
             else None,
+            facts_watermark=watermark.scalar_one_or_none(),
         )
 
     async def persona_ids(self) -> list[str]:
@@ -80,7 +86,7 @@ class StoredRecords(Repository):
         return list((await self.session.scalars(query.order_by(PersonaRow.created_at, PersonaRow.id))).all())
 
     async def personas_of(self, session_ids: Sequence[str]) -> list[str]:
-        """The personas that these sessions have or had, or that their context records name, oldest first."""
+        """The personas that these sessions have or had, or their records or facts name, oldest first."""
         found: set[str | None] = set()
         named = ContextRecordRow.record["persona"]["id"].as_string()
         for ids in _batches(session_ids):
@@ -88,6 +94,7 @@ class StoredRecords(Repository):
                 (SessionRow, SessionRow.persona_id),
                 (SessionPersonaRow, SessionPersonaRow.persona_id),
                 (ContextRecordRow, named),
+                (FactRow, FactRow.persona_id),
             ):
                 session_of = SessionRow.id if table is SessionRow else cast(Any, table).session_id
                 query = self.select_columns(table, column).where(session_of.in_(ids)).distinct()
@@ -171,6 +178,42 @@ class StoredRecords(Repository):
             )
             for row in (await self.session.scalars(query.order_by(*order))).all()
         ]
+
+    async def fact_records(self, session_id: str, exported: Collection[str]) -> list[FactRecord]:
+        """Also those that no longer count, or that another superseded.
+
+        What the owner corrected here of another chat, which is not among the `exported` ones, has no source.
+        """
+        order = (FactRow.created_at, FactRow.quote_start, FactRow.subject, FactRow.key, FactRow.value)
+        rows = await self._with_source(FactRow, session_id, *order)
+        without_source = {"message_id": None, "quote_start": None, "quote_end": None}
+        return [
+            FactRecord.model_construct(
+                **_fields(row, FactRecord, but=("type",)) | ({} if source in exported else without_source)
+            )
+            for row, source in rows
+        ]
+
+    async def refused_fact_records(
+        self, session_id: str, exported: Collection[str]
+    ) -> list[RefusedFactRecord]:
+        """Those of messages of the `exported` sessions."""
+        order = (RefusedFactRow.created_at, RefusedFactRow.quote_start, RefusedFactRow.value_digest)
+        return [
+            RefusedFactRecord.model_construct(**_fields(row, RefusedFactRecord, but=("type",)))
+            for row, source in await self._with_source(RefusedFactRow, session_id, *order)
+            if source in exported
+        ]
+
+    async def _with_source(self, table: Any, session_id: str, *order: Any) -> Sequence[tuple[Any, str]]:
+        """Facts of a session, and the session that the message of each is in."""
+        query = (
+            select(table, MessageRow.session_id)
+            .outerjoin(MessageRow, MessageRow.id == table.message_id)
+            .where(table.owner == self.owner, table.session_id == session_id)
+            .order_by(*order, table.id)
+        )
+        return [(row, source) for row, source in (await self.session.execute(query)).all()]
 
     async def spoken(self, session_id: str) -> AsyncIterator[SpokenMessage]:
         """The chat as it stands, oldest first, with what else was said in the place of each message."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.ids import new_id
+from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.repository import Repository
 from app.storage.tables import (
     ContextRecordRow,
@@ -43,6 +44,9 @@ TABLES: tuple[type[Table], ...] = (
     ContextRecordRow,
     LoreEntryRow,
     SummaryRow,
+    FactRow,
+    RefusedFactRow,
+    FactWatermarkRow,
 )
 """In the order in which they are filled: what a row names is there before it."""
 
@@ -83,6 +87,7 @@ def new_rows(archive: Archive, memories: Sequence[Row]) -> NewRows:
         for message in chat.messages:
             _add_message(new, message, standing[message.id], session_id, now)
         _add_derived(new, chat, session_id)
+        _add_facts(new, chat, session_id)
     return new
 
 
@@ -93,6 +98,7 @@ def _new_names(archive: Archive) -> dict[str, str]:
         names |= {message.id: new_id("msg") for message in chat.messages}
         names |= {summary.id: new_id("sum") for summary in chat.summaries}
         names |= {entry.id: new_id("lor") for entry in chat.lore}
+        names |= {fact.id: new_id("fac") for fact in chat.facts}
     return names
 
 
@@ -213,12 +219,31 @@ def _add_derived(new: NewRows, chat: ChatArchive, session_id: str) -> None:
         )
 
 
+def _add_facts(new: NewRows, chat: ChatArchive, session_id: str) -> None:
+    for fact in chat.facts:
+        renamed = {
+            "id": new.names[fact.id],
+            "persona_id": new.renamed(fact.persona_id),
+            "message_id": new.renamed(fact.message_id),
+        }
+        said = fact.model_dump(exclude={"type"}) | renamed
+        new.add(FactRow, session_id=session_id, **said)
+    for refused in chat.refused_facts:
+        renamed = {"id": new_id("fac"), "message_id": new.renamed(refused.message_id)}
+        said = refused.model_dump(exclude={"type"}) | renamed
+        new.add(RefusedFactRow, session_id=session_id, **said)
+    if chat.session.facts_watermark is not None:
+        new.add(FactWatermarkRow, session_id=session_id, position=chat.session.facts_watermark)
+
+
 def _renamed_record(new: NewRows, record: Row) -> Row:
     segments = []
     for segment in record["segments"]:
         renamed: Row = {"message_ids": [new.renamed(message_id) for message_id in segment["message_ids"]]}
         if segment.get("summary_id"):
             renamed["summary_id"] = new.renamed(segment["summary_id"])
+        if segment.get("fact_ids"):
+            renamed["fact_ids"] = [new.renamed(fact_id) for fact_id in segment["fact_ids"]]
         if segment["kind"] == "lore":
             renamed["reason"] = _ENTRY.sub(lambda entry: new.names.get(entry[0], entry[0]), segment["reason"])
         segments.append(segment | renamed)

@@ -3,7 +3,8 @@
 {"format": "perdure", "version": 1, "kind": "session"}
 {"type": "persona", ...}                                   among them those of the sessions behind
 {"type": "session", ...}                                   then what is in it:
-{"type": "message", ...}, {"type": "lore_entry", ...}, {"type": "summary", ...}
+{"type": "message", ...}, {"type": "lore_entry", ...}, {"type": "summary", ...},
+{"type": "fact", ...}, {"type": "refused_fact", ...}
 {"type": "end", "records": 3}
 """
 
@@ -19,14 +20,16 @@ from app.transfer.files import Value, validated
 from app.transfer.records import (
     RECORDS,
     EndRecord,
+    FactRecord,
     LoreRecord,
     MessageRecord,
     PersonaRecord,
     Record,
+    RefusedFactRecord,
     SessionRecord,
     SummaryRecord,
 )
-from app.transfer.tree import check_references, spots
+from app.transfer.tree import check_quotes, check_references, spots
 
 FORMAT = "perdure"
 VERSION = 1
@@ -98,6 +101,10 @@ def _take(archive: Archive, record: Record, value: Value) -> None:
             archive.chats[-1].lore.append(record)
         case SummaryRecord():
             archive.chats[-1].summaries.append(record)
+        case FactRecord():
+            archive.chats[-1].facts.append(record)
+        case RefusedFactRecord():
+            archive.chats[-1].refused_facts.append(record)
 
 
 def _check(archive: Archive) -> None:
@@ -107,6 +114,7 @@ def _check(archive: Archive) -> None:
         *(chat.session.id for chat in archive.chats),
         *(summary.id for chat in archive.chats for summary in chat.summaries),
         *(entry.id for chat in archive.chats for entry in chat.lore),
+        *(fact.id for chat in archive.chats for fact in chat.facts),
         *(message.id for chat in archive.chats for message in chat.messages),
     ]
     seen: set[str] = set()
@@ -119,6 +127,7 @@ def _check(archive: Archive) -> None:
             raise TransferError(f"{chat.session.persona_id!r} is not in the file", f"{chat.place}.persona_id")
         spots(chat.messages, chat.place)
         check_references(chat)
+    check_quotes(archive.chats)
 
 
 def _line(record: Wire) -> bytes:

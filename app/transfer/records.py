@@ -16,6 +16,7 @@ from app.fields import Name, PlainText, Time, Wire
 from app.lore_schemas import LoreEntryFields
 from app.persona_schemas import PersonaCreate
 from app.schemas import ContextView, Usage
+from memory.facts.fact import OWNER
 from memory.lore import DEFAULT_SCAN_DEPTH, DEFAULT_TOKEN_BUDGET
 from memory.messages import Role
 
@@ -59,6 +60,8 @@ def _context(record: dict[str, Any]) -> dict[str, Any]:
     for segment in segments:
         if segment["kind"] == "summary" and not isinstance(segment.get("summary_id"), str):
             raise ValueError("a segment of a summary must name it")
+        if segment["kind"] == "facts" and "fact_ids" not in segment:
+            raise ValueError("a segment of facts must name them")
         if segment["kind"] == "turn" and segment["turn"] is None:
             raise ValueError("a segment of a turn must say which")
     if record.get("persona"):
@@ -115,7 +118,8 @@ class GivenPersonaRecord(Wire):
 class SessionRecord(Wire):
     """A chat session. The records behind it, up to the next session, are of what is in it.
 
-    Without `memory` it has the service's own settings.
+    Without `memory` it has the service's own settings. `facts_watermark`: the position on its active path
+    up to which facts are extracted, -1 where they are to be extracted anew; None if they never were.
     """
 
     type: Literal["session"] = "session"
@@ -129,6 +133,7 @@ class SessionRecord(Wire):
     lore_scan_depth: int = Field(DEFAULT_SCAN_DEPTH, ge=0, le=MAX_DEPTH)
     lore_token_budget: int = Field(DEFAULT_TOKEN_BUDGET, ge=0, le=MAX_BUDGET)
     branched_from: BranchRecord | None = None
+    facts_watermark: int | None = Field(None, ge=-1, le=MAX_NUMBER)
     created_at: Time | None = None
     updated_at: Time | None = None
 
@@ -204,6 +209,47 @@ class SummaryRecord(Wire):
     created_at: Time
 
 
+class FactRecord(Wire):
+    """A fact that a message tells, or that its owner put down."""
+
+    type: Literal["fact"] = "fact"
+    id: Id
+    user_id: Name | None
+    persona_id: OutsideId | None
+    message_id: Id | None
+    quote_start: Count | None
+    quote_end: Count | None
+    subject: PlainText
+    key: PlainText
+    value: PlainText
+    ends: PlainText | None
+    text: PlainText
+    author: PlainText
+    said_at: Time
+    enters_at: Count
+    created_at: Time
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "FactRecord":
+        if len({self.message_id is None, self.quote_start is None, self.quote_end is None}) > 1:
+            raise ValueError("message_id, quote_start and quote_end go together")
+        if self.message_id is None and self.author != OWNER:
+            raise ValueError("only its owner puts down a fact that no message tells")
+        return self
+
+
+class RefusedFactRecord(Wire):
+    """A fact of a message that its owner deleted."""
+
+    type: Literal["refused_fact"] = "refused_fact"
+    message_id: Id
+    quote_start: Count
+    quote_end: Count
+    key: PlainText
+    value_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    created_at: Time
+
+
 class EndRecord(Wire):
     """The last record, without which a file was cut off; `records` counts those between header and it."""
 
@@ -211,12 +257,23 @@ class EndRecord(Wire):
     records: Count
 
 
-Record = PersonaRecord | SessionRecord | MessageRecord | LoreRecord | SummaryRecord | EndRecord
+Record = (
+    PersonaRecord
+    | SessionRecord
+    | MessageRecord
+    | LoreRecord
+    | SummaryRecord
+    | FactRecord
+    | RefusedFactRecord
+    | EndRecord
+)
 RECORDS: dict[str, type[Record]] = {
     "persona": PersonaRecord,
     "session": SessionRecord,
     "message": MessageRecord,
     "lore_entry": LoreRecord,
     "summary": SummaryRecord,
+    "fact": FactRecord,
+    "refused_fact": RefusedFactRecord,
     "end": EndRecord,
 }

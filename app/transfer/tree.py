@@ -47,7 +47,7 @@ def spots(messages: Sequence[MessageRecord], place: str = "") -> dict[str, Spot]
 
 
 def check_references(chat: ChatArchive) -> None:
-    """Raise TransferError if lore of the chat is made of a message that is not in it, or is too much."""
+    """Raise TransferError if what the chat has beside its messages does not fit them, or is too much."""
     if len(chat.lore) > MAX_ENTRIES:
         raise TransferError(f"its lorebook may have at most {MAX_ENTRIES} entries", chat.place)
     ids = {message.id for message in chat.messages}
@@ -57,6 +57,24 @@ def check_references(chat: ChatArchive) -> None:
                 f"lore entry {entry.id!r} is made of message {entry.message_id!r}, which is not there",
                 chat.place,
             )
+    watermark = chat.session.facts_watermark
+    if watermark is not None and watermark >= len(active_path(chat.messages)):
+        raise TransferError("lies behind the last message", f"{chat.place}.facts_watermark")
+
+
+def check_quotes(chats: Sequence[ChatArchive]) -> None:
+    """Raise TransferError if a fact quotes what its message, of any of the chats, does not say."""
+    length = {message.id: len(message.content) for chat in chats for message in chat.messages}
+    for chat in chats:
+        quotes: list[tuple[str | None, int | None, int | None]] = [
+            *((fact.message_id, fact.quote_start, fact.quote_end) for fact in chat.facts),
+            *((fact.message_id, fact.quote_start, fact.quote_end) for fact in chat.refused_facts),
+        ]
+        for message_id, start, end in quotes:
+            if message_id is not None and message_id not in length:
+                raise TransferError(f"a fact is of message {message_id!r}, which is not there", chat.place)
+            if message_id is not None and not (start or 0) < (end or 0) <= length[message_id]:
+                raise TransferError(f"the quote of a fact is not in message {message_id!r}", chat.place)
 
 
 def active_path(messages: Sequence[MessageRecord]) -> list[MessageRecord]:

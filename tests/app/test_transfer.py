@@ -18,6 +18,7 @@ from sqlalchemy import Select, select
 from app.exports import export_session, export_user
 from app.lore_schemas import LoreEntryFields
 from app.storage.database import Database
+from app.storage.facts import Facts
 from app.storage.lorebooks import SessionLore
 from app.storage.marks import MarkKind, Marks
 from app.storage.message_tree import MessageTree
@@ -33,6 +34,7 @@ from app.transfer.archive import Archive
 from app.transfer.formats import Format, read_file
 from app.transfer.from_store import StoredRecords
 from app.transfer.into_store import Intake, new_rows
+from memory.facts.fact import OWNER, Fact, Found
 from memory.messages import ROLES, Role
 from memory.persona import ExampleExchange, Persona, SpeechRule
 from memory.reminder import Reminder
@@ -50,9 +52,9 @@ USAGE: dict[str, Any] = {
     "duration_ms": 2.5,
     "dtype": "bfloat16",
 }
-ID = re.compile(r"\b(?:per|ses|msg|sum|lor)_[0-9a-f]{24}\b")
+ID = re.compile(r"\b(?:per|ses|msg|sum|lor|fac)_[0-9a-f]{24}\b")
 ENCODER = ByteEncoder()
-NEW_BY_DESIGN = {"message_marks": {"id"}, "lore_entries": {"number"}}
+NEW_BY_DESIGN = {"message_marks": {"id"}, "lore_entries": {"number"}, "refused_facts": {"id"}}
 """What is in no file and follows from nothing in it; of the number only the order is kept."""
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).filter(
@@ -73,6 +75,10 @@ STEPS = st.lists(
         st.tuples(st.just("settings"), NUMBERS, NUMBERS, st.none() | TEXTS),
         st.tuples(st.just("lore"), NUMBERS, st.booleans(), TEXTS),
         st.tuples(st.just("summary"), NUMBERS, TEXTS),
+        st.tuples(st.just("fact"), NUMBERS, st.booleans(), TEXTS),
+        st.tuples(st.just("correct"), NUMBERS, TEXTS),
+        st.tuples(st.just("refuse"), NUMBERS),
+        st.tuples(st.just("read"), NUMBERS),
         st.tuples(st.just("persona"), TEXTS, st.booleans()),
         st.tuples(st.just("branch"), NUMBERS),
     ),
@@ -91,6 +97,13 @@ FULL: list[tuple[Any, ...]] = [
     ("lore", 0, False, "Boats float."),
     ("summary", 2, "let go of"),
     ("summary", 1, "short"),
+    ("fact", 0, True, "One"),
+    ("fact", 2, True, "Refused"),
+    ("fact", 4, True, "Forgotten"),
+    ("fact", 0, False, "The owner's"),
+    ("correct", 0, "Not One"),
+    ("refuse", 1),
+    ("read", 4),
     ("reply", 1, [1, 2]),
     ("mark", 0, "pinned", True),
     ("mark", 2, "excluded", True),
@@ -102,6 +115,7 @@ FULL: list[tuple[Any, ...]] = [
     ("reply", 3, []),
     ("forget", 4),
     ("branch", 3),
+    ("correct", 0, "Not One, says the branch"),
 ]
 """A life that has of everything."""
 
@@ -113,6 +127,7 @@ class Life:
         self.database = database
         self.owner = owner
         self.session_id = session_id
+        self.newest_id = session_id
 
     async def do(self, name: str, *arguments: Any) -> None:
         await getattr(self, f"_{name}")(*arguments)
@@ -160,7 +175,8 @@ class Life:
                 return
             await TokenIndex(session, self.owner).keep_sampled(message, token_ids, "bytes")
             persona = {"id": row.persona_id, "revision": 1, "user_id": "u"} if row.persona_id else None
-            named = [each.id for each in summaries], [each.entry.id for each in lore]
+            known = [each.fact.id for each in await Facts(session, self.owner).known(self.session_id)]
+            named = [each.id for each in summaries], [each.entry.id for each in lore], known
             await messages.keep_record(message, context_record(message, persona, *named))
             stored = await messages.get(message.id)
             assert stored is not None
@@ -206,6 +222,47 @@ class Life:
                 fingerprint="bytes",
             )
 
+    async def _fact(self, at: int, of_message: bool, value: str) -> None:
+        message = await self._on_path(at) if of_message else None
+        await self._know(self.session_id, value, message.id if message else None, None)
+
+    async def _correct(self, at: int, value: str) -> None:
+        """In the newest session, of what one of the first tells."""
+        if facts := await self._facts():
+            wrong = facts[at % len(facts)]
+            await self._know(self.newest_id, value, wrong.message_id, wrong.value, is_owner=True)
+
+    async def _refuse(self, at: int) -> None:
+        if facts := await self._facts():
+            async with self.database.write() as session:
+                await Facts(session, self.owner).remove([facts[at % len(facts)].id])
+
+    async def _read(self, at: int) -> None:
+        if message := await self._on_path(at):
+            async with self.database.write() as session:
+                await Facts(session, self.owner).set_watermark(self.session_id, message.position)
+
+    async def _know(
+        self, session_id: str, value: str, message_id: str | None, ends: str | None, *, is_owner: bool = False
+    ) -> None:
+        async with self.database.write() as session:
+            row = await Sessions(session, self.owner).get(session_id)
+            assert row is not None
+            await Facts(session, self.owner).add_one(
+                row,
+                Found("user", "likes", value, 0, 1, ends),
+                text=f"Dad, likes: {value}",
+                author="rules" if message_id and not is_owner else OWNER,
+                said_at=datetime.now(UTC),
+                enters_at=1,
+                message_id=message_id,
+            )
+
+    async def _facts(self) -> list[Fact]:
+        async with self.database.read() as session:
+            known = await Facts(session, self.owner).known(self.session_id)
+            return [each.fact for each in known if each.session_id == self.session_id]
+
     async def _persona(self, name: str, deleted: bool) -> None:
         async with self.database.write() as session:
             personas, sessions = Personas(session, self.owner), Sessions(session, self.owner)
@@ -240,6 +297,7 @@ class Life:
                     persona_id=None, user_id="u", title="branch", memory=MEMORY, branched_from=message
                 )
                 await MessageTree(session, self.owner).copy_path(message, branch.id)
+            self.newest_id = branch.id
 
     async def _on_path(self, at: int) -> MessageRow | None:
         async with self.database.read() as session:
@@ -250,7 +308,11 @@ class Life:
 
 
 def context_record(
-    message: MessageRow, persona: dict[str, Any] | None, summaries: list[str], lore: list[str]
+    message: MessageRow,
+    persona: dict[str, Any] | None,
+    summaries: list[str],
+    lore: list[str],
+    facts: list[str],
 ) -> dict[str, Any]:
     counts: dict[str, Any] = {"turn": None, "tokens": 1, "cached_tokens": 0, "message_ids": []}
     turn = counts | {"kind": "turn", "turn": message.turn, "reason": "r"}
@@ -264,6 +326,7 @@ def context_record(
             counts | {"kind": "lore", "reason": f"lorebook entry {each}: 'k' is in it"} | told
             for each in lore
         ),
+        counts | {"kind": "facts", "reason": "what is known", "fact_ids": facts},
         counts | {"kind": "note", "reason": "a note"} | told,
     ]
     return {
@@ -450,6 +513,23 @@ def test_forgotten_messages_are_in_no_export(stores: Stores) -> None:
         file = await exported(database, owner, await life(database, owner, steps))
         assert b"stays" in file
         assert b"secret" not in file
+
+    stores.run(work)
+
+
+def test_a_fact_corrected_in_another_chat_comes_without_its_source_in_a_file_without_that_chat(
+    stores: Stores,
+) -> None:
+    async def work(database: Database, other: Database, owner: str) -> None:
+        session_id = await life(database, owner, [("append", [("user", "a")]), ("fact", 0, True, "a")])
+        made = Life(database, owner, session_id)
+        for step in (("branch", 0), ("correct", 0, "b")):
+            await made.do(*step)
+        file = await exported(database, owner, made.newest_id)
+        [copied] = await sessions_imported(other, owner, file)
+        async with other.read() as session:
+            known = [each.fact for each in await Facts(session, owner).known(copied)]
+        assert {each.value: each.message_id is None for each in known} == {"a": False, "b": True}
 
     stores.run(work)
 

@@ -10,6 +10,8 @@ import pytest
 from tests.app.cards_data import V2
 from tests.app.service import StartService
 from tests.app.test_cli import perdure
+from tests.app.test_facts import append as tell
+from tests.app.test_facts import facts, new_session, wait_for_values
 from tests.app.test_history import append, contents, listed, regenerate, say, window
 from tests.app.test_summaries import imported as summarised_chat
 from tests.app.test_summaries import summaries, wait_for
@@ -93,6 +95,40 @@ def test_a_summarised_chat_comes_back_with_its_window_and_its_summaries(client: 
         for one in (session_id, session["id"])
     ]
     assert told[0] == told[1] != []
+
+
+def test_facts_come_back_with_their_chat_and_those_deleted_stay_away(client: httpx.Client) -> None:
+    session_id = new_session(client)
+    path = f"/v1/sessions/{session_id}/facts"
+    tell(client, session_id, "I live in Ghent. I like tea.", "I moved to Oslo.", *["It rains."] * 12)
+    wait_for_values(client, session_id, {"home": "Oslo", "likes": "tea"})
+    [tea] = [fact for fact in facts(client, session_id) if fact["key"] == "likes"]
+    client.delete(f"{path}/{tea['id']}").raise_for_status()
+    client.post(path, json={"key": "name", "value": "Ann"}).raise_for_status()
+    reply = say(client, session_id, "Hello.")["message"]["id"]
+    newest = len(listed(client, session_id)) - 1
+    wait_for(lambda: f'"facts_watermark": {newest}'.encode() in export(client, session_id))
+    file = export(client, session_id)
+    copied = take_in(client, file)["sessions"][0]["id"]
+    assert normalised(export(client, copied)) == normalised(file)
+
+    known = [
+        [fact | {"id": "", "session_id": "", "message_id": "", "superseded_by": ""} for fact in told]
+        for told in (facts(client, one, include_superseded=True) for one in (session_id, copied))
+    ]
+    assert known[0] == known[1] != []
+    assert spoken(window(client, copied)) == spoken(window(client, session_id))
+    replies = [reply, listed(client, copied)[-1]["id"]]
+    records = [client.get(f"/v1/messages/{each}/context").json() for each in replies]
+    assert "Oslo" in str(spoken(records[0]))
+    assert spoken(records[1]) == spoken(records[0])
+
+    first = listed(client, copied)[0]["id"]
+    client.put(f"/v1/messages/{first}", json={"content": "Hi."}).raise_for_status()
+    client.post(f"/v1/messages/{first}/activate").raise_for_status()
+    tell(client, copied, "I like cake.")
+    wait_for_values(client, copied, {"home": "Oslo", "name": "Ann", "likes": "cake"})
+    assert len(facts(client, copied, include_superseded=True)) == len(known[0]) + 1
 
 
 def spoken(context: Json) -> list[Any]:

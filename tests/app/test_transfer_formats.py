@@ -225,6 +225,18 @@ def message(name: str, parent: str | None = None, **others: Any) -> Json:
     return said | {"is_active": True, "role": "user", "content": "x", **others}
 
 
+TIME = "2024-01-01T00:00:00Z"
+
+
+def fact(**others: Any) -> Json:
+    told = {"user_id": None, "persona_id": None, "message_id": "a", "quote_start": 0, "quote_end": 1}
+    told |= {"subject": "user", "key": "likes", "value": "x", "ends": None, "text": "x", "author": "rules"}
+    return {"type": "fact", "id": "f", "said_at": TIME, "enters_at": 0, "created_at": TIME, **told, **others}
+
+
+NOWHERE = {"message_id": None, "quote_start": None, "quote_end": None}
+REFUSED = {"type": "refused_fact", "message_id": "a", "quote_start": 0, "quote_end": 2, "key": "likes"}
+REFUSED |= {"value_digest": "0" * 64, "created_at": TIME}
 SAMPLED = {"token_ids": [-1], "fingerprint": "x"}
 STANDING = {"kind": "pinned"}
 
@@ -250,6 +262,14 @@ STANDING = {"kind": "pinned"}
         ([SESSION, message("a", context={"segments": [{}]}), END], "line 3.context.strategy", "required"),
         ([SESSION, message("a", status="generating"), END], "line 3.status", "complete"),
         ([SESSION, {"type": "wizard"}, END], "line 3", "type"),
+        ([SESSION | {"facts_watermark": 0}, END | {"records": 1}], "line 2.facts_watermark", "behind"),
+        ([SESSION, message("a"), fact(message_id="b"), END], "line 2", "not there"),
+        ([SESSION, message("a"), fact(quote_end=2), END], "line 2", "not in message 'a'"),
+        ([SESSION, message("a"), fact(quote_end=0), END], "line 2", "not in message 'a'"),
+        ([SESSION, message("a"), fact(quote_end=None), END], "line 4", "go together"),
+        ([SESSION, message("a"), fact(**NOWHERE), END], "line 4", "only its owner"),
+        ([SESSION, message("a"), fact(id="a"), END], "body", "twice"),
+        ([SESSION, message("a"), REFUSED, END], "line 2", "not in message 'a'"),
         ([], "body", "cut off"),
     ],
 )  # fmt: skip
@@ -303,6 +323,7 @@ FILES: list[tuple[Format, list[Any]]] = [
     ("sillytavern", [TAVERN_HEAD, line("a", swipe_id=0, swipes=["a", "b"])]),
     ("pippagpt", [[{"type": "human", "data": {"content": "a"}}]]),
     ("perdure", [HEADER, SESSION, message("a", marks=[STANDING]), message("b", "a"), END]),
+    ("perdure", [HEADER, SESSION | {"facts_watermark": 0}, message("a"), fact(), END]),
 ]
 
 
