@@ -9,7 +9,20 @@ import numpy as np
 from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
-WEIGHTS = dict.fromkeys(FEATURES, 1.0)
+WEIGHTS = {
+    "words": 3.28,
+    "sense": 1.24,
+    "beside": 1.35,
+    "near": 2.11,
+    "answers": 2.56,
+    "covers": 3.67,
+    "episode": 3.18,
+    "speaker": 0.92,
+    "when": 2.01,
+    "period": 2.29,
+    "long": 1.77,
+    "asks": -1.24,
+}
 """How much each feature counts; fitted by `python -m evals.recall.tune` (docs/recall.md says how)."""
 
 REASONS = {

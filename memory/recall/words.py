@@ -8,6 +8,7 @@ particles to them, give overlapping pairs of characters, as Lucene's CJK analyse
 import re
 import threading
 import unicodedata
+from functools import lru_cache
 
 import Stemmer
 
@@ -37,9 +38,10 @@ def _pairs(run: str) -> list[str]:
     return [run[i : i + 2] for i in range(len(run) - 1)] or [run]
 
 
-def _stems(word: str) -> list[str]:
+@lru_cache(maxsize=50_000)
+def _stems(word: str) -> tuple[str, ...]:
     word = word.replace("’", "'").removesuffix("'s").replace("'", "")
-    return [_stemmer().stemWord(word)] if word else []
+    return (_stemmer().stemWord(word),) if word else ()
 
 
 def _stemmer() -> Stemmer.Stemmer:
