@@ -152,8 +152,9 @@ def _covered(
 
 def _best_three(score: NDArray[np.float64], places: _Places) -> NDArray[np.float64]:
     """How well each passage's episode matches: the mean of its three best passages."""
-    means = [np.sort(score[episode])[-3:].sum() / 3 for episode in places.episodes]
-    return np.array(means)[places.episode]
+    means = np.array([np.sort(score[episode])[-3:].sum() / 3 for episode in places.episodes])
+    best: NDArray[np.float64] = means[places.episode]
+    return best
 
 
 def _nearness(passage: Passage, period: Period | None) -> float:

@@ -50,7 +50,7 @@ def _stems(word: str) -> list[str]:
 def _stem(word: str) -> str:
     """Empty for a word of apostrophes only, or of none."""
     word = word.replace("’", "'").removesuffix("'s").replace("'", "")
-    return _stemmer().stemWord(word) if word else ""  # type: ignore[no-any-return]
+    return _stemmer().stemWord(word) if word else ""
 
 
 def _stemmer() -> Stemmer.Stemmer:
