@@ -14,6 +14,7 @@ from app.cli.doctor import doctor
 from app.cli.eval import evaluations
 from app.cli.models import models
 from app.cli.personas import personas
+from app.cli.reindex import reindex
 from app.cli.serve import serve
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command()(chat)
 app.add_typer(models, name="models")
 app.add_typer(personas, name="personas")
 app.command()(doctor)
+app.command()(reindex)
 app.add_typer(bench, name="bench")
 app.add_typer(evaluations, name="eval")
 
@@ -51,6 +53,7 @@ def cli() -> None:
     from app.home import HomeInUseError
     from app.settings import SettingsError
     from llm.errors import ModelError
+    from memory.errors import IndexUnavailableError
 
     try:
         app()
@@ -60,7 +63,7 @@ def cli() -> None:
                 f"setting PERDURE_{'__'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
             )
         sys.exit(1)
-    except (ModelError, HomeInUseError, ServiceError, SettingsError) as error:
+    except (ModelError, HomeInUseError, ServiceError, SettingsError, IndexUnavailableError) as error:
         _fail(str(error))
         sys.exit(1)
 

@@ -4,21 +4,37 @@ Derived from the messages of the active path. `missing` and `extend` continue wh
 they may be cut off and repeated at any point; `cut` turns passages into tombstones, for the indexes to see.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, text, tuple_
 
 from app.storage.marks import Marks
 from app.storage.repository import Repository
-from app.storage.shelves import Shelves
+from app.storage.shelves import Scope, Shelves
 from app.storage.tables import MessageRow, PassageRow, SessionRow, ShelvedSessionRow
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
 
 SPOKEN = ("user", "assistant")
 Piece = tuple[int, int]
+_SAID = (
+    PassageRow.shelf_id,
+    PassageRow.source,
+    PassageRow.number,
+    PassageRow.message_id,
+    PassageRow.turn,
+    PassageRow.start,
+    PassageRow.stop,
+    PassageRow.role,
+    PassageRow.speaker,
+    PassageRow.said_at,
+    PassageRow.change,
+    PassageRow.is_gone,
+    MessageRow.content,
+)
+"""What a passage is made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +64,14 @@ class StoredPassages(Repository):
         chat: SessionRow,
         messages: Sequence[MessageRow],
         pieces: Mapping[str, Sequence[Piece]],
-        persona_of: Callable[[int], str | None],
-        speaker_of: Callable[[MessageRow], str],
+        personas: Mapping[int, str | None],
+        speakers: Mapping[str, str],
     ) -> None:
         """Put messages on the shelves that follow each other and begin no later than where the last ended.
 
-        `pieces` of each message, by its id; `persona_of` a turn. Those that are there already, by whoever
-        else did it, are passed over, and so are those that have left the active path meanwhile.
+        `pieces` and `speakers` by the ids of the messages, `personas` by their turns. Those that are there
+        already, by whoever else did it, are passed over, and so are those that have left the active path
+        meanwhile.
         """
         end, number = await self._progress(chat.id)
         active = await self._active(messages)
@@ -74,13 +91,14 @@ class StoredPassages(Repository):
                     PassageRow(
                         source=chat.id,
                         number=number + index,
+                        key=f"{chat.id}/{number + index}",
                         message_id=message.id,
                         position=message.position,
                         turn=message.turn,
                         start=start,
                         stop=stop,
                         role=message.role,
-                        speaker=speaker_of(message),
+                        speaker=speakers[message.id],
                         said_at=message.created_at,
                         is_gone=False,
                     )
@@ -88,7 +106,7 @@ class StoredPassages(Repository):
                 ]
             # An excluded message keeps its numbers: what follows it keeps its own when it is included again.
             number += len(spans)
-        await self._store(chat, rows, persona_of)
+        await self._store(chat, rows, personas)
         await self._keep_progress(chat.id, end, number)
 
     async def cut(self, session_id: str, position: int, *, purge: bool = False) -> None:
@@ -98,9 +116,14 @@ class StoredPassages(Repository):
             PassageRow.position >= position,
             PassageRow.is_gone.is_(False),
         )
-        shelves = self.select_columns(PassageRow, PassageRow.shelf_id).where(*gone).distinct()
-        for shelf_id in sorted((await self.session.scalars(shelves)).all()):
-            change = await Shelves(self.session, self.owner).next_change(shelf_id, purge=purge)
+        shelves = Shelves(self.session, self.owner)
+        if purge:  # of what went before, too: an index may hold a trace of it still
+            touched = await shelves.of_session(session_id)
+        else:
+            query = self.select_columns(PassageRow, PassageRow.shelf_id).where(*gone).distinct()
+            touched = sorted((await self.session.scalars(query)).all())
+        for shelf_id in touched:
+            change = await shelves.next_change(shelf_id, purge=purge)
             await self.session.execute(
                 self.update_rows(PassageRow)
                 .where(*gone, PassageRow.shelf_id == shelf_id)
@@ -117,7 +140,8 @@ class StoredPassages(Repository):
     async def changes(self, shelf_id: str, *, behind: tuple[int, str, int], limit: int) -> Sequence[Change]:
         """What has happened on a shelf behind (change, source, number), in order."""
         query = (
-            select(PassageRow, MessageRow.content)
+            select(*_SAID)
+            .select_from(PassageRow)
             .outerjoin(
                 MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.forgotten_at.is_(None))
             )
@@ -130,41 +154,45 @@ class StoredPassages(Repository):
             .limit(limit)
         )
         return [
-            Change(row.change, PassageKey(row.source, row.number), _passage(row, content))
-            for row, content in (await self.session.execute(query)).all()
+            Change(
+                row.change,
+                PassageKey(row.source, row.number),
+                None if row.is_gone or row.content is None else _passage(row),
+            )
+            for row in (await self.session.execute(query)).all()
         ]
 
-    async def read(
-        self, keys: Sequence[PassageKey], shelves: Sequence[str], own_shelves: Sequence[str], session_id: str
-    ) -> Sequence[Passage]:
-        """Those of these passages that stand on `shelves`, or on `own_shelves` and are of that session."""
+    async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
+        """Those of these passages that are in scope."""
         found: list[Passage] = []
-        of_shelves = or_(
-            PassageRow.shelf_id.in_(shelves),
-            and_(PassageRow.shelf_id.in_(own_shelves), PassageRow.source == session_id),
-        )
-        for start in range(0, len(keys), 200):
-            wanted = [(key.source, key.number) for key in keys[start : start + 200]]
+        for start in range(0, len(keys), 500):
+            wanted = [f"{key.source}/{key.number}" for key in keys[start : start + 500]]
+            # What is in scope is looked at here: with that in the query, SQLite reads whole shelves.
             query = (
-                select(PassageRow, MessageRow.content)
+                select(*_SAID)
                 .join(MessageRow, MessageRow.id == PassageRow.message_id)
                 .where(
                     PassageRow.owner == self.owner,
                     MessageRow.owner == self.owner,
-                    of_shelves,
                     PassageRow.is_gone.is_(False),
                     MessageRow.is_active,
-                    tuple_(PassageRow.source, PassageRow.number).in_(wanted),
+                    PassageRow.key.in_(wanted),
                 )
             )
-            for row, content in (await self.session.execute(query)).all():
-                if (passage := _passage(row, content)) is not None:
-                    found.append(passage)
+            rows = (await self.session.execute(query)).all()
+            found += [_passage(row) for row in rows if scope.holds(row.shelf_id, row.source)]
         return found
 
-    async def waiting(self, chats: Select[Any]) -> int:
-        """How many messages of those sessions are not on the shelves yet. `chats` asks for their ids."""
-        query = self._unshelved(func.count()).where(MessageRow.session_id.in_(chats))
+    async def waiting_in(self, scope: Scope) -> int:
+        """How many messages of the chats of a scope are not on the shelves yet."""
+        return await self._waiting(scope.chats)
+
+    async def waiting(self, user_id: str | None = None) -> int:
+        """How many messages of all chats, or of those of a user, are not on the shelves yet."""
+        return await self._waiting(*(() if user_id is None else (SessionRow.user_id == user_id,)))
+
+    async def _waiting(self, *chats: ColumnElement[bool]) -> int:
+        query = self._unshelved(func.count()).where(MessageRow.role.in_(SPOKEN), *chats)
         return int((await self.session.execute(query)).scalar_one())
 
     async def unindexed(self, shelf_id: str, watermark: int) -> int:
@@ -179,36 +207,44 @@ class StoredPassages(Repository):
         query = self._unshelved(MessageRow.session_id.distinct()).order_by(MessageRow.session_id)
         return list((await self.session.scalars(query)).all())
 
-    async def forget_progress(self) -> None:
-        """Let all be put on the shelves anew; those that stand there stay until then."""
-        for session_id in (await self.session.scalars(self.select_columns(SessionRow, SessionRow.id))).all():
-            await self.cut(session_id, 0)
-
     def _unshelved(self, *columns: Any) -> Select[Any]:
+        """Asks of the messages that are not on the shelves yet, of each session those behind its last."""
         return (
-            self.select_columns(MessageRow, *columns)
-            .outerjoin(ShelvedSessionRow, ShelvedSessionRow.session_id == MessageRow.session_id)
-            .where(
-                MessageRow.is_active,
-                MessageRow.status != "generating",
-                MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
+            self.select_columns(SessionRow, *columns)
+            .outerjoin(ShelvedSessionRow, ShelvedSessionRow.session_id == SessionRow.id)
+            .join(
+                MessageRow,
+                and_(
+                    MessageRow.session_id == SessionRow.id,
+                    text("messages.is_active"),  # in these words, or SQLite does not use their index
+                    MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
+                ),
             )
+            .where(MessageRow.owner == self.owner, MessageRow.status != "generating")
         )
 
     async def _store(
-        self, chat: SessionRow, rows: Sequence[PassageRow], persona_of: Callable[[int], str | None]
+        self, chat: SessionRow, rows: Sequence[PassageRow], personas: Mapping[int, str | None]
     ) -> None:
         shelves = Shelves(self.session, self.owner)
         places = {
             persona_id: await shelves.place(chat, persona_id)
-            for persona_id in dict.fromkeys(persona_of(row.turn) for row in rows)
+            for persona_id in dict.fromkeys(personas[row.turn] for row in rows)
         }
         changes = {shelf_id: await shelves.next_change(shelf_id) for shelf_id in sorted(set(places.values()))}
         for row in rows:
-            row.owner = self.owner
-            row.shelf_id = places[persona_of(row.turn)]
+            row.shelf_id = places[personas[row.turn]]
             row.change = changes[row.shelf_id]
-            await self.session.merge(row)  # its number may have been that of another, whose tombstone stands
+        if rows:
+            # Their numbers may have been those of others, whose tombstones stand.
+            numbers = PassageRow.number.between(rows[0].number, rows[-1].number)
+            await self.session.execute(
+                self.delete(PassageRow).where(
+                    PassageRow.source == chat.id, PassageRow.shelf_id.in_(changes), numbers
+                )
+            )
+        for row in rows:
+            self.add(row)
         await self.session.flush()
 
     async def _progress(self, session_id: str) -> tuple[int, int]:
@@ -238,13 +274,10 @@ class StoredPassages(Repository):
         return set((await self.session.scalars(query)).all())
 
 
-def _passage(row: PassageRow, content: str | None) -> Passage | None:
-    """What stands there; None of what is gone."""
-    if row.is_gone or content is None:
-        return None
+def _passage(row: Row[Any]) -> Passage:
     return Passage(
         key=PassageKey(row.source, row.number),
-        text=content[row.start : row.stop],
+        text=row.content[row.start : row.stop],
         speaker=row.speaker,
         role=cast(Role, row.role),
         said_at=row.said_at,

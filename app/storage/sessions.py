@@ -1,5 +1,6 @@
 """Chat sessions."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,6 +67,13 @@ class Sessions(Repository):
             row.updated_at = datetime.now(UTC)
             await self.session.flush()
         return row
+
+    async def ids(self, user_id: str | None) -> Sequence[str]:
+        """The ids of all sessions, or of those of one user."""
+        query = self.select_columns(SessionRow, SessionRow.id).order_by(SessionRow.id)
+        if user_id is not None:
+            query = query.where(SessionRow.user_id == user_id)
+        return (await self.session.scalars(query)).all()
 
     async def touch(self, session_id: str) -> None:
         """Note that something was said."""

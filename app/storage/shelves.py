@@ -1,9 +1,10 @@
 """Shelves: where the passages of a user with a persona stand, or those of one chat of no named user."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, func, or_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from app.ids import new_id
 from app.storage.repository import Repository
@@ -23,6 +24,26 @@ class ShelfState:
     tidied_to: int
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may be recalled: all of some shelves, and of others what is of one session.
+
+    `chats` is the condition of the sessions that this comes from.
+    """
+
+    whole: tuple[str, ...]
+    own: tuple[str, ...]
+    session_id: str | None
+    chats: ColumnElement[bool]
+
+    def holds(self, shelf_id: str, source: str) -> bool:
+        return shelf_id in self.whole or (shelf_id in self.own and source == self.session_id)
+
+    @property
+    def shelves(self) -> tuple[str, ...]:
+        return (*self.whole, *self.own)
+
+
 class Shelves(Repository):
     """The shelves of one owner."""
 
@@ -30,6 +51,7 @@ class Shelves(Repository):
         """The shelf for what is said in a session under a persona; made if there is none yet."""
         user_id = chat.user_id or ""
         place = {
+            "kind": "chats",
             "user_id": user_id,
             "persona_id": (persona_id or "") if user_id else "",
             "session_id": "" if user_id else chat.id,
@@ -52,21 +74,24 @@ class Shelves(Repository):
         changed = self.update_rows(ShelfRow).where(ShelfRow.id == shelf_id).values(**values)
         return int((await self.session.execute(changed.returning(ShelfRow.last_change))).scalar_one())
 
-    async def in_scope(self, chat: SessionRow, scope: RecallScope) -> list[ShelfState]:
-        """The shelves that a session recalls from; without a user it is always its own."""
+    async def in_scope(self, chat: SessionRow, scope: RecallScope) -> Scope:
+        """What a session recalls from; without a user it is always the session itself."""
+        own = await self.of_session(chat.id)
         if chat.user_id is None or scope == "chat":
-            return await self._states(ShelfRow.id.in_(self._holding(chat.id)))
-        if scope == "user":
-            return await self._states(ShelfRow.user_id == chat.user_id)
-        with_persona = (ShelfRow.user_id == chat.user_id) & (ShelfRow.persona_id == (chat.persona_id or ""))
-        return await self._states(or_(with_persona, ShelfRow.id.in_(self._holding(chat.id))))
+            return Scope((), tuple(own), chat.id, SessionRow.id == chat.id)
+        persona_id = None if scope == "user" else chat.persona_id or ""
+        of_user = await self.of_user(chat.user_id, persona_id)
+        others = tuple(shelf_id for shelf_id in own if shelf_id not in of_user.whole)
+        return Scope(of_user.whole, others, chat.id, or_(of_user.chats, SessionRow.id == chat.id))
 
-    async def of_user(self, user_id: str, persona_id: str | None) -> list[ShelfState]:
-        """All shelves of a user, or the one of a user with a persona."""
-        conditions = [ShelfRow.user_id == user_id]
+    async def of_user(self, user_id: str, persona_id: str | None) -> Scope:
+        """All of a user, or what is of the user with one persona; '' for what is of none."""
+        shelves, chats = ShelfRow.user_id == user_id, SessionRow.user_id == user_id
         if persona_id is not None:
-            conditions.append(ShelfRow.persona_id == persona_id)
-        return await self._states(*conditions)
+            shelves &= ShelfRow.persona_id == persona_id
+            chats &= func.coalesce(SessionRow.persona_id, "") == persona_id
+        query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.kind == "chats", shelves)
+        return Scope(tuple((await self.session.scalars(query.order_by(ShelfRow.id))).all()), (), None, chats)
 
     async def of_session(self, session_id: str) -> list[str]:
         """The shelves on which something of a session stands or stood."""
@@ -76,17 +101,34 @@ class Shelves(Repository):
     async def all(self) -> list[ShelfState]:
         return await self._states()
 
+    async def states(self, shelf_ids: Sequence[str]) -> list[ShelfState]:
+        return await self._states(ShelfRow.id.in_(shelf_ids))
+
     async def state(self, shelf_id: str) -> ShelfState | None:
         found = await self._states(ShelfRow.id == shelf_id)
         return found[0] if found else None
 
-    async def passage_counts(self) -> dict[str, int]:
-        """How many passages stand on each shelf; none of empty ones."""
-        query = self.select_columns(PassageRow, PassageRow.shelf_id, func.count()).where(
-            PassageRow.is_gone.is_(False)
+    async def sizes(self, user_id: str | None = None) -> list[tuple[ShelfRow, int]]:
+        """All shelves, or those of one user, with how many passages stand on each."""
+        standing = and_(PassageRow.shelf_id == ShelfRow.id, PassageRow.is_gone.is_(False))
+        query = (
+            select(ShelfRow, func.count(PassageRow.shelf_id))
+            .outerjoin(PassageRow, standing)
+            .where(ShelfRow.owner == self.owner)
+            .group_by(ShelfRow.id)
+            .order_by(ShelfRow.id)
         )
-        rows = await self.session.execute(query.group_by(PassageRow.shelf_id))
-        return {row[0]: row[1] for row in rows.all()}
+        if user_id is not None:
+            query = query.where(ShelfRow.user_id == user_id)
+        return [(row, count) for row, count in (await self.session.execute(query)).all()]
+
+    async def is_untidy(self, shelf_id: str, through: int) -> bool:
+        """Whether `tidy` would do anything."""
+        rows = self.select_columns(PassageRow, PassageRow.source).where(PassageRow.shelf_id == shelf_id)
+        tombstones = rows.where(PassageRow.is_gone, PassageRow.change <= through).limit(1)
+        if (await self.session.execute(tombstones)).first() is not None:
+            return True
+        return (await self.session.execute(rows.limit(1))).first() is None
 
     async def tidy(self, shelf_id: str, through: int) -> bool:
         """Let go of the tombstones up to that change; whether the shelf is gone too, being empty."""
@@ -94,6 +136,8 @@ class Shelves(Repository):
         newest = self.select_columns(PassageRow, func.max(PassageRow.change)).where(*tombstones)
         tidied_to = (await self.session.execute(newest)).scalar_one()
         if tidied_to is not None:
+            shelf = await self.state(shelf_id)
+            tidied_to = max(tidied_to, shelf.tidied_to if shelf else 0)
             await self.session.execute(self.delete(PassageRow).where(*tombstones))
             await self.session.execute(
                 self.update_rows(ShelfRow).where(ShelfRow.id == shelf_id).values(tidied_to=tidied_to)

@@ -296,16 +296,19 @@ class SummaryRow(Owned, Table):
 
 
 class ShelfRow(Owned, Table):
-    """Derived: a shelf of passages; its indexes are under its id. What does not apply of its place is ''.
+    """Derived: a shelf of passages, of `chats` or of `documents`; its indexes are under its id.
+
+    What does not apply of its place (user, persona, session) is ''.
 
     `last_change` numbers what has happened to its passages. Tombstones up to `tidied_to` are no longer here,
     so an index that has not come so far is filled anew; one that is not past `purged_at` is rewritten.
     """
 
     __tablename__ = "shelves"
-    __table_args__ = (UniqueConstraint("owner", "user_id", "persona_id", "session_id"),)
+    __table_args__ = (UniqueConstraint("owner", "kind", "user_id", "persona_id", "session_id"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
     user_id: Mapped[str] = mapped_column(String(256))
     persona_id: Mapped[str] = mapped_column(String(32))
     session_id: Mapped[str] = mapped_column(String(32), index=True)
@@ -317,7 +320,8 @@ class ShelfRow(Owned, Table):
 class PassageRow(Owned, Table):
     """Derived: a passage on a shelf, which is `content[start:stop]` of its message, or its tombstone.
 
-    `change`: when that became so, by its shelf's count. Tombstones outlive the session: the indexes are still
+    `key` is source and number in one, which is looked up fast on every database. `change`: when that became
+    so, by its shelf's count. Tombstones outlive the session: the indexes are still
     to learn of them.
     """
 
@@ -325,11 +329,13 @@ class PassageRow(Owned, Table):
     __table_args__ = (
         Index("ix_passages_changes", "shelf_id", "change", "source", "number"),
         Index("ix_passages_positions", "source", "position"),
+        Index("ix_passages_key", "key"),
     )
 
     shelf_id: Mapped[str] = mapped_column(ForeignKey("shelves.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[str] = mapped_column(String(32), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(String(48))
     message_id: Mapped[str] = mapped_column(String(32))
     position: Mapped[int] = mapped_column(Integer)
     turn: Mapped[int] = mapped_column(Integer)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from memory.errors import IndexUnavailableError
 from memory.recall.passage import Passage, PassageKey
-from memory.recall.protocols import Filter, Hit
+from memory.recall.protocols import ANY, Filter, Hit
 
 BATCH = 1000
 SMALL = 1000
@@ -33,7 +33,7 @@ SMALL_SHELVES = 32
 HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 24}
 """`ef_search` is twice what is usually asked for: with less, some of the nearest are missed."""
 
-ANY = Filter()
+REWRITTEN = ".rewritten"
 
 OpenClient = Callable[[], ClientAPI]
 
@@ -111,23 +111,61 @@ class ChromaIndex:
         shelf: str,
         passages: Sequence[Passage],
         vectors: Sequence[Sequence[float]] | NDArray[np.float32],
+        marks: Sequence[str] | None = None,
     ) -> None:
-        """Index passages by their vectors of unit length; those that are there already are replaced."""
+        """Index passages by their vectors of unit length; those that are there already are replaced.
+
+        `marks`: of what each vector was made from, for `marks` to tell.
+        """
+        metadata = [_metadata(passage) for passage in passages]
+        for each, mark in zip(metadata, marks or (), strict=False):
+            each["mark"] = mark
         with _chroma_errors():
             collection = self._collection(shelf) or self._create(shelf)
             for start in range(0, len(passages), BATCH):
-                batch = passages[start : start + BATCH]
                 collection.upsert(
-                    ids=[_name(passage.key) for passage in batch],
+                    ids=[_name(passage.key) for passage in passages[start : start + BATCH]],
                     embeddings=np.asarray(vectors[start : start + BATCH], dtype=np.float32),
-                    metadatas=[_metadata(passage) for passage in batch],
+                    metadatas=cast(Any, metadata[start : start + BATCH]),
                 )
             self._forget_small(str(collection.id))
+
+    def marks(self, shelf: str, keys: Sequence[PassageKey]) -> dict[PassageKey, str]:
+        """The marks that those of the passages were added with which are there."""
+        with _chroma_errors():
+            if (collection := self._collection(shelf)) is None or not keys:
+                return {}
+            found = collection.get(ids=[_name(key) for key in keys], include=["metadatas"])
+            return {
+                _key(name): str(metadata.get("mark", ""))
+                for name, metadata in zip(found["ids"], found["metadatas"] or (), strict=True)
+            }
+
+    def rewrite(self, shelf: str) -> None:
+        """Put a new collection in the shelf's place, without what has been let go of.
+
+        Cut off in between, the shelf stays as it was, or is empty.
+        """
+        beside = shelf + REWRITTEN
+        with _chroma_errors():
+            if (collection := self._collection(shelf)) is None:
+                return
+            copy = self._create(beside)
+            total = collection.count()
+            for start in range(0, total, BATCH):
+                found = collection.get(limit=BATCH, offset=start, include=["embeddings", "metadatas"])
+                copy.add(
+                    ids=found["ids"], embeddings=cast(Any, found["embeddings"]), metadatas=found["metadatas"]
+                )
+            watermark = int(collection.metadata["watermark"])
+            copy.modify(metadata={"model": self.model, "watermark": watermark})
+            self.drop(shelf)
+            copy.modify(name=shelf)
 
     def remove(self, shelf: str, keys: Sequence[PassageKey]) -> None:
         """Let go of passages; those that are not there are passed over."""
         with _chroma_errors():
-            if (collection := self._collection(shelf)) is None:
+            if not keys or (collection := self._collection(shelf)) is None:
                 return
             for start in range(0, len(keys), BATCH):
                 collection.delete(ids=[_name(key) for key in keys[start : start + BATCH]])
@@ -167,7 +205,8 @@ class ChromaIndex:
     def shelves(self) -> set[str]:
         """All shelves that there are."""
         with _chroma_errors():
-            return {collection.name for collection in self._client().list_collections()}
+            names = {collection.name for collection in self._client().list_collections()}
+            return {name for name in names if not name.endswith(REWRITTEN)}
 
     def close(self) -> None:
         with self._opening:

@@ -18,7 +18,7 @@ from tantivy import Occur, Query
 
 from memory.errors import IndexUnavailableError
 from memory.recall.passage import Passage, PassageKey
-from memory.recall.protocols import Filter, Hit
+from memory.recall.protocols import ANY, Filter, Hit
 from memory.recall.words import terms
 
 Result = TypeVar("Result")
@@ -47,7 +47,6 @@ def _schema() -> tantivy.Schema:
 
 
 SCHEMA = _schema()
-ANY = Filter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ def upgrade() -> None:
         "shelves",
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("user_id", sa.String(256), nullable=False),
         sa.Column("persona_id", sa.String(32), nullable=False),
         sa.Column("session_id", sa.String(32), nullable=False),
@@ -21,10 +22,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_shelves"),
         sa.UniqueConstraint(
             "owner",
+            "kind",
             "user_id",
             "persona_id",
             "session_id",
-            name="uq_shelves_owner_user_id_persona_id_session_id",
+            name="uq_shelves_owner_kind_user_id_persona_id_session_id",
         ),
     )
     op.create_index("ix_shelves_session_id", "shelves", ["session_id"])
@@ -34,6 +36,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(32), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("key", sa.String(48), nullable=False),
         sa.Column("message_id", sa.String(32), nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("turn", sa.Integer, nullable=False),
@@ -51,6 +54,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_passages_changes", "passages", ["shelf_id", "change", "source", "number"])
     op.create_index("ix_passages_positions", "passages", ["source", "position"])
+    op.create_index("ix_passages_key", "passages", ["key"])
     op.create_table(
         "shelved_sessions",
         sa.Column("session_id", sa.String(32), nullable=False),
