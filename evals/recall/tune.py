@@ -62,7 +62,8 @@ def main(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> 
     held_out = []
     for name, found in examples.items():
         others = [example for other, rest in examples.items() if other != name for example in rest]
-        figures = [_figures(example, fit(others)) for example in found]
+        weights = fit(others)
+        figures = [_figures(example, weights) for example in found]
         held_out += figures
         table.add_row(name, str(len(found)), *_cells(figures))
     table.add_row("held-out mean", str(len(everything)), *_cells(held_out))
