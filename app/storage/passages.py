@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
 
 from app.storage.marks import Marks
 from app.storage.repository import Repository
@@ -19,7 +19,7 @@ from memory.recall.passage import Passage, PassageKey
 
 SPOKEN = ("user", "assistant")
 Piece = tuple[int, int]
-_SAID = (
+_SAID: tuple[Any, ...] = (
     PassageRow.shelf_id,
     PassageRow.source,
     PassageRow.number,
@@ -274,7 +274,8 @@ class StoredPassages(Repository):
         return set((await self.session.scalars(query)).all())
 
 
-def _passage(row: Row[Any]) -> Passage:
+def _passage(row: Any) -> Passage:
+    """The passage of a row of `_SAID`."""
     return Passage(
         key=PassageKey(row.source, row.number),
         text=row.content[row.start : row.stop],
