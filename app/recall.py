@@ -136,7 +136,10 @@ class Recall:
             if chat is None:
                 raise NotFoundProblem(f"session {session_id} does not exist")
             asked = await Shelves(session, owner).in_scope(chat, scope)
-        return await self._search(owner, text, asked, where, limit)
+            # In the same read: what is shelved between two would be counted by neither.
+            waiting = await StoredPassages(session, owner).waiting_in(asked)
+        found = await self._search(owner, text, asked, where, limit)
+        return replace(found, behind=found.behind + waiting)
 
     async def of_user(
         self,
@@ -151,7 +154,9 @@ class Recall:
         """What a user has said and been told, with one persona or with all."""
         async with self._database.read() as session:
             asked = await Shelves(session, owner).of_user(user_id, persona_id)
-        return await self._search(owner, text, asked, where, limit)
+            waiting = await StoredPassages(session, owner).waiting_in(asked)
+        found = await self._search(owner, text, asked, where, limit)
+        return replace(found, behind=found.behind + waiting)
 
     async def status(self, owner: str, user_id: str | None = None) -> list[ShelfStatus]:
         """How far the owner's shelves, or those of one user, are indexed."""
@@ -199,7 +204,6 @@ class Recall:
         began = perf_counter()
         async with self._database.read() as session:
             shelves = await Shelves(session, owner).states(scope.shelves)
-            waiting = await StoredPassages(session, owner).waiting_in(scope)
         lagging, fault = await self._behind(owner, shelves)
         dense = AskedDense(self._dense, self._embedder, scope)
         searcher = Searcher(
@@ -212,7 +216,7 @@ class Recall:
         found = await searcher.search(question, limit) if scope.shelves else []
         self.times.count += 1
         self.times.seconds += perf_counter() - began
-        return Recollection(_each_once(found, scope.session_id), waiting + lagging, dense.fault or fault)
+        return Recollection(_each_once(found, scope.session_id), lagging, dense.fault or fault)
 
     async def _behind(self, owner: str, shelves: Sequence[ShelfState]) -> tuple[int, str | None]:
         """How many messages on those shelves are not in both indexes; and why one of them cannot tell."""

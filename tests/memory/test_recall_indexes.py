@@ -212,6 +212,7 @@ def test_vectors_can_be_kept_by_a_chroma_server(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    chroma = Path(sys.executable).parent / "chroma"
     command = [str(chroma), "run", "--path", str(tmp_path / "server"), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
