@@ -204,7 +204,7 @@ class StoredPassages(Repository):
 
     async def lagging_sessions(self) -> list[str]:
         """The sessions with messages that are not on the shelves yet."""
-        query = self._unshelved(MessageRow.session_id.distinct()).order_by(MessageRow.session_id)
+        query = self._unshelved(MessageRow.session_id).distinct().order_by(MessageRow.session_id)
         return list((await self.session.scalars(query)).all())
 
     def _unshelved(self, *columns: Any) -> Select[Any]:
