@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
@@ -30,7 +30,7 @@ Piece = tuple[int, int]
 IS_PIECE = and_(
     DocumentPieceRow.document_id == PassageRow.source, DocumentPieceRow.number == PassageRow.number
 )
-_SAID = (
+_SAID: tuple[Any, ...] = (
     PassageRow.shelf_id,
     PassageRow.source,
     PassageRow.number,
@@ -219,7 +219,7 @@ class StoredPassages(Repository):
 
     async def lagging_sessions(self) -> list[str]:
         """The sessions with messages that are not on the shelves yet."""
-        query = self._unshelved(MessageRow.session_id.distinct()).order_by(MessageRow.session_id)
+        query = self._unshelved(MessageRow.session_id).distinct().order_by(MessageRow.session_id)
         return list((await self.session.scalars(query)).all())
 
     def _unshelved(self, *columns: Any) -> Select[Any]:
@@ -289,7 +289,7 @@ class StoredPassages(Repository):
         return set((await self.session.scalars(query)).all())
 
 
-def _passage(row: Row[Any]) -> Passage | None:
+def _passage(row: Any) -> Passage | None:
     """What stands there, of a message or of a document; None of what is gone."""
     if row.is_gone:
         return None

@@ -22,6 +22,7 @@ from chromadb.errors import NotFoundError
 from numpy.typing import NDArray
 
 from memory.errors import IndexUnavailableError
+from memory.recall.filters import chroma_where, matches
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import ANY, Filter, Hit
 
@@ -95,7 +96,7 @@ class ChromaIndex:
                 found = collection.query(
                     query_embeddings=cast(Any, [asked]),
                     n_results=min(limit, count),
-                    where=cast(Any, _where(where)),
+                    where=cast(Any, chroma_where(where)),
                     include=["distances"],
                 )
                 distances = cast(list[list[float]], found["distances"])[0]
@@ -267,7 +268,7 @@ def _nearest(shelf: _SmallShelf, vector: NDArray[np.float32], where: Filter) -> 
     return [
         Hit(key, float(score))
         for key, score, metadata in zip(shelf.keys, scores, shelf.metadata, strict=True)
-        if _matches(metadata, where)
+        if matches(metadata, where)
     ]
 
 
@@ -289,33 +290,6 @@ def _metadata(passage: Passage) -> dict[str, str | int | float]:
     if passage.said_at is not None:
         metadata["said_at"] = passage.said_at.timestamp()
     return metadata
-
-
-def _conditions(where: Filter) -> list[tuple[str, str, str | float]]:
-    """What a filter asks for: field, comparison, value."""
-    asked: list[tuple[str, str, str | float | None]] = [
-        ("source", "$eq", where.source),
-        ("speaker", "$eq", where.speaker.casefold() if where.speaker is not None else None),
-        ("role", "$eq", where.role),
-        ("said_at", "$gte", where.since.timestamp() if where.since else None),
-        ("said_at", "$lt", where.until.timestamp() if where.until else None),
-    ]
-    return [(field, comparison, value) for field, comparison, value in asked if value is not None]
-
-
-def _where(where: Filter) -> dict[str, Any] | None:
-    conditions = [{field: {comparison: value}} for field, comparison, value in _conditions(where)]
-    if len(conditions) > 1:
-        return {"$and": conditions}
-    return conditions[0] if conditions else None
-
-
-def _matches(metadata: dict[str, Any], where: Filter) -> bool:
-    compare = {"$eq": lambda a, b: a == b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b}
-    return all(
-        field in metadata and compare[comparison](metadata[field], value)
-        for field, comparison, value in _conditions(where)
-    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import httpx
@@ -9,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app as cli
+from app.settings import Settings
+from llm.loading import LoadedModel
+from tests.app.conftest import running_service
 from tests.app.service import StartService
 
 NOBODY = "http://127.0.0.1:9"
@@ -180,6 +184,17 @@ def test_without_the_chroma_server_words_are_found_and_it_is_said(start_service:
     refused = client.post("/v1/recall/reindex", json={})
     assert refused.status_code == 503
     assert refused.json()["type"] == "urn:perdure:problem:index-unavailable"
+
+
+def test_at_the_start_what_is_not_indexed_is_made_up_for(default_model: LoadedModel, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    with running_service(default_model, settings) as client:
+        chat = new_chat(client, "The safe is behind the mirror.", "Noted.", user="mia")
+        wait_until_indexed(client)
+    rmtree(tmp_path / "home" / "recall")
+    with running_service(default_model, settings) as client:
+        wait_until_indexed(client)
+        assert search(client, "mirror", session_id=chat)[0] == "The safe is behind the mirror."
 
 
 def test_indexes_are_made_anew_with_and_without_a_service(

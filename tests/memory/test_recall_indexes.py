@@ -1,5 +1,9 @@
 """The two indexes of recall: what is added is found, what is removed is gone, and a damaged one is empty."""
 
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -202,6 +206,47 @@ def test_a_question_of_many_words_is_answered_by_its_rarest(lexical: TantivyInde
     asked = " ".join(f"word{n}" for n in range(70)) + " common unheard"
     assert lexical.search("shf_1", asked, 5)
     assert not lexical.search("shf_1", "unheard ... ?", 5)
+
+
+def test_vectors_can_be_kept_by_a_chroma_server(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    chroma = Path(sys.executable).parent / "chroma"
+    command = [str(chroma), "run", "--path", str(tmp_path / "server"), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            index = ChromaIndex(chroma_server(f"http://127.0.0.1:{port}"), "model-a")
+            for _ in range(200):
+                try:
+                    assert index.count("shf_1") == 0
+                    break
+                except IndexUnavailableError:
+                    time.sleep(0.05)
+            index.add("shf_1", [passage(0), passage(1)], vectors(2))
+            index.set_watermark("shf_1", 7)
+            assert index.watermark("shf_1") == 7
+            assert index.search("shf_1", vectors(2)[1].tolist(), 1)[0].key == passage(1).key
+            index.remove("shf_1", [passage(1).key])
+            index.rewrite("shf_1")
+            assert (index.keys("shf_1"), index.watermark("shf_1")) == ({passage(0).key}, 7)
+        finally:
+            server.terminate()
+
+
+def test_a_rewritten_dense_shelf_is_as_it_was(dense: ChromaIndex) -> None:
+    dense.add("shf_1", [passage(n) for n in range(3)], vectors(3), ["a", "b", "c"])
+    dense.remove("shf_1", [passage(1).key])
+    dense.set_watermark("shf_1", 4)
+    before = dense.search("shf_1", vectors(1)[0].tolist(), 5)
+    dense.rewrite("shf_1")
+    assert dense.shelves() == {"shf_1"}
+    assert dense.watermark("shf_1") == 4
+    assert dense.search("shf_1", vectors(1)[0].tolist(), 5) == before
+    assert dense.marks("shf_1", [passage(n).key for n in range(3)]) == {
+        passage(0).key: "a",
+        passage(2).key: "c",
+    }
 
 
 def test_a_chroma_server_that_is_not_there_is_said_to_be_unavailable() -> None:
