@@ -122,6 +122,62 @@ def test_edits_exclusions_and_forgetting_leave_no_stale_fact(used_client: httpx.
     assert values(used_client, session_id) == {"home": "Ghent"}
 
 
+def test_facts_of_a_reply_go_and_come_with_it(used_client: httpx.Client) -> None:
+    session_id = new_session(used_client)
+    said = [{"role": "user", "content": "And you?"}, {"role": "assistant", "content": "I live in Oslo."}]
+    path = f"/v1/sessions/{session_id}"
+    used_client.post(f"{path}/messages/append", json={"messages": said}).raise_for_status()
+    wait_for_values(used_client, session_id, {"home": "Oslo"})
+    [fact] = facts(used_client, session_id)
+    assert fact["subject"] == "persona"
+    again = f"/v1/messages/{fact['message_id']}"
+    other = used_client.post(f"{again}/regenerate", json={"max_tokens": 1}).json()["message"]
+    assert values(used_client, session_id) == {}
+    used_client.post(f"{again}/activate").raise_for_status()
+    assert facts(used_client, session_id) == [fact]
+    used_client.post(f"/v1/messages/{other['id']}/activate").raise_for_status()
+    assert values(used_client, session_id) == {}
+
+
+def test_what_was_excluded_before_it_was_read_tells_its_facts_once_it_is_included(
+    used_client: httpx.Client,
+) -> None:
+    session_id = new_session(used_client, {"strategy": "buffer"})
+    ids = append(used_client, session_id, "I live in Ghent.", "I moved to Oslo.")
+    used_client.put(f"/v1/messages/{ids[1]}/exclude").raise_for_status()
+    used_client.patch(f"/v1/sessions/{session_id}", json={"memory": MEMORY})
+    append(used_client, session_id, "My name is Ann.")
+    wait_for_values(used_client, session_id, {"home": "Ghent", "name": "Ann"})
+    used_client.delete(f"/v1/messages/{ids[1]}/exclude").raise_for_status()
+    assert values(used_client, session_id) == {"home": "Oslo", "name": "Ann"}
+
+
+def test_facts_read_late_are_of_the_persona_that_they_were_told_to(used_client: httpx.Client) -> None:
+    pippa, quill = (
+        used_client.post("/v1/personas", json={"name": name, "instructions": f"You are {name}."}).json()["id"]
+        for name in ("Pippa", "Quill")
+    )
+    late = new_session(used_client, {"strategy": "buffer"}, user_id="late", persona_id=pippa)
+    said = [{"role": "user", "content": "I live in Oslo."}, {"role": "assistant", "content": "I like tea."}]
+    path = f"/v1/sessions/{late}"
+    used_client.post(f"{path}/messages/append", json={"messages": said}).raise_for_status()
+    used_client.patch(path, json={"persona_id": quill, "memory": MEMORY}).raise_for_status()
+    append(used_client, late, "I'm allergic to peanuts.")
+    wait_for_values(used_client, late, {"home": "Oslo", "allergies": "peanuts"})
+    with_pippa, with_quill = (
+        new_session(used_client, user_id="late", persona_id=persona_id) for persona_id in (pippa, quill)
+    )
+    assert values(used_client, with_pippa) == {"home": "Oslo", "likes": "tea"}
+    assert values(used_client, with_quill) == {"allergies": "peanuts"}
+    [tea] = [fact for fact in facts(used_client, with_pippa) if fact["subject"] == "persona"]
+    assert tea["text"] == "Pippa, likes: tea"
+    [home] = [fact for fact in facts(used_client, late) if fact["key"] == "home"]
+    corrected = used_client.put(f"{path}/facts/{home['id']}", json={"value": "Rome"})
+    corrected.raise_for_status()
+    assert values(used_client, with_pippa) == {"home": "Rome", "likes": "tea"}, "where the wrong one counts"
+    assert values(used_client, with_quill) == {"allergies": "peanuts"}
+
+
 def test_what_is_forgotten_is_gone_from_the_records_of_later_windows_too(used_client: httpx.Client) -> None:
     first = new_session(used_client, user_id="forgetful")
     [message_id] = append(used_client, first, "I'm allergic to peanuts.")

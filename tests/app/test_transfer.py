@@ -251,6 +251,7 @@ class Life:
             await Facts(session, self.owner).add_one(
                 row,
                 Found("user", "likes", value, 0, 1, ends),
+                persona_id=row.persona_id,
                 text=f"Dad, likes: {value}",
                 author="rules" if message_id and not is_owner else OWNER,
                 said_at=datetime.now(UTC),
