@@ -13,8 +13,9 @@ from typing import Any, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat_persona import ChatPersona
-from app.recalled_records import passage_records, recalled_messages
+from app.recalled_records import passage_records, piece_keys, recalled_messages
 from app.schemas import ContextView, SegmentMessage
+from app.storage.documents import Documents
 from app.storage.facts import Facts
 from app.storage.messages import Messages
 from app.storage.personas import Personas
@@ -101,6 +102,7 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
     said = await messages.get_many(
         [message_id for segment in record["segments"] for message_id in _named(segment)]
     )
+    pieces = await Documents(session, owner).texts(piece_keys(record))
     persona = await _persona_of(session, owner, record["persona"]) if record["persona"] else None
     texts: list[list[SegmentMessage]] = []
     for segment in record["segments"]:
@@ -116,7 +118,7 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             lines = [line_of(known[fact_id]) for fact_id in segment["fact_ids"] if fact_id in known]
             spoken = (ContextMessage("system", facts_message(lines)),)
         elif "passages" in segment:
-            spoken = recalled_messages(segment["passages"], said)
+            spoken = recalled_messages(segment["passages"], said, pieces)
         elif "told" in segment:
             spoken = tuple(ContextMessage(**message) for message in segment["told"])
         else:

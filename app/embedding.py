@@ -46,6 +46,10 @@ class SentenceEmbedder:
                 vectors[index] = vector
         return vectors
 
+    def encode_bare(self, texts: Sequence[str]) -> None:
+        """What sentence-transformers itself does with all the texts at once: what ours is measured by."""
+        self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Whoever waits for the model gets it before whoever has just had it."""

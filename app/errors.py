@@ -71,6 +71,18 @@ class BodyTooLargeProblem(ProblemError):
     title = "The request body is too large"
 
 
+class UnknownFormatProblem(ProblemError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    slug = "unknown-format"
+    title = "Files of that kind are not read"
+
+
+class DocumentRefusedProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "document-refused"
+    title = "The file cannot be read as a document"
+
+
 class MessageTooLargeProblem(ProblemError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "message-too-large"

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
@@ -15,19 +16,24 @@ log = structlog.get_logger()
 
 
 class BodyLimit:
-    """Refuses bodies of more than `max_bytes`, before they are read where their length is announced."""
+    """Refuses bodies of more than `max_bytes`, before they are read where their length is announced.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    `exceptions`: the bounds of single paths.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, exceptions: Mapping[str, int]) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._exceptions = exceptions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._exceptions.get(scope["path"], self._max_bytes)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+        if announced.isdigit() and int(announced) > max_bytes:
+            await problem_response(_too_large(max_bytes))(scope, receive, send)
             return
         received = 0
 
@@ -35,15 +41,12 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
+            if received > max_bytes:
                 # The one kind of exception that FastAPI lets through while it reads a body.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(self._max_bytes).detail)
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(max_bytes).detail)
             return message
 
         await self._app(scope, counted_receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await problem_response(_too_large(self._max_bytes))(scope, receive, send)
 
 
 class RequestLog:

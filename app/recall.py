@@ -113,13 +113,20 @@ class Recall:
         self._dense.close()
 
     async def for_turn(
-        self, owner: str, session_id: str, text: str, scope: RecallScope = "persona"
+        self,
+        owner: str,
+        session_id: str,
+        text: str,
+        scope: RecallScope = "persona",
+        *,
+        documents: bool = False,
     ) -> Recollection:
         """What was said before and matters for a message of that text. Never waits for indexing.
 
-        A session without a user recalls its own passages only. Raises NotFoundProblem.
+        A session without a user recalls its own passages only. With `documents`, what everybody's and the
+        user's documents say too. Raises NotFoundProblem.
         """
-        return await self.of_session(owner, session_id, text, scope)
+        return await self.of_session(owner, session_id, text, scope, documents=documents)
 
     async def of_session(
         self,
@@ -128,15 +135,19 @@ class Recall:
         text: str,
         scope: RecallScope,
         *,
+        documents: bool = False,
         where: Filter = ANY,
         limit: int = LIMIT,
     ) -> Recollection:
-        """What a session recalls for a text. Raises NotFoundProblem."""
+        """What a session recalls for a text, of documents too if asked to. Raises NotFoundProblem."""
         async with self._database.read() as session:
             chat = await Sessions(session, owner).get(session_id)
             if chat is None:
                 raise NotFoundProblem(f"session {session_id} does not exist")
             asked = await Shelves(session, owner).in_scope(chat, scope)
+            if documents:
+                told = await Shelves(session, owner).of_documents(chat.user_id)
+                asked = replace(asked, whole=(*asked.whole, *told.whole))
             # In the same read: what is shelved between two would be counted by neither.
             waiting = await StoredPassages(session, owner).waiting_in(asked)
         found = await self._search(owner, text, asked, where, limit)
@@ -158,6 +169,14 @@ class Recall:
             waiting = await StoredPassages(session, owner).waiting_in(asked)
         found = await self._search(owner, text, asked, where, limit)
         return replace(found, behind=found.behind + waiting)
+
+    async def of_documents(
+        self, owner: str, user_id: str | None, text: str, *, where: Filter = ANY, limit: int = LIMIT
+    ) -> Recollection:
+        """What everybody's documents say, and those of the user."""
+        async with self._database.read() as session:
+            asked = await Shelves(session, owner).of_documents(user_id)
+        return await self._search(owner, text, asked, where, limit)
 
     async def status(self, owner: str, user_id: str | None = None) -> list[ShelfStatus]:
         """How far the owner's shelves, or those of one user, are indexed."""
@@ -198,6 +217,7 @@ class Recall:
             progress("dropping what is indexed", done + 1, len(chats))
         for shelf_id in shelves:
             await self.indexing.empty(shelf_id)
+            self.upkeep.look_at(owner, shelf_id)
         for session_id in chats:
             self.soon(owner, session_id)
 
@@ -211,7 +231,7 @@ class Recall:
             dense,
             AskedLexical(self._lexical, scope),
             dense,
-            ScopedPassages(self._database, owner, scope, where),
+            ScopedPassages(self._database, owner, scope),
         )
         question = Question(text, datetime.now(UTC), scope.shelves, where)
         found = await searcher.search(question, limit) if scope.shelves else []

@@ -58,30 +58,18 @@ class AskedLexical:
 
 
 class ScopedPassages:
-    """The passages of one owner that are in scope and like the filter asks for; any other is not there."""
+    """The passages of one owner that are in scope; any other is not there."""
 
-    def __init__(self, database: Database, owner: str, scope: Scope, where: Filter) -> None:
+    def __init__(self, database: Database, owner: str, scope: Scope) -> None:
         self._database = database
         self._owner = owner
         self._scope = scope
-        self._where = where
 
     async def passages(self, keys: Sequence[PassageKey]) -> Sequence[Passage]:
         async with self._database.read() as session:
-            found = await StoredPassages(session, self._owner).read(keys, self._scope)
-        return [passage for passage in found if _matches(passage, self._where)]
+            return await StoredPassages(session, self._owner).read(keys, self._scope)
 
 
 def _narrowed(where: Filter, shelf: str, scope: Scope) -> Filter:
     """On a shelf of which only the chat's own passages are in scope, others must not crowd them out."""
     return replace(where, source=scope.session_id) if shelf in scope.own else where
-
-
-def _matches(passage: Passage, where: Filter) -> bool:
-    return (
-        (where.source is None or passage.key.source == where.source)
-        and (where.speaker is None or passage.speaker.casefold() == where.speaker.casefold())
-        and (where.role is None or passage.role == where.role)
-        and (where.since is None or (passage.said_at is not None and passage.said_at >= where.since))
-        and (where.until is None or (passage.said_at is not None and passage.said_at < where.until))
-    )

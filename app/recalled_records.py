@@ -49,19 +49,31 @@ async def source_messages(session: AsyncSession, owner: str, context: Context) -
 
 
 def recalled_messages(
-    records: list[dict[str, Any]], said: Mapping[str, MessageRow]
+    records: list[dict[str, Any]], said: Mapping[str, MessageRow], pieces: Mapping[PassageKey, str]
 ) -> tuple[ContextMessage, ...]:
-    """What a `recalled` segment told, as far as it is still there. `said`: messages by id."""
-    text = recalled_text([_passage(record, said.get(record["message_id"] or "")) for record in records])
-    return (ContextMessage("system", text),)
+    """What a `recalled` segment told, as far as it is still there. `said`: messages by id; `pieces`: texts of
+    documents."""
+    passages = [_passage(record, said.get(record["message_id"] or ""), pieces) for record in records]
+    return (ContextMessage("system", recalled_text(passages)),)
 
 
-def _passage(record: dict[str, Any], source: MessageRow | None) -> Passage:
-    start, text = record["starts_at"], GONE
+def piece_keys(record: dict[str, Any]) -> list[PassageKey]:
+    """The pieces of documents that a context record names."""
+    return [
+        PassageKey(each["source"], each["number"])
+        for segment in record["segments"]
+        for each in segment.get("passages", ())
+        if each["message_id"] is None
+    ]
+
+
+def _passage(record: dict[str, Any], source: MessageRow | None, pieces: Mapping[PassageKey, str]) -> Passage:
+    key = PassageKey(record["source"], record["number"])
+    start, text = record["starts_at"], pieces.get(key, GONE)
     if source is not None and source.forgotten_at is None and start >= 0:
         text = source.content[start : start + record["characters"]]
     return Passage(
-        PassageKey(record["source"], record["number"]),
+        key,
         text,
         speaker=record["speaker"],
         said_at=datetime.fromisoformat(record["said_at"]) if record["said_at"] else None,

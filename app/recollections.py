@@ -27,17 +27,18 @@ async def recollect(
     text: str,
     *,
     scope: RecallScope,
+    documents: bool,
     encoder: ChatEncoder,
     asked: MessageRow | None,
 ) -> Found:
-    """What was said before and matters for a message of that text.
+    """What was said before and matters for a message of that text; what `documents` say too, if asked to.
 
     `asked`: the message, if it is stored: neither it nor what came after it is recalled. Raises
     NotFoundProblem if there is no such session.
     """
     try:
         async with asyncio.timeout(RECALL_WAIT_S):
-            found = await recall.for_turn(owner, session_id, text, scope)
+            found = await recall.for_turn(owner, session_id, text, scope, documents=documents)
     except NotFoundProblem:
         raise
     except TimeoutError:

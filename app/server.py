@@ -10,6 +10,7 @@ from app import __version__
 from app.api import (
     cards,
     catalog,
+    documents,
     facts,
     history,
     lorebooks,
@@ -24,6 +25,7 @@ from app.api import (
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.documents.library import Library
 from app.history_edits import HistoryEdits
 from app.home import claim_home
 from app.imports import Imports
@@ -33,6 +35,9 @@ from app.schemas import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
+
+CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer)
+PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
 
 
 def create_app(settings: Settings, model: ChatModel) -> FastAPI:
@@ -50,10 +55,13 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
-                app.state.service = Service(settings, database, model, chat, edits, imports)
+                library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
+                app.state.service = Service(settings, database, model, chat, edits, imports, library)
+                await library.start()
                 try:
                     yield
                 finally:
+                    await library.close()
                     await chat.close()
                     await asyncio.to_thread(model.engine.close)
             finally:
@@ -71,10 +79,13 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    chats = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer)
-    for part in (cards, personas, *chats, catalog, metrics):
+    for part in PARTS:
         app.include_router(part.router)
     install_problem_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_body_mb * 2**20,
+        exceptions={documents.PATH: settings.document_mb * 2**20 + documents.FORM_BYTES},
+    )
     app.add_middleware(RequestLog)
     return app

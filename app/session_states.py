@@ -135,6 +135,7 @@ class SessionStates:
             session_id,
             content,
             scope=recalls.scope,
+            documents=recalls.documents,
             encoder=self._model.tokenizer,
             asked=asked,
         )

@@ -116,6 +116,18 @@ class Settings(BaseSettings):
         1.0, gt=0, description="How often a reply is stored while it is being generated, in seconds."
     )
     max_body_mb: int = Field(8, ge=1, description="Largest request body, in MiB.")
+    document_mb: int = Field(32, ge=1, le=1024, description="Largest document, in MiB.")
+    document_pages: int = Field(2000, ge=1, description="Pages that a document may have.")
+    document_cells: int = Field(500_000, ge=1, description="Cells that the tables of a document may have.")
+    document_unpacked_mb: int = Field(
+        256, ge=1, description="What an Office file, a ZIP container, may unpack to, in MiB."
+    )
+    document_timeout_s: int = Field(
+        120, ge=1, le=3600, description="Longest time that reading a document may take, in seconds."
+    )
+    document_memory_mb: int = Field(
+        1024, ge=256, description="Memory that reading a document may take, in MiB."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
@@ -140,6 +152,11 @@ class Settings(BaseSettings):
     def kv_folder(self) -> Path | None:
         """Where keys and values of idle chats are kept; None if nowhere."""
         return self.home / "kv" if self.kv_disk_mb else None
+
+    @property
+    def documents_folder(self) -> Path:
+        """Where files lie until they have been read."""
+        return self.home / "documents"
 
     @property
     def recall_folder(self) -> Path:

@@ -149,6 +149,23 @@ def choose(
     _print(report, as_json)
 
 
+@bench.command()
+def recall(
+    as_json: AsJson = False,
+    data: Data = None,
+    turns: Annotated[int, typer.Option(min=10, help="Turns of the user who asks.")] = 100_000,
+    others: Annotated[int, typer.Option(min=0, help="Others who share the store.")] = 1_000,
+    queries: Annotated[int, typer.Option(min=1, help="Questions.")] = 200,
+) -> None:
+    """Time of a search over what one user said, alone and among others; indexing; lexical engines."""
+    from evals.bench.recall import RecallSizes
+    from evals.bench.run import bench_recall
+
+    with _setup_without_model(data) as setup:
+        report = bench_recall(setup, RecallSizes(turns=turns, others=others, queries=queries))
+    _print(report, as_json)
+
+
 @contextmanager
 def _setup_without_model(data: Path | None) -> Iterator["Setup"]:
     with _setup(data, threads=1, with_peers=False, peers=None) as setup:

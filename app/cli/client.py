@@ -52,6 +52,16 @@ class ServiceClient:
     def upload(self, path: str, content: bytes, params: dict[str, str] | None = None) -> Json:
         return self._answer(self._http.post(path, params=params, content=content))
 
+    def upload_file(self, path: str, file: Path, fields: dict[str, str]) -> Json:
+        """A file with its name, as a form."""
+        with file.open("rb") as content:
+            return self._answer(self._http.post(path, data=fields, files={"file": (file.name, content)}))
+
+    def delete(self, path: str) -> None:
+        response = self._http.delete(path)
+        if not response.is_success:
+            self._answer(response)
+
     def download(self, method: str, path: str, params: dict[str, str], content: bytes = b"") -> bytes:
         response = self._http.request(method, path, params=params, content=content)
         if not response.is_success:

@@ -11,6 +11,7 @@ from app import __version__
 from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
+from app.cli.documents import documents
 from app.cli.eval import evaluations
 from app.cli.models import models
 from app.cli.personas import personas
@@ -29,6 +30,7 @@ app.add_typer(models, name="models")
 app.add_typer(personas, name="personas")
 app.command("export")(export_chat)
 app.command("import")(import_chats)
+app.add_typer(documents, name="documents")
 app.command()(doctor)
 app.command()(reindex)
 app.add_typer(bench, name="bench")

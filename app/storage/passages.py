@@ -8,17 +8,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, text, tuple_
 
+from app.storage.documents import citation
 from app.storage.marks import Marks
 from app.storage.repository import Repository
 from app.storage.shelves import Scope, Shelves
-from app.storage.tables import MessageRow, PassageRow, SessionRow, ShelvedSessionRow
+from app.storage.tables import (
+    DocumentPieceRow,
+    DocumentRow,
+    MessageRow,
+    PassageRow,
+    SessionRow,
+    ShelvedSessionRow,
+)
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
 
 SPOKEN = ("user", "assistant")
 Piece = tuple[int, int]
+IS_PIECE = and_(
+    DocumentPieceRow.document_id == PassageRow.source, DocumentPieceRow.number == PassageRow.number
+)
+_SAID = (
+    PassageRow.shelf_id,
+    PassageRow.source,
+    PassageRow.number,
+    PassageRow.message_id,
+    PassageRow.turn,
+    PassageRow.start,
+    PassageRow.stop,
+    PassageRow.role,
+    PassageRow.speaker,
+    PassageRow.said_at,
+    PassageRow.change,
+    PassageRow.is_gone,
+    MessageRow.content,
+    DocumentPieceRow.text.label("piece"),
+    DocumentPieceRow.place,
+    DocumentRow.name.label("document"),
+)
+"""What a passage is made from, of a message or of a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +105,7 @@ class StoredPassages(Repository):
                     PassageRow(
                         source=chat.id,
                         number=number + index,
+                        key=f"{chat.id}/{number + index}",
                         message_id=message.id,
                         position=message.position,
                         turn=message.turn,
@@ -123,10 +154,13 @@ class StoredPassages(Repository):
     async def changes(self, shelf_id: str, *, behind: tuple[int, str, int], limit: int) -> Sequence[Change]:
         """What has happened on a shelf behind (change, source, number), in order."""
         query = (
-            select(PassageRow, MessageRow.content)
+            select(*_SAID)
+            .select_from(PassageRow)
             .outerjoin(
                 MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.forgotten_at.is_(None))
             )
+            .outerjoin(DocumentPieceRow, IS_PIECE)
+            .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
             .where(
                 PassageRow.owner == self.owner,
                 PassageRow.shelf_id == shelf_id,
@@ -136,33 +170,31 @@ class StoredPassages(Repository):
             .limit(limit)
         )
         return [
-            Change(row.change, PassageKey(row.source, row.number), _passage(row, content))
-            for row, content in (await self.session.execute(query)).all()
+            Change(row.change, PassageKey(row.source, row.number), _passage(row))
+            for row in (await self.session.execute(query)).all()
         ]
 
     async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
         """Those of these passages that are in scope."""
         found: list[Passage] = []
-        of_shelves = or_(
-            PassageRow.shelf_id.in_(scope.whole),
-            and_(PassageRow.shelf_id.in_(scope.own), PassageRow.source == scope.session_id),
-        )
-        for start in range(0, len(keys), 200):
-            wanted = [(key.source, key.number) for key in keys[start : start + 200]]
+        for start in range(0, len(keys), 500):
+            wanted = [f"{key.source}/{key.number}" for key in keys[start : start + 500]]
+            # What is in scope is looked at here: with that in the query, SQLite reads whole shelves.
             query = (
-                select(PassageRow, MessageRow.content)
-                .join(MessageRow, MessageRow.id == PassageRow.message_id)
+                select(*_SAID)
+                .select_from(PassageRow)
+                .outerjoin(MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.is_active))
+                .outerjoin(DocumentPieceRow, IS_PIECE)
+                .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
                 .where(
                     PassageRow.owner == self.owner,
-                    MessageRow.owner == self.owner,
-                    of_shelves,
+                    func.coalesce(MessageRow.owner, DocumentPieceRow.owner) == self.owner,
                     PassageRow.is_gone.is_(False),
-                    MessageRow.is_active,
-                    tuple_(PassageRow.source, PassageRow.number).in_(wanted),
+                    PassageRow.key.in_(wanted),
                 )
             )
-            for row, content in (await self.session.execute(query)).all():
-                if (passage := _passage(row, content)) is not None:
+            for row in (await self.session.execute(query)).all():
+                if scope.holds(row.shelf_id, row.source) and (passage := _passage(row)) is not None:
                     found.append(passage)
         return found
 
@@ -175,11 +207,7 @@ class StoredPassages(Repository):
         return await self._waiting(*(() if user_id is None else (SessionRow.user_id == user_id,)))
 
     async def _waiting(self, *chats: ColumnElement[bool]) -> int:
-        query = (
-            self._unshelved(func.count())
-            .join(SessionRow, SessionRow.id == MessageRow.session_id)
-            .where(MessageRow.role.in_(SPOKEN), *chats)
-        )
+        query = self._unshelved(func.count()).where(MessageRow.role.in_(SPOKEN), *chats)
         return int((await self.session.execute(query)).scalar_one())
 
     async def unindexed(self, shelf_id: str, watermark: int) -> int:
@@ -195,14 +223,19 @@ class StoredPassages(Repository):
         return list((await self.session.scalars(query)).all())
 
     def _unshelved(self, *columns: Any) -> Select[Any]:
+        """Asks of the messages that are not on the shelves yet, of each session those behind its last."""
         return (
-            self.select_columns(MessageRow, *columns)
-            .outerjoin(ShelvedSessionRow, ShelvedSessionRow.session_id == MessageRow.session_id)
-            .where(
-                MessageRow.is_active,
-                MessageRow.status != "generating",
-                MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
+            self.select_columns(SessionRow, *columns)
+            .outerjoin(ShelvedSessionRow, ShelvedSessionRow.session_id == SessionRow.id)
+            .join(
+                MessageRow,
+                and_(
+                    MessageRow.session_id == SessionRow.id,
+                    text("messages.is_active"),  # in these words, or SQLite does not use their index
+                    MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
+                ),
             )
+            .where(MessageRow.owner == self.owner, MessageRow.status != "generating")
         )
 
     async def _store(
@@ -256,13 +289,18 @@ class StoredPassages(Repository):
         return set((await self.session.scalars(query)).all())
 
 
-def _passage(row: PassageRow, content: str | None) -> Passage | None:
-    """What stands there; None of what is gone."""
-    if row.is_gone or content is None:
+def _passage(row: Row[Any]) -> Passage | None:
+    """What stands there, of a message or of a document; None of what is gone."""
+    if row.is_gone:
+        return None
+    key = PassageKey(row.source, row.number)
+    if row.piece is not None:
+        return Passage(key=key, text=row.piece, citation=citation(row.document, row.place))
+    if row.content is None:
         return None
     return Passage(
-        key=PassageKey(row.source, row.number),
-        text=content[row.start : row.stop],
+        key=key,
+        text=row.content[row.start : row.stop],
         speaker=row.speaker,
         role=cast(Role, row.role),
         said_at=row.said_at,

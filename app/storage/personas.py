@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, select
 
 from app.ids import new_id
 from app.storage.repository import Repository
-from app.storage.tables import PersonaRevisionRow, PersonaRow, SessionRow
+from app.storage.tables import DocumentRow, PersonaRevisionRow, PersonaRow, SessionRow
 from memory.persona import ExampleExchange, Persona, SpeechRule
 from memory.reminder import Reminder
 
@@ -102,7 +102,9 @@ class Personas(Repository):
         await self.session.execute(self.delete(PersonaRow).where(PersonaRow.id == persona_id))
 
 
-def behind(table: type[PersonaRow] | type[SessionRow], after: tuple[datetime, str]) -> Any:
+def behind(
+    table: type[PersonaRow] | type[SessionRow] | type[DocumentRow], after: tuple[datetime, str]
+) -> Any:
     """The condition of what a listing, newest first, shows behind `after` (time of creation, id)."""
     created_at, row_id = after
     return (table.created_at < created_at) | ((table.created_at == created_at) & (table.id < row_id))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from app.ids import new_id
 from app.storage.repository import Repository
@@ -34,6 +34,9 @@ class Scope:
     session_id: str | None
     chats: ColumnElement[bool]
 
+    def holds(self, shelf_id: str, source: str) -> bool:
+        return shelf_id in self.whole or (shelf_id in self.own and source == self.session_id)
+
     @property
     def shelves(self) -> tuple[str, ...]:
         return (*self.whole, *self.own)
@@ -45,18 +48,16 @@ class Shelves(Repository):
     async def place(self, chat: SessionRow, persona_id: str | None) -> str:
         """The shelf for what is said in a session under a persona; made if there is none yet."""
         user_id = chat.user_id or ""
-        place = {
-            "kind": "chats",
-            "user_id": user_id,
-            "persona_id": (persona_id or "") if user_id else "",
-            "session_id": "" if user_id else chat.id,
-        }
-        found = (await self.session.scalars(self.select(ShelfRow).filter_by(**place))).one_or_none()
-        if found is None:
-            found = ShelfRow(id=new_id("shf"), last_change=0, purged_at=0, tidied_to=0, **place)
-            self.add(found)
-            await self.session.flush()
-        return found.id
+        return await self._place(
+            kind="chats",
+            user_id=user_id,
+            persona_id=(persona_id or "") if user_id else "",
+            session_id="" if user_id else chat.id,
+        )
+
+    async def place_documents(self, user_id: str | None) -> str:
+        """The shelf for the documents of a user, or for everybody's; made if there is none yet."""
+        return await self._place(kind="documents", user_id=user_id or "", persona_id="", session_id="")
 
     async def next_change(self, shelf_id: str, *, purge: bool = False) -> int:
         """The number of a change that this unit of work makes.
@@ -87,6 +88,14 @@ class Shelves(Repository):
             chats &= func.coalesce(SessionRow.persona_id, "") == persona_id
         query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.kind == "chats", shelves)
         return Scope(tuple((await self.session.scalars(query.order_by(ShelfRow.id))).all()), (), None, chats)
+
+    async def of_documents(self, user_id: str | None) -> Scope:
+        """Everybody's documents, and those of the user."""
+        query = self.select_columns(ShelfRow, ShelfRow.id).where(
+            ShelfRow.kind == "documents", ShelfRow.user_id.in_(("", user_id or ""))
+        )
+        found = (await self.session.scalars(query.order_by(ShelfRow.id))).all()
+        return Scope(tuple(found), (), None, false())
 
     async def of_session(self, session_id: str) -> list[str]:
         """The shelves on which something of a session stands or stood."""
@@ -142,6 +151,14 @@ class Shelves(Repository):
             return False
         await self.session.execute(self.delete(ShelfRow).where(ShelfRow.id == shelf_id))
         return True
+
+    async def _place(self, **place: str) -> str:
+        found = (await self.session.scalars(self.select(ShelfRow).filter_by(**place))).one_or_none()
+        if found is None:
+            found = ShelfRow(id=new_id("shf"), last_change=0, purged_at=0, tidied_to=0, **place)
+            self.add(found)
+            await self.session.flush()
+        return found.id
 
     def _holding(self, session_id: str) -> Select[Any]:
         return self.select_columns(PassageRow, PassageRow.shelf_id).where(PassageRow.source == session_id)

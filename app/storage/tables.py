@@ -229,6 +229,58 @@ class MessageMarkRow(Owned, Table):
     ended_at: Mapped[datetime | None]
 
 
+class DocumentRow(Owned, Table):
+    """A file whose text can be recalled: of one user, or of none and so of all.
+
+    `status`: `processing`, `ready`, or `failed` with its `error`. The same bytes are one document.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        Index("ix_documents_listing", "owner", "created_at", "id"),
+        Index(
+            "ix_documents_of_all",
+            "owner",
+            "sha256",
+            unique=True,
+            sqlite_where=text("user_id IS NULL"),
+            postgresql_where=text("user_id IS NULL"),
+        ),
+        Index(
+            "ix_documents_of_user",
+            "owner",
+            "user_id",
+            "sha256",
+            unique=True,
+            sqlite_where=text("user_id IS NOT NULL"),
+            postgresql_where=text("user_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(String(256))
+    name: Mapped[str] = mapped_column(String(256))
+    media_type: Mapped[str] = mapped_column(String(128))
+    bytes: Mapped[int] = mapped_column(Integer)
+    sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    error: Mapped[str | None] = mapped_column(Text)
+    pages: Mapped[int | None] = mapped_column(Integer)
+    pieces: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[datetime]
+
+
+class DocumentPieceRow(Owned, Table):
+    """A piece of a document's text. `place`: `headings`, and `span` with `unit`, `first`, `last`, or null."""
+
+    __tablename__ = "document_pieces"
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    place: Mapped[dict[str, Any]]
+
+
 class SampledTokensRow(Owned, Table):
     """The token ids that a reply was generated as, chat template included; its text may encode to others."""
 
@@ -320,7 +372,8 @@ class ShelfRow(Owned, Table):
 class PassageRow(Owned, Table):
     """Derived: a passage on a shelf, which is `content[start:stop]` of its message, or its tombstone.
 
-    `change`: when that became so, by its shelf's count. Tombstones outlive the session: the indexes are still
+    `key` is source and number in one, which is looked up fast on every database. `change`: when that became
+    so, by its shelf's count. Tombstones outlive the session: the indexes are still
     to learn of them.
     """
 
@@ -328,11 +381,13 @@ class PassageRow(Owned, Table):
     __table_args__ = (
         Index("ix_passages_changes", "shelf_id", "change", "source", "number"),
         Index("ix_passages_positions", "source", "position"),
+        Index("ix_passages_key", "key"),
     )
 
     shelf_id: Mapped[str] = mapped_column(ForeignKey("shelves.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[str] = mapped_column(String(32), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(String(48))
     message_id: Mapped[str] = mapped_column(String(32))
     position: Mapped[int] = mapped_column(Integer)
     turn: Mapped[int] = mapped_column(Integer)

@@ -14,6 +14,7 @@ from evals.bench.lookup import measure_lookup
 from evals.bench.machine import Machine, this_machine
 from evals.bench.ours import our_engine
 from evals.bench.peers import PeerChoice, Peers, open_peers
+from evals.bench.recall import RecallBenchmark, RecallSizes
 from evals.bench.report import Report, Section
 from evals.bench.restore import RestoreBenchmark, RestoreSizes
 from evals.bench.script import Script, read_script
@@ -31,10 +32,15 @@ AMX_NOTE = (
     "it: where it was not, the comparison of prefill flatters us."
 )
 
+RECALL_NOTE = (
+    "the vectors of the bulk are mixed from real ones, two and some noise for each text; those of questions, "
+    "and of what is indexed against bare encoding, are the model's own."
+)
+
 Measure = Callable[[Settings, Peers, Script, Progress], list[Section]]
 Count = Callable[[ChatTokenizer, Script], tuple[list[Section], list[str]]]
 """A benchmark that needs the tokeniser alone: its tables, and what must be known to read them."""
-Sizes = TurnSizes | DecodeSizes | BatchSizes | RestoreSizes | WindowSizes | ChooseSizes
+Sizes = TurnSizes | DecodeSizes | BatchSizes | RestoreSizes | WindowSizes | ChooseSizes | RecallSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,14 @@ def bench_choose(setup: Setup, sizes: ChooseSizes, *, with_peers: bool) -> Repor
         return benchmark.run(), benchmark.notes
 
     return _report_without_model("choose", setup, sizes, count)
+
+
+def bench_recall(setup: Setup, sizes: RecallSizes) -> Report:
+    machine = this_machine(setup.threads)
+    script = read_script(setup.data)
+    sections = RecallBenchmark(setup.settings, script, sizes, setup.progress).run()
+    settings = {"embedding_model": setup.settings.embedding_model, "text": script.source, **asdict(sizes)}
+    return Report("recall", machine, settings, sections, [RECALL_NOTE])
 
 
 def _report_without_model(benchmark: str, setup: Setup, sizes: Sizes, count: Count) -> Report:

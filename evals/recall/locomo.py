@@ -76,9 +76,10 @@ def _conversation(sample: Mapping[str, Any], number: int, skipped: Skipped) -> C
     passages = dict(_turns(name, sample["conversation"]))
     questions = []
     for asked in sample["qa"]:
+        text, category = str(asked["question"]), int(asked["category"])
         evidence = frozenset(_evidence(asked.get("evidence") or [], passages, skipped))
         if evidence:
-            questions.append(Asked(asked["question"], int(asked["category"]), evidence))
+            questions.append(Asked(text, category, evidence))
         else:
             skipped.questions += 1
     last = max(passage.said_at for passage in passages.values() if passage.said_at)

@@ -116,6 +116,9 @@ def _shown(evidence: Sequence[Passage], segment: Segment | None) -> float:
     """The share of the evidence that stands in what the model reads, line by line."""
     if segment is None:
         return 0.0
-    lines = set(segment.messages[0].content.split("\n"))
-    said = [f"{passage.speaker}: {passage.text}".split("\n") for passage in evidence]
-    return sum(lines.issuperset(each) for each in said) / len(evidence)
+    shown = set(_lines(segment.messages[0].content))
+    return sum(shown.issuperset(_lines(f"{each.speaker}: {each.text}")) for each in evidence) / len(evidence)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n")]

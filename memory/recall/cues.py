@@ -237,7 +237,7 @@ def _readers() -> Iterator[tuple[re.Pattern[str], Reader]]:
     yield re.compile(rf"\b{_MONTH} {day}\b(?:,? {_YEAR})?", ignoring_case), _month
     yield re.compile(rf"\b{_MONTH},? (?:of )?{_YEAR}\b", ignoring_case), _month
     yield re.compile(rf"\b{_BEFORE_MONTH}{_MONTH}\b", ignoring_case), _month
-    yield re.compile(rf"\b{capital}\b(?! i\b)"), _month
+    yield re.compile(rf"(?<=\s){capital}\b"), _month
     yield re.compile(rf"\b(?!may\b|march\b|mar\b){_MONTH}\b", ignoring_case), _month
     yield re.compile(rf"(?:{_YEAR}년\s?)?(?<!\d)(?P<month>\d{{1,2}})월(?:\s?(?P<day>\d{{1,2}})일)?"), _month
     yield re.compile(rf"\b{_SEASON},? (?:of |in )?{_YEAR}\b", ignoring_case), _season

@@ -1,19 +1,19 @@
 """Features: what is known of each passage beside a question, as numbers that ranking weighs.
 
-All are between 0 and about 1, none depends on how many passages a shelf has, and a passage that was said
-twice gets the same ones.
+All are between 0 and 1. Passages that are not among those to be ranked count as not there.
 """
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memory.recall.cues import cues, named, says_time
+from memory.messages import Role
+from memory.recall.cues import Period, cues, named, says_time
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
 from memory.recall.words import terms
@@ -25,6 +25,7 @@ FEATURES = (
     "near",
     "answers",
     "covers",
+    "around",
     "episode",
     "speaker",
     "when",
@@ -34,6 +35,14 @@ FEATURES = (
 )
 LONG = 60
 """Words of a passage that is as long as counts."""
+GRAMMAR = frozenset(
+    terms(
+        "what which who whom whose when where why how do does did is are was were be been has have had a an "
+        "the of in on at to for with by from and or not if as about during it its this that they their he "
+        "his she her i me my you your we would could should can will"
+    )
+)
+"""Terms that say nothing of what is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,47 +65,65 @@ def features(
     question: str, asked_at: datetime, passages: Sequence[Passage], found: Matches
 ) -> NDArray[np.float64]:
     """One row for each passage, a column for each of FEATURES."""
-    score = found.both
-    by_key = {passage.key: passage for passage in passages}
-    episodes = _episodes(passages, score)
-    covered = _covered(question, passages)
-    who = _Speaker(question, asked_at, passages)
+    if not passages:
+        return np.zeros((0, len(FEATURES)))
     told = cues(question, asked_at)
-    rows = []
-    for passage in passages:
-        key = passage.key
-        before = by_key.get(key.neighbour(-1))
-        rows.append(
-            (
-                found.words.get(key, 0.0),
-                found.sense.get(key, 0.0),
-                max(score.get(key.neighbour(distance), 0.0) for distance in (-1, 1)),
-                max(score.get(key.neighbour(distance), 0.0) for distance in (-2, 2)),
-                score.get(key.neighbour(-1), 0.0) if before and _asks(before.text) else 0.0,
-                covered[key],
-                episodes[_episode(passage)],
-                who.is_meant(passage),
-                1.0 if told.asks_when and says_time(passage.text) else 0.0,
-                told.period.nearness(passage.said_at) if told.period and passage.said_at else 0.0,
-                min(1.0, math.log1p(len(passage.text.split())) / math.log1p(LONG)),
-                1.0 if _asks(passage.text) else 0.0,
-            )
-        )
-    return np.array(rows, dtype=np.float64).reshape(len(passages), len(FEATURES))
+    who = _Speaker(question, told.speaks, passages)
+    places = _Places(passages)
+    score = np.array([found.both.get(passage.key, 0.0) for passage in passages])
+    asks = np.array([_asks(passage.text) for passage in passages])
+    covers, around = _covered(question, passages, places)
+    before = places.shifted(score, -1)
+    columns = {
+        "words": [found.words.get(passage.key, 0.0) for passage in passages],
+        "sense": [found.sense.get(passage.key, 0.0) for passage in passages],
+        "beside": np.maximum(before, places.shifted(score, 1)),
+        "near": np.maximum(places.shifted(score, -2), places.shifted(score, 2)),
+        "answers": before * places.shifted(asks, -1),
+        "covers": covers,
+        "around": around,
+        "episode": _best_three(score, places),
+        "speaker": [who.is_meant(passage) for passage in passages],
+        "when": [told.asks_when and says_time(passage.text) for passage in passages],
+        "period": [_nearness(passage, told.period) for passage in passages],
+        "long": [_length(passage.text) for passage in passages],
+        "asks": asks,
+    }
+    return np.column_stack([np.asarray(columns[name], dtype=np.float64) for name in FEATURES])
+
+
+class _Places:
+    """Which of some passages stand beside each other, and which are of one episode: a day of a chat, or a
+    document."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._keys = [(passage.key.source, passage.key.number) for passage in passages]
+        self._at = {key: place for place, key in enumerate(self._keys)}
+        names = [(passage.key.source, passage.said_at and passage.said_at.date()) for passage in passages]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        self.episode = np.array([numbers[name] for name in names])
+        """The number of each passage's episode."""
+        self.episodes = [np.flatnonzero(self.episode == number) for number in range(len(numbers))]
+        """The places of the passages of each."""
+
+    def shifted(self, values: NDArray[Any], distance: int) -> NDArray[Any]:
+        """For each passage the value of the one so far behind it; zero where that is not among them."""
+        padded = np.concatenate([values, np.zeros_like(values[:1])])
+        return padded[[self._at.get((source, number + distance), -1) for source, number in self._keys]]
 
 
 class _Speaker:
     """Whose passages a question is about: of the one speaker that it names, or of "I" or "you"."""
 
-    def __init__(self, question: str, asked_at: datetime, passages: Sequence[Passage]) -> None:
+    def __init__(self, question: str, speaks: Role | None, passages: Sequence[Passage]) -> None:
         names = named(question, {passage.speaker for passage in passages if passage.speaker})
         self._name = next(iter(names)) if len(names) == 1 else None
-        self._role = None if names else cues(question, asked_at).speaks
+        self._role = None if names else speaks
 
-    def is_meant(self, passage: Passage) -> float:
+    def is_meant(self, passage: Passage) -> bool:
         by_name = self._name is not None and passage.speaker == self._name
         by_role = self._role is not None and passage.role == self._role
-        return 1.0 if by_name or by_role else 0.0
+        return by_name or by_role
 
 
 def _scaled(hits: Sequence[Hit], low: float) -> dict[PassageKey, float]:
@@ -104,39 +131,38 @@ def _scaled(hits: Sequence[Hit], low: float) -> dict[PassageKey, float]:
     return {hit.key: (hit.score - low) / (high - low) if high > low else 1.0 for hit in hits}
 
 
-def _episode(passage: Passage) -> tuple[str, date | None]:
-    """A chat of one day; or a document."""
-    return passage.key.source, passage.said_at.date() if passage.said_at else None
+def _covered(
+    question: str, passages: Sequence[Passage], places: _Places
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The share of the question's terms that are in a passage, and in it and the three on either side.
+
+    Rare terms count more, and words of grammar nothing.
+    """
+    asked = sorted(set(terms(question)) - GRAMMAR)
+    if not asked:
+        return np.zeros(len(passages)), np.zeros(len(passages))
+    told = (set(terms(f"{passage.speaker} {passage.text}")) for passage in passages)
+    has = np.array([[term in found for term in asked] for found in told])
+    weight = np.log(1 + (len(passages) + 0.5) / (has.sum(0) + 0.5))
+    around = has.copy()
+    for distance in (-3, -2, -1, 1, 2, 3):
+        around |= places.shifted(has, distance)
+    return has @ weight / weight.sum(), around @ weight / weight.sum()
 
 
-def _episodes(
-    passages: Sequence[Passage], score: Mapping[PassageKey, float]
-) -> dict[tuple[str, date | None], float]:
-    """How well each episode matches: the mean of its three best passages."""
-    scores = defaultdict(list)
-    for passage in passages:
-        scores[_episode(passage)].append(score.get(passage.key, 0.0))
-    return {episode: sum(sorted(found)[-3:]) / 3 for episode, found in scores.items()}
+def _best_three(score: NDArray[np.float64], places: _Places) -> NDArray[np.float64]:
+    """How well each passage's episode matches: the mean of its three best passages."""
+    means = np.array([np.sort(score[episode])[-3:].sum() / 3 for episode in places.episodes])
+    best: NDArray[np.float64] = means[places.episode]
+    return best
 
 
-def _covered(question: str, passages: Sequence[Passage]) -> dict[PassageKey, float]:
-    """The share of the question's terms that a passage and those beside it have, rare ones counting more."""
-    asked = set(terms(question))
-    has = {
-        passage.key: asked.intersection(terms(f"{passage.speaker} {passage.text}")) for passage in passages
-    }
-    count = Counter(term for found in has.values() for term in found)
-    weight = {term: math.log(1 + (len(passages) + 0.5) / (count[term] + 0.5)) for term in sorted(asked)}
-    whole = sum(weight.values()) or 1.0
-    none: frozenset[str] = frozenset()
-    return {
-        key: sum(
-            weight[term]
-            for term in sorted(found | has.get(key.neighbour(-1), none) | has.get(key.neighbour(1), none))
-        )
-        / whole
-        for key, found in has.items()
-    }
+def _nearness(passage: Passage, period: Period | None) -> float:
+    return period.nearness(passage.said_at) if period and passage.said_at else 0.0
+
+
+def _length(text: str) -> float:
+    return min(1.0, math.log1p(len(text.split())) / math.log1p(LONG))
 
 
 def _asks(text: str) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 LIMIT = 200
 """Word pieces of a passage, of the 256 that all-MiniLM-L6-v2 reads: date and speaker stand before it."""
 PIECE_CHARACTERS = 4
-"""What a word is cut into at the most, on average; other signs count one each."""
+"""Letters of a word piece; those beyond ASCII, which a model may not know whole words of, count one each."""
 
 _SENTENCE = re.compile(r".+?(?:[.!?…]+(?=\s)|[。！？]+|\n|$)\s*", re.DOTALL | re.MULTILINE)
 _WORD = re.compile(r"\s*(?:[^\W\d_]+|\S)\s*")
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
 
 def pieces(text: str, limit: int = LIMIT) -> list[tuple[int, int]]:
@@ -52,8 +51,8 @@ def _size(text: str) -> int:
     size = 0
     for found in _WORD.findall(text):
         word = found.strip()
-        unspaced = len(_UNSPACED.findall(word))
-        size += unspaced + -(-(len(word) - unspaced) // PIECE_CHARACTERS)
+        foreign = sum(not character.isascii() for character in word)
+        size += foreign + -(-(len(word) - foreign) // PIECE_CHARACTERS)
     return size
 
 

@@ -9,7 +9,21 @@ import numpy as np
 from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
-WEIGHTS = dict.fromkeys(FEATURES, 1.0)
+WEIGHTS = {
+    "words": 2.08,
+    "sense": 0.95,
+    "beside": 1.41,
+    "near": 1.21,
+    "answers": 2.57,
+    "covers": 1.82,
+    "around": 4.72,
+    "episode": 1.95,
+    "speaker": 1.04,
+    "when": 1.86,
+    "period": 2.45,
+    "long": 1.29,
+    "asks": -1.07,
+}
 """How much each feature counts; fitted by `python -m evals.recall.tune` (docs/recall.md says how)."""
 
 REASONS = {
@@ -18,7 +32,8 @@ REASONS = {
     "beside": "it stands beside a match",
     "near": "it stands near a match",
     "answers": "it follows a question that matches",
-    "covers": "it has most of the question's words around it",
+    "covers": "it has the question's rare words",
+    "around": "the question's rare words are around it",
     "episode": "its conversation matches",
     "speaker": "it is by the speaker who is meant",
     "when": "it tells a time",

@@ -12,7 +12,7 @@ from memory.recall.ranking import Ranked, rank
 
 HITS = 200
 """Passages that each index is asked for."""
-SEEDS = 150
+SEEDS = 120
 """Of those found by either, so many are ranked, each with the passages beside it."""
 
 

@@ -8,6 +8,7 @@ particles to them, give overlapping pairs of characters, as Lucene's CJK analyse
 import re
 import threading
 import unicodedata
+from functools import lru_cache
 
 import Stemmer
 
@@ -22,8 +23,12 @@ _local = threading.local()
 
 def terms(text: str) -> list[str]:
     """The terms of a text, in order; none for a text without a letter or digit."""
+    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    words = _WORD.findall(folded)
+    if folded.isascii() or not _UNSPACED.search(folded):
+        return [stem for word in words if (stem := _stem(word))]
     found: list[str] = []
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
+    for word in words:
         at = 0
         for run in _UNSPACED.finditer(word):
             found += _stems(word[at : run.start()])
@@ -38,8 +43,14 @@ def _pairs(run: str) -> list[str]:
 
 
 def _stems(word: str) -> list[str]:
+    return [stem] if (stem := _stem(word)) else []
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    """Empty for a word of apostrophes only, or of none."""
     word = word.replace("’", "'").removesuffix("'s").replace("'", "")
-    return [_stemmer().stemWord(word)] if word else []
+    return _stemmer().stemWord(word) if word else ""
 
 
 def _stemmer() -> Stemmer.Stemmer:

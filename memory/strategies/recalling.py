@@ -23,6 +23,10 @@ class RecallingStrategy(Strategy, ABC):
         "user with its persona; `user`: in all chats of its user. A chat of no named user searches itself.",
     )
 
+    documents: bool = Field(
+        False, description="Whether everybody's documents, and those of its user, are searched too."
+    )
+
     @property
     @abstractmethod
     def most_recalled_tokens(self) -> int:

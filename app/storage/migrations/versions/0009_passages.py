@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(32), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("key", sa.String(48), nullable=False),
         sa.Column("message_id", sa.String(32), nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("turn", sa.Integer, nullable=False),
@@ -53,6 +54,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_passages_changes", "passages", ["shelf_id", "change", "source", "number"])
     op.create_index("ix_passages_positions", "passages", ["source", "position"])
+    op.create_index("ix_passages_key", "passages", ["key"])
     op.create_table(
         "shelved_sessions",
         sa.Column("session_id", sa.String(32), nullable=False),
