@@ -18,7 +18,7 @@ from memory.facts.fact import told
 from memory.messages import Message, Role
 from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
-from memory.strategies.remembering import RememberingStrategy
+from memory.strategies.remembering import RememberingStrategy, remembering
 from memory.summaries.plan import enters_at
 
 WindowUsed = Callable[[AsyncSession, str, str, Strategy], Awaitable[int | None]]
@@ -53,9 +53,9 @@ class FactUpkeep:
     async def _read_next(self, owner: str, session_id: str) -> _Read | None:
         async with self._database.read() as session:
             chat = await Sessions(session, owner).get(session_id)
-            strategy = parse_strategy(chat.memory) if chat else None
-            extractor = self._extractors.of(strategy) if isinstance(strategy, RememberingStrategy) else None
-            if extractor is None or not isinstance(strategy, RememberingStrategy):
+            strategy = remembering(parse_strategy(chat.memory)) if chat else None
+            extractor = self._extractors.of(strategy) if strategy else None
+            if strategy is None or extractor is None:
                 return None
             messages = await Facts(session, owner).unread(session_id, extractor.batch)
         if not messages:

@@ -237,7 +237,7 @@ def fact(**others: Any) -> Json:
 NOWHERE = {"message_id": None, "quote_start": None, "quote_end": None}
 REFUSED = {"type": "refused_fact", "message_id": "a", "quote_start": 0, "quote_end": 2, "key": "likes"}
 REFUSED |= {"value_digest": "0" * 64, "created_at": TIME}
-RECALLED = {"segments": [{"passages": [{}]}]}
+RECALLED: Json = {"segments": [{"passages": [{}]}]}
 SAMPLED = {"token_ids": [-1], "fingerprint": "x"}
 STANDING = {"kind": "pinned"}
 
