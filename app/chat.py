@@ -55,7 +55,7 @@ class Chat:
         self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
         self.states = SessionStates(settings, database, model, self.recall)
         summarisers = Summarisers(model, embedder)
-        self.facts = SessionFacts(database, self.states.open)
+        self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
             database,

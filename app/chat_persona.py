@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.chat_model import ChatModel
 from app.settings import Settings
-from app.storage.personas import StoredPersona
+from app.storage.personas import Personas, StoredPersona
 from app.storage.tables import SessionRow
 from memory.context import Segment
 from memory.persona import ChatUser, Persona, check_persona_fits, persona_segments
@@ -48,11 +50,25 @@ def user_of(row: SessionRow) -> ChatUser:
 
 
 def names_in_notes(persona: ChatPersona | None) -> Names:
-    """What the two are called in summaries and facts; in one line, since each has one."""
-    if persona is None:
-        return Names()
-    names = persona.stored.persona.names_for(persona.user)
-    return Names(user=" ".join(names["user"].split()), assistant=" ".join(names["char"].split()))
+    """What the two are called in summaries; in one line, since each has one."""
+    return _names(persona.stored, persona.user) if persona else Names()
+
+
+async def names_with(session: AsyncSession, owner: str, chat: SessionRow, persona_id: str | None) -> Names:
+    """What the two are called in what is kept of turns of that persona, or of one that is gone."""
+    stored = await Personas(session, owner).get(persona_id) if persona_id else None
+    if stored is None:
+        return Names(user=_line(chat.user_name)) if chat.user_name else Names()
+    return _names(stored, user_of(chat))
+
+
+def _names(stored: StoredPersona, user: ChatUser) -> Names:
+    names = stored.persona.names_for(user)
+    return Names(user=_line(names["user"]), assistant=_line(names["char"]))
+
+
+def _line(name: str) -> str:
+    return " ".join(name.split())
 
 
 async def check_fits(

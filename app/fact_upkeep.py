@@ -1,30 +1,26 @@
 """The extraction of facts, message by message up to the newest: a part of the upkeep of a session."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_persona import ChatPersona, names_in_notes
+from app.chat_persona import names_with
 from app.extractors import Extractors
 from app.storage.database import Database
 from app.storage.facts import Facts
+from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
-from memory.assembly import ChatState
 from memory.facts.extractor import Extracted
 from memory.facts.fact import told
 from memory.messages import Message, Role
 from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
-from memory.strategies.remembering import RememberingStrategy
+from memory.strategies.remembering import RememberingStrategy, remembering
 from memory.summaries.plan import enters_at
-from memory.summaries.summariser import Names
 
-OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
-"""A session of an owner as it stands."""
 WindowUsed = Callable[[AsyncSession, str, str, Strategy], Awaitable[int | None]]
 """The first turn of the newest window of a session, if that strategy chose it."""
 
@@ -34,20 +30,19 @@ class _Read:
     """Messages, and what they tell."""
 
     strategy: RememberingStrategy
-    names: Names
     messages: Sequence[MessageRow]
     told: Sequence[Extracted]
 
 
 class FactUpkeep:
-    """Extracts the facts of sessions whose strategy keeps them, unless it is switched off."""
+    """Extracts the facts of sessions whose strategy keeps them, unless it is switched off.
 
-    def __init__(
-        self, database: Database, extractors: Extractors, open_state: OpenState, used: WindowUsed
-    ) -> None:
+    It reads what the token index has; bringing that up is left to who calls it.
+    """
+
+    def __init__(self, database: Database, extractors: Extractors, used: WindowUsed) -> None:
         self._database = database
         self._extractors = extractors
-        self._open_state = open_state
         self._used = used
 
     async def extract_next(self, owner: str, session_id: str) -> int | None:
@@ -57,34 +52,40 @@ class FactUpkeep:
 
     async def _read_next(self, owner: str, session_id: str) -> _Read | None:
         async with self._database.read() as session:
-            row = await Sessions(session, owner).get(session_id)
-        strategy = parse_strategy(row.memory) if row else None
-        extractor = self._extractors.of(strategy) if isinstance(strategy, RememberingStrategy) else None
-        if extractor is None or not isinstance(strategy, RememberingStrategy):
-            return None
-        async with self._open_state(owner, session_id) as (_, persona), self._database.read() as session:
+            chat = await Sessions(session, owner).get(session_id)
+            strategy = remembering(parse_strategy(chat.memory)) if chat else None
+            extractor = self._extractors.of(strategy) if strategy else None
+            if strategy is None or extractor is None:
+                return None
             messages = await Facts(session, owner).unread(session_id, extractor.batch)
         if not messages:
             return None
         found = [await extractor.extract(_as_message(row)) for row in messages]
-        return _Read(strategy, names_in_notes(persona), messages, found)
+        return _Read(strategy, messages, found)
 
     async def _store(self, owner: str, session_id: str, read: _Read) -> int:
         """Store the facts of messages, unless the chat has changed meanwhile; how many are new."""
         async with self._database.write() as session:
             facts = Facts(session, owner)
-            row = await Sessions(session, owner).get(session_id)
+            chat = await Sessions(session, owner).get(session_id)
             unread = await facts.unread(session_id, len(read.messages))
-            if row is None or [each.id for each in unread] != [each.id for each in read.messages]:
+            if chat is None or [each.id for each in unread] != [each.id for each in read.messages]:
                 return 0
             used = await self._used(session, owner, session_id, read.strategy)
+            persona_of = await SessionPersonas(session, owner).by_turn(chat)
+            names = {
+                persona_id: await names_with(session, owner, chat, persona_id)
+                for persona_id in {persona_of(message.turn) for message in read.messages}
+            }
             count = 0
             for message, extracted in zip(read.messages, read.told, strict=True):
+                persona_id = persona_of(message.turn)
                 for found in await facts.new_of(message.id, extracted.found):
                     await facts.add_one(
-                        row,
+                        chat,
                         found,
-                        text=told(found, read.names.user, read.names.assistant),
+                        persona_id=persona_id,
+                        text=told(found, names[persona_id].user, names[persona_id].assistant),
                         author=extracted.author,
                         said_at=message.created_at,
                         enters_at=enters_at(message.turn + 1, used),

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from app.chat_persona import names_in_notes
+from app.chat_persona import names_with
 from app.errors import NotFoundProblem
 from app.fact_schemas import FactCreate, FactView
-from app.fact_upkeep import OpenState
 from app.storage.database import Database
 from app.storage.facts import Facts, KnownFact
 from app.storage.messages import Messages
@@ -14,15 +13,13 @@ from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from memory.facts.fact import OWNER, Found, told
 from memory.facts.standing import Standing, standing
-from memory.summaries.summariser import Names
 
 
 class SessionFacts:
     """What is known in a session: told in it, and in the user's other chats with its persona."""
 
-    def __init__(self, database: Database, open_state: OpenState) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._open_state = open_state
 
     async def list(self, owner: str, session_id: str, *, include_superseded: bool) -> list[FactView]:
         """The newest first. Raises NotFoundProblem."""
@@ -43,16 +40,17 @@ class SessionFacts:
 
     async def add(self, owner: str, session_id: str, fact: FactCreate) -> FactView:
         """Put down a fact; one that is known already is that one. Raises NotFoundProblem."""
-        names = await self._names(owner, session_id)
         async with self._database.write() as session:
             row = await self._session(Sessions(session, owner), session_id)
             found = Found(fact.subject, fact.key, fact.value, 0, 0)
-            fact_id = await self._add(Facts(session, owner), row, found, names, message_id=None)
+            fact_id = await self._add(Facts(session, owner), row, found, row.persona_id, message_id=None)
         return await self._shown(owner, session_id, fact_id)
 
     async def correct(self, owner: str, session_id: str, fact_id: str, value: str) -> FactView:
-        """Let a fact with another value take the place of one, which is kept. Raises NotFoundProblem."""
-        names = await self._names(owner, session_id)
+        """Let a fact with another value take the place of one, which is kept. Raises NotFoundProblem.
+
+        It is told of the persona that the one was told of, and so counts wherever that does.
+        """
         async with self._database.write() as session:
             row = await self._session(Sessions(session, owner), session_id)
             facts = Facts(session, owner)
@@ -60,7 +58,7 @@ class SessionFacts:
             wrong = known.fact
             span = (wrong.quote_start or 0, wrong.quote_end or 0)
             found = Found(wrong.subject, wrong.key, value, *span, ends=wrong.value)
-            new_id = await self._add(facts, row, found, names, message_id=wrong.message_id)
+            new_id = await self._add(facts, row, found, known.persona_id, message_id=wrong.message_id)
         return await self._shown(owner, session_id, new_id)
 
     async def remove(self, owner: str, session_id: str, fact_id: str) -> None:
@@ -72,11 +70,19 @@ class SessionFacts:
             await facts.remove([fact_id, *mentions])
 
     async def _add(
-        self, facts: Facts, row: SessionRow, found: Found, names: Names, *, message_id: str | None
+        self,
+        facts: Facts,
+        row: SessionRow,
+        found: Found,
+        persona_id: str | None,
+        *,
+        message_id: str | None,
     ) -> str:
+        names = await names_with(facts.session, facts.owner, row, persona_id)
         return await facts.add_one(
             row,
             found,
+            persona_id=persona_id,
             text=told(found, names.user, names.assistant),
             author=OWNER,
             said_at=datetime.now(UTC),
@@ -93,10 +99,6 @@ class SessionFacts:
             ids = [known.fact.message_id] if known.fact.message_id else []
             said = await Messages(session, owner).get_many(ids)
         return _view(known, stands.superseded, said)
-
-    async def _names(self, owner: str, session_id: str) -> Names:
-        async with self._open_state(owner, session_id) as (_, persona):
-            return names_in_notes(persona)
 
     @staticmethod
     async def _session(sessions: Sessions, session_id: str) -> SessionRow:

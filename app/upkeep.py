@@ -7,22 +7,24 @@ hundreds at once.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_persona import names_in_notes
+from app.chat_persona import ChatPersona, names_in_notes
 from app.errors import NotFoundProblem
 from app.extractors import Extractors
-from app.fact_upkeep import FactUpkeep, OpenState
+from app.fact_upkeep import FactUpkeep
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.summarisers import Summarisers
+from memory.assembly import ChatState
 from memory.strategies.base import Strategy
 from memory.strategies.summarising import SummarisingStrategy, summarising
 from memory.summaries.plan import Step, enters_at, next_step
@@ -33,6 +35,8 @@ log = structlog.get_logger()
 AT_ONCE = 4
 """So many sessions are worked on at a time."""
 
+OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
+"""A session of an owner as it stands, its token index brought up."""
 WindowInUse = Callable[[str, Strategy], int | None]
 """The first turn of the window of the reply that is being generated in a session, chosen by that strategy."""
 
@@ -66,7 +70,7 @@ class Upkeep:
     ) -> None:
         self._database = database
         self._summarisers = summarisers
-        self._facts = FactUpkeep(database, extractors, open_state, self._used)
+        self._facts = FactUpkeep(database, extractors, self._used)
         self._open_state = open_state
         self._window_in_use = window_in_use
         self._on_change = on_change

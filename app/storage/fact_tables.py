@@ -12,8 +12,9 @@ class FactRow(Owned, Table):
     """A fact that a message of a session tells, or its owner. Never rewritten.
 
     It counts as long as its message is on the active path and not excluded. In windows of its own chat it
-    stands from those on that begin with `enters_at` or a later turn. `user_id` and `persona_id` are those of
-    the session when it was extracted. `ends`: the older value that no longer holds, "" for every one.
+    stands from those on that begin with `enters_at` or a later turn. `user_id` is that of
+    the session, `persona_id` the one that it had at the message's turn. `ends`: the older value that no
+    longer holds, "" for every one.
     """
 
     __tablename__ = "facts"

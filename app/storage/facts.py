@@ -36,10 +36,11 @@ COPIED = (
 
 @dataclass(frozen=True, slots=True)
 class KnownFact:
-    """A fact, and the session that it was told in."""
+    """A fact, the session that it was told in, and the persona that this had then."""
 
     fact: Fact
     session_id: str
+    persona_id: str | None
 
 
 class Facts(Repository):
@@ -90,7 +91,7 @@ class Facts(Repository):
             .limit(MOST)
         )
         rows = (await self.session.scalars(query)).all()
-        return [KnownFact(as_fact(row), row.session_id) for row in reversed(rows)]
+        return [KnownFact(as_fact(row), row.session_id, row.persona_id) for row in reversed(rows)]
 
     def _is_excluded(self) -> ColumnElement[bool]:
         """Whether the turn of the fact's message holds an excluded message."""
@@ -127,6 +128,7 @@ class Facts(Repository):
         session: SessionRow,
         found: Found,
         *,
+        persona_id: str | None,
         text: str,
         author: str,
         said_at: datetime,
@@ -138,7 +140,7 @@ class Facts(Repository):
             id=new_id("fac"),
             session_id=session.id,
             user_id=session.user_id,
-            persona_id=session.persona_id,
+            persona_id=persona_id,
             message_id=message_id,
             quote_start=found.start if message_id else None,
             quote_end=found.end if message_id else None,

@@ -244,6 +244,11 @@ def _renamed_record(new: NewRows, record: Row) -> Row:
             renamed["summary_id"] = new.renamed(segment["summary_id"])
         if segment.get("fact_ids"):
             renamed["fact_ids"] = [new.renamed(fact_id) for fact_id in segment["fact_ids"]]
+        if segment.get("passages"):
+            renamed["passages"] = [
+                each | {"message_id": new.renamed(each["message_id"]), "source": new.renamed(each["source"])}
+                for each in segment["passages"]
+            ]
         if segment["kind"] == "lore":
             renamed["reason"] = _ENTRY.sub(lambda entry: new.names.get(entry[0], entry[0]), segment["reason"])
         segments.append(segment | renamed)

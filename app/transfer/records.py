@@ -4,10 +4,11 @@ They are the records of our own format, too. Ids are those of the file. What fol
 them: `position` and `turn` of a message follow from its parents.
 """
 
+from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, model_validator
 
 from app.cards.book import MAX_BUDGET, MAX_DEPTH, book_of
 from app.cards.files import CardError, check_card
@@ -35,6 +36,28 @@ class _Reference(BaseModel):
     user_name: str | None = None
 
 
+def _iso_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+class _Recalled(BaseModel):
+    """What a context record keeps of a recalled passage."""
+
+    source: OutsideId
+    number: Count
+    message_id: OutsideId | None
+    turn: Count | None
+    speaker: str
+    said_at: Annotated[str, AfterValidator(_iso_time)] | None
+    citation: str
+    score: float
+    why: str
+    tokens: Count
+    starts_at: int = Field(ge=-1, le=MAX_NUMBER)
+    characters: Count
+
+
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:
     Usage.model_validate(usage, strict=True)
     return usage
@@ -54,7 +77,9 @@ def _context(record: dict[str, Any]) -> dict[str, Any]:
     segments = record.get("segments")
     if not isinstance(segments, list) or not all(isinstance(segment, dict) for segment in segments):
         raise ValueError("segments: must be a list of objects")
-    shown = [segment | {"messages": _told(segment)} for segment in segments]
+    for segment in segments:
+        TypeAdapter(list[_Recalled]).validate_python(segment.get("passages", []), strict=True)
+    shown = [segment | {"messages": _told(segment), "passages": []} for segment in segments]
     others = {"session_id": "", "message_id": "", "model": "", "turns": [], "segments": shown}
     ContextView.model_validate(record | others, strict=True)
     for segment in segments:

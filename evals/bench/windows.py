@@ -68,7 +68,11 @@ class WindowSizes:
         whole = sum(parts)
         summary, recalled, recent = (part / whole for part in parts)
         return Combined(
-            token_budget=whole, summary_share=summary, recalled_share=recalled, recent_share=recent
+            token_budget=whole,
+            summary_share=summary,
+            recalled_share=recalled,
+            recent_share=recent,
+            facts_share=0.0,
         )
 
     @property

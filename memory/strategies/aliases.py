@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory.errors import InvalidParametersError, ParameterProblem
-from memory.strategies.remembering import DEFAULT_FACT_TOKENS
+from memory.strategies.facts import DEFAULT_FACT_TOKENS
 from memory.strategies.summarising import DEFAULT_SUMMARY_TOKENS
 
 WITHOUT_MEANING = frozenset(

@@ -1,4 +1,5 @@
-"""`combined`: a summary of what has left the window, what recall finds for this message, the newest turns."""
+"""`combined`: facts and a summary of what has left the window, what recall finds for this message, the newest
+turns."""
 
 import math
 from typing import Literal, Self
@@ -8,6 +9,7 @@ from pydantic import Field, model_validator
 from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, newest_turns
 from memory.strategies.recalling import RecallingStrategy
+from memory.strategies.remembering import RememberingStrategy, with_facts
 from memory.strategies.summarising import LEAST_SUMMARY_TOKENS, SummarisingStrategy, with_summary
 from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens
 
@@ -15,10 +17,13 @@ TOLERANCE = 1e-9
 """By so much may shares that are written as decimals add up to more than 1."""
 
 
-class Combined(SummarisingStrategy, RecallingStrategy):
-    """Keeps the newest turns word for word and a running summary of all older ones, and puts before each
-    message what recall finds for it, in this chat's older turns and in earlier chats. Each has its share of
-    the budget; a part with share 0 is off.
+DEFAULT_FACTS_SHARE = 0.1
+
+
+class Combined(SummarisingStrategy, RememberingStrategy, RecallingStrategy):
+    """Keeps the newest turns word for word, a running summary of all older ones and the facts that they tell
+    of the user and the persona, and puts before each message what recall finds for it, in this chat's older
+    turns and in earlier chats. Each has its share of the budget; a part with share 0 is off.
 
     Forgets only wording that is neither in the newest turns nor found for this message. The one to choose
     for a companion that is to stay itself, and to know its user, for a long time.
@@ -26,7 +31,17 @@ class Combined(SummarisingStrategy, RecallingStrategy):
 
     strategy: Literal["combined"] = "combined"
     token_budget: int = Field(
-        2000, ge=128, le=10_000_000, description="Tokens of summary, recalled passages and turns at most."
+        2000,
+        ge=128,
+        le=10_000_000,
+        description="Tokens of facts, summary, recalled passages and turns at most.",
+    )
+    facts_share: float | None = Field(
+        None,
+        ge=0.0,
+        le=0.9,
+        description="Share of the budget that the facts may take; null: "
+        f"{DEFAULT_FACTS_SHARE}, or what the other shares leave.",
     )
     summary_share: float = Field(
         0.15, ge=0.0, le=0.9, description="Share of the budget that the summary may take."
@@ -35,13 +50,14 @@ class Combined(SummarisingStrategy, RecallingStrategy):
         0.35, ge=0.0, le=0.9, description="Share of the budget that recalled passages may take."
     )
     recent_share: float = Field(
-        0.5, ge=0.1, le=1.0, description="Share of the budget that the newest turns may take."
+        0.4, ge=0.1, le=1.0, description="Share of the budget that the newest turns may take."
     )
     retention_ratio: float = Field(0.7, ge=0.01, le=1.0, description=RETENTION_RATIO_DESCRIPTION)
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
         shares = {
+            "facts_share": self.facts_share or 0.0,
             "summary_share": self.summary_share,
             "recalled_share": self.recalled_share,
             "recent_share": self.recent_share,
@@ -61,6 +77,11 @@ class Combined(SummarisingStrategy, RecallingStrategy):
         return self._share(self.summary_share)
 
     @property
+    def fact_tokens(self) -> int:
+        left = max(0.0, 1 - self.summary_share - self.recalled_share - self.recent_share)
+        return self._share(min(DEFAULT_FACTS_SHARE, left) if self.facts_share is None else self.facts_share)
+
+    @property
     def most_recalled_tokens(self) -> int:
         return self._share(self.recalled_share)
 
@@ -69,7 +90,7 @@ class Combined(SummarisingStrategy, RecallingStrategy):
             counts,
             high_water=self._high_water(room),
             retention_ratio=self.retention_ratio,
-            room=self._beside_summary(room.now),
+            room=self._for_turns(room.now),
         )
 
     async def window(self, history: History, first_turn: int, room: Room) -> Selection:
@@ -80,16 +101,23 @@ class Combined(SummarisingStrategy, RecallingStrategy):
             reason=f"one of the newest {held} turns, within {high_water} tokens",
             left_out_reason=f"older than the newest {held} turns, which fill {high_water} tokens",
         )
-        if not self.summary_tokens:
-            return turns
-        return await with_summary(history, turns, await history.summary(self.recipe, first_turn), room.now)
+        selection = turns
+        if self.summary_tokens:
+            summary = await history.summary(self.recipe, first_turn)
+            selection = await with_summary(history, turns, summary, room.now)
+        if self.fact_tokens:
+            # What they have in every turn: else they would give way as the turns grow, and void the prefix.
+            kept_free = max(0, room.steady - high_water - self.summary_tokens)
+            most = min(self.fact_tokens, kept_free, room.now - selection.tokens)
+            selection = await with_facts(history, self, first_turn, selection, most)
+        return selection
 
     def _high_water(self, room: Room) -> int:
-        return min(self._share(self.recent_share), self._beside_summary(room.steady))
+        return min(self._share(self.recent_share), self._for_turns(room.steady))
 
-    def _beside_summary(self, room: int) -> int:
-        """What the turns have of a room: where it is small, they go before the summary."""
-        return max(0, room - self.summary_tokens, room // 2)
+    def _for_turns(self, room: int) -> int:
+        """What the turns have of a room: where it is small, they go before summary and facts."""
+        return max(0, room - self.summary_tokens - self.fact_tokens, room // 2)
 
     def _share(self, share: float) -> int:
         return math.floor(self.token_budget * share + TOLERANCE)

@@ -1,6 +1,6 @@
 """What strategies that keep facts have in common: their parameters, and the facts' place in the window."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Literal
 
@@ -13,22 +13,27 @@ from memory.strategies.base import Selection, Strategy
 
 ExtractorName = Literal["auto", "rules", "llm", "off"]
 
-DEFAULT_FACT_TOKENS = 256
-
 NOT_READ_YET = "has left the window, and no facts are extracted from it yet"
 
 
 class RememberingStrategy(Strategy, ABC):
     """Keeps what is known of the user and the persona."""
 
-    max_fact_tokens: int = Field(
-        DEFAULT_FACT_TOKENS, ge=32, le=100_000, description="Tokens of the facts at most."
-    )
     extractor: ExtractorName = Field(
         "auto",
         description="Who extracts the facts. `llm`: the chat's model; `rules`: patterns, in English and "
         "Korean; `auto`: the model if it has 1B parameters or more; `off`: nobody, and what is known stays.",
     )
+
+    @property
+    @abstractmethod
+    def fact_tokens(self) -> int:
+        """Tokens of the facts at most; 0: none are kept."""
+
+
+def remembering(strategy: Strategy) -> RememberingStrategy | None:
+    """The strategy if it keeps facts."""
+    return strategy if isinstance(strategy, RememberingStrategy) and strategy.fact_tokens else None
 
 
 def facts_segment(block: FactBlock) -> Segment:
@@ -43,15 +48,13 @@ def facts_segment(block: FactBlock) -> Segment:
 
 
 async def with_facts(
-    history: History, strategy: RememberingStrategy, first_turn: int, selection: Selection, room: int
+    history: History, strategy: RememberingStrategy, first_turn: int, selection: Selection, most: int
 ) -> Selection:
     """Put the facts of a window that begins with `first_turn` before what else it holds.
 
-    As many as fit `max_fact_tokens`, and `room` beside the rest. Turns that have left it and that no facts
-    are extracted from yet are named.
+    They take `most` tokens. Turns that have left it and that no facts are extracted from yet are named.
     """
-    most = max(0, min(strategy.max_fact_tokens, room - selection.tokens))
-    block = await history.facts(first_turn, most)
+    block = await history.facts(first_turn, max(0, most))
     segments = (facts_segment(block), *selection.segments) if block.facts else selection.segments
     if strategy.extractor == "off" or block.read_to >= first_turn:
         return replace(selection, segments=segments)

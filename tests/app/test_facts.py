@@ -60,6 +60,11 @@ def window(client: httpx.Client, session_id: str) -> dict[str, Any]:
     return context
 
 
+def generated_tokens(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("perdure_generated_tokens_total"))
+
+
 def test_a_fact_has_its_quote_and_stands_in_windows_that_its_message_has_left(
     used_client: httpx.Client,
 ) -> None:
@@ -75,9 +80,29 @@ def test_a_fact_has_its_quote_and_stands_in_windows_that_its_message_has_left(
     assert min(context["turns"]) > 0
     assert "Oslo" in told(context)
     assert "peanuts" in told(context)
-    kinds = [segment["kind"] for segment in context["segments"]]
-    assert kinds.index("facts") < kinds.index("turn")
+    assert kinds(context).index("facts") < kinds(context).index("turn")
     wait_for(lambda: "no facts are extracted" not in str(window(used_client, session_id)["left_out"]))
+
+
+def test_combined_tells_facts_of_what_has_left_its_window_before_the_summary(
+    used_client: httpx.Client,
+) -> None:
+    memory = {"strategy": "combined", "token_budget": 400, "recalled_share": 0.0, "facts_share": 0.3}
+    session_id = new_session(used_client, memory)
+    append(used_client, session_id, "I live in Oslo, and I'm allergic to peanuts.", *[TALK] * 8)
+    wait_for(lambda: {"facts", "summary"} <= set(kinds(window(used_client, session_id))))
+    context = window(used_client, session_id)
+    assert "Oslo" in told(context)
+    assert "peanuts" in told(context)
+    assert list(dict.fromkeys(kinds(context)))[1:4] == ["facts", "summary", "turn"]
+    off = new_session(used_client, memory | {"facts_share": 0.0})
+    append(used_client, off, "I live in Oslo.", *[TALK] * 8)
+    wait_for(lambda: "summary" in kinds(window(used_client, off)))
+    assert facts(used_client, off) == []
+
+
+def kinds(context: dict[str, Any]) -> list[str]:
+    return [segment["kind"] for segment in context["segments"]]
 
 
 def test_facts_void_the_prefix_only_with_a_cut_and_the_record_shows_them(used_client: httpx.Client) -> None:
@@ -120,6 +145,62 @@ def test_edits_exclusions_and_forgetting_leave_no_stale_fact(used_client: httpx.
     wait_for_values(used_client, session_id, {"home": "Oslo", "allergies": "nuts"})
     used_client.post(f"/v1/sessions/{session_id}/forget", json={"from_message_id": ids[1]}).raise_for_status()
     assert values(used_client, session_id) == {"home": "Ghent"}
+
+
+def test_facts_of_a_reply_go_and_come_with_it(used_client: httpx.Client) -> None:
+    session_id = new_session(used_client)
+    said = [{"role": "user", "content": "And you?"}, {"role": "assistant", "content": "I live in Oslo."}]
+    path = f"/v1/sessions/{session_id}"
+    used_client.post(f"{path}/messages/append", json={"messages": said}).raise_for_status()
+    wait_for_values(used_client, session_id, {"home": "Oslo"})
+    [fact] = facts(used_client, session_id)
+    assert fact["subject"] == "persona"
+    again = f"/v1/messages/{fact['message_id']}"
+    other = used_client.post(f"{again}/regenerate", json={"max_tokens": 1}).json()["message"]
+    assert values(used_client, session_id) == {}
+    used_client.post(f"{again}/activate").raise_for_status()
+    assert facts(used_client, session_id) == [fact]
+    used_client.post(f"/v1/messages/{other['id']}/activate").raise_for_status()
+    assert values(used_client, session_id) == {}
+
+
+def test_what_was_excluded_before_it_was_read_tells_its_facts_once_it_is_included(
+    used_client: httpx.Client,
+) -> None:
+    session_id = new_session(used_client, {"strategy": "buffer"})
+    ids = append(used_client, session_id, "I live in Ghent.", "I moved to Oslo.")
+    used_client.put(f"/v1/messages/{ids[1]}/exclude").raise_for_status()
+    used_client.patch(f"/v1/sessions/{session_id}", json={"memory": MEMORY})
+    append(used_client, session_id, "My name is Ann.")
+    wait_for_values(used_client, session_id, {"home": "Ghent", "name": "Ann"})
+    used_client.delete(f"/v1/messages/{ids[1]}/exclude").raise_for_status()
+    assert values(used_client, session_id) == {"home": "Oslo", "name": "Ann"}
+
+
+def test_facts_read_late_are_of_the_persona_that_they_were_told_to(used_client: httpx.Client) -> None:
+    pippa, quill = (
+        used_client.post("/v1/personas", json={"name": name, "instructions": f"You are {name}."}).json()["id"]
+        for name in ("Pippa", "Quill")
+    )
+    late = new_session(used_client, {"strategy": "buffer"}, user_id="late", persona_id=pippa)
+    said = [{"role": "user", "content": "I live in Oslo."}, {"role": "assistant", "content": "I like tea."}]
+    path = f"/v1/sessions/{late}"
+    used_client.post(f"{path}/messages/append", json={"messages": said}).raise_for_status()
+    used_client.patch(path, json={"persona_id": quill, "memory": MEMORY}).raise_for_status()
+    append(used_client, late, "I'm allergic to peanuts.")
+    wait_for_values(used_client, late, {"home": "Oslo", "allergies": "peanuts"})
+    with_pippa, with_quill = (
+        new_session(used_client, user_id="late", persona_id=persona_id) for persona_id in (pippa, quill)
+    )
+    assert values(used_client, with_pippa) == {"home": "Oslo", "likes": "tea"}
+    assert values(used_client, with_quill) == {"allergies": "peanuts"}
+    [tea] = [fact for fact in facts(used_client, with_pippa) if fact["subject"] == "persona"]
+    assert tea["text"] == "Pippa, likes: tea"
+    [home] = [fact for fact in facts(used_client, late) if fact["key"] == "home"]
+    corrected = used_client.put(f"{path}/facts/{home['id']}", json={"value": "Rome"})
+    corrected.raise_for_status()
+    assert values(used_client, with_pippa) == {"home": "Rome", "likes": "tea"}, "where the wrong one counts"
+    assert values(used_client, with_quill) == {"allergies": "peanuts"}
 
 
 def test_what_is_forgotten_is_gone_from_the_records_of_later_windows_too(used_client: httpx.Client) -> None:
@@ -243,12 +324,13 @@ def test_a_branch_knows_what_its_messages_told_and_no_more(used_client: httpx.Cl
 
 def test_the_model_extracts_where_it_is_asked_to_and_only_what_is_said(used_client: httpx.Client) -> None:
     session_id = new_session(used_client, MEMORY | {"extractor": "llm"})
-    [message_id] = append(used_client, session_id, "I live in Oslo.")
-    used_client.post(f"/v1/sessions/{session_id}/facts", json={"key": "name", "value": "Ann"})
-    append(used_client, session_id, "Hello.")
-    for fact in facts(used_client, session_id):
-        assert fact["author"] in {"smollm2-135m-instruct", "rules", "owner"}
-        assert fact["message_id"] in {message_id, None} or fact["quote"]
+    before = generated_tokens(used_client)
+    append(used_client, session_id, "I live in Oslo.")
+    wait_for(lambda: b'"facts_watermark": 1' in used_client.get(f"/v1/sessions/{session_id}/export").content)
+    assert generated_tokens(used_client) > before, "the model was asked"
+    [fact] = facts(used_client, session_id)
+    assert (fact["value"], fact["quote"]) == ("Oslo", "I live in Oslo")
+    assert fact["author"] in {"smollm2-135m-instruct", "rules"}, "rules, where its answer is none"
 
 
 def test_what_was_not_extracted_before_a_restart_is_made_up_for(start_service: StartService) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Select, select
 
 from app.exports import export_session, export_user
 from app.lore_schemas import LoreEntryFields
+from app.shelving import shelve
 from app.storage.database import Database
 from app.storage.facts import Facts
 from app.storage.lorebooks import SessionLore
@@ -54,8 +55,15 @@ USAGE: dict[str, Any] = {
 }
 ID = re.compile(r"\b(?:per|ses|msg|sum|lor|fac)_[0-9a-f]{24}\b")
 ENCODER = ByteEncoder()
-NEW_BY_DESIGN = {"message_marks": {"id"}, "lore_entries": {"number"}, "refused_facts": {"id"}}
+NEW_BY_DESIGN = {
+    "message_marks": {"id"},
+    "lore_entries": {"number"},
+    "refused_facts": {"id"},
+    "shelves": {"id"},
+    "passages": {"shelf_id"},
+}
 """What is in no file and follows from nothing in it; of the number only the order is kept."""
+IN_NO_FILE = {"documents", "document_pieces"}
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).filter(
     lambda text: bool(text.strip())
@@ -251,6 +259,7 @@ class Life:
             await Facts(session, self.owner).add_one(
                 row,
                 Found("user", "likes", value, 0, 1, ends),
+                persona_id=row.persona_id,
                 text=f"Dad, likes: {value}",
                 author="rules" if message_id and not is_owner else OWNER,
                 said_at=datetime.now(UTC),
@@ -327,6 +336,7 @@ def context_record(
             for each in lore
         ),
         counts | {"kind": "facts", "reason": "what is known", "fact_ids": facts},
+        counts | {"kind": "recalled", "reason": "r", "passages": [_recalled(message)]},
         counts | {"kind": "note", "reason": "a note"} | told,
     ]
     return {
@@ -339,6 +349,12 @@ def context_record(
         "segments": [turn | {"message_ids": [message.id, *filter(None, [message.parent_id])]}, *telling],
         "left_out": [{"first_turn": 0, "last_turn": 0, "tokens": 3, "reason": "r"}],
     }
+
+
+def _recalled(message: MessageRow) -> dict[str, Any]:
+    recalled = {"source": message.session_id, "number": 0, "message_id": message.id, "turn": message.turn}
+    recalled |= {"speaker": "Dad", "said_at": message.created_at.isoformat(), "citation": "", "score": 0.5}
+    return recalled | {"why": "w", "tokens": 3, "starts_at": 0, "characters": len(message.content)}
 
 
 async def exported(database: Database, owner: str, session_id: str | None = None) -> bytes:
@@ -371,11 +387,12 @@ async def sessions_imported(database: Database, owner: str, file: bytes) -> list
 
 
 async def stored_rows(database: Database, owner: str) -> dict[str, list[dict[str, Any]]]:
-    """All there is in a database, by table, token counts of all chats brought up."""
+    """All there is in a database, by table, token counts and passages of all chats brought up."""
     async with database.read() as session:
         session_ids = await StoredRecords(session, owner).session_ids()
     for session_id in session_ids:
         await bring_up(database, owner, session_id, ENCODER, ENCODER.fingerprint)
+        await shelve(database, owner, session_id)
     async with database.read() as session:
         return {
             table.name: [dict(row) for row in (await session.execute(_of(table, owner))).mappings()]
@@ -477,7 +494,7 @@ def test_a_full_life_leaves_no_column_empty(stores: Stores) -> None:
         columns = {
             (table.name, column.name) for table in Table.metadata.sorted_tables for column in table.columns
         }
-        assert columns - filled == set()
+        assert {column for column in columns - filled if column[0] not in IN_NO_FILE} == set()
 
     stores.run(work)
 

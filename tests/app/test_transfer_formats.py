@@ -237,6 +237,7 @@ def fact(**others: Any) -> Json:
 NOWHERE = {"message_id": None, "quote_start": None, "quote_end": None}
 REFUSED = {"type": "refused_fact", "message_id": "a", "quote_start": 0, "quote_end": 2, "key": "likes"}
 REFUSED |= {"value_digest": "0" * 64, "created_at": TIME}
+RECALLED: Json = {"segments": [{"passages": [{}]}]}
 SAMPLED = {"token_ids": [-1], "fingerprint": "x"}
 STANDING = {"kind": "pinned"}
 
@@ -260,6 +261,7 @@ STANDING = {"kind": "pinned"}
         ([SESSION, message("a", marks=[STANDING, STANDING]), END], "line 3", "one of a kind"),
         ([SESSION, message("a", usage={"seed": "x"}), END], "line 3.usage.prompt_tokens", "required"),
         ([SESSION, message("a", context={"segments": [{}]}), END], "line 3.context.strategy", "required"),
+        ([SESSION, message("a", context=RECALLED), END], "line 3.context.0.source", "required"),
         ([SESSION, message("a", status="generating"), END], "line 3.status", "complete"),
         ([SESSION, {"type": "wizard"}, END], "line 3", "type"),
         ([SESSION | {"facts_watermark": 0}, END | {"records": 1}], "line 2.facts_watermark", "behind"),

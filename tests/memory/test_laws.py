@@ -22,19 +22,22 @@ from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import Ranked
 from memory.strategies import STRATEGIES, parse_strategy
 from memory.strategies.recalling import recalling
+from memory.strategies.remembering import remembering
 from memory.summaries.summary import Summary, as_message
 from tests.memory.naive_history import NaiveHistory, history_of
 from tests.texts import texts
 
 MIXES = [
-    (0.1, 0.4, 0.5),
-    (0.3, 0.3, 0.4),
-    (0.0, 0.5, 0.5),
-    (0.2, 0.0, 0.8),
-    (0.0, 0.0, 0.1),
-    (0.45, 0.45, 0.1),
+    (0.1, 0.4, 0.5, None),
+    (0.3, 0.3, 0.3, None),
+    (0.3, 0.3, 0.3, 0.1),
+    (0.0, 0.5, 0.3, 0.2),
+    (0.2, 0.0, 0.8, 0.0),
+    (0.1, 0.0, 0.1, 0.8),
+    (0.0, 0.0, 0.1, 0.9),
+    (0.45, 0.45, 0.1, None),
 ]
-"""Shares of summary, recalled passages and newest turns."""
+"""Shares of summary, recalled passages, newest turns and facts."""
 ratios = st.one_of(st.just(1.0), st.floats(0.01, 1.0))
 memories: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({"strategy": "buffer"}),
@@ -76,6 +79,7 @@ memories: st.SearchStrategy[dict[str, Any]] = st.one_of(
             "summary_share": mix[1][0],
             "recalled_share": mix[1][1],
             "recent_share": mix[1][2],
+            "facts_share": mix[1][3],
             "retention_ratio": mix[2],
         }
     ),
@@ -273,7 +277,8 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
             ids = [i for m in segment.messages for i in chat_tokenizer.encode_message(m.role, m.content)]
             assert list(segment.token_ids) == ids
 
-    assert len(facts) <= memory.get("max_fact_tokens", 0)
+    keeps = remembering(parse_strategy(memory))
+    assert len(facts) <= (keeps.fact_tokens if keeps else 0)
     if memory["strategy"] in ("token_buffer", "vector"):
         assert sum(map(history.tokens_of, context.turns)) <= memory["token_budget"]
 
@@ -326,14 +331,18 @@ def test_the_window_of_a_growing_chat_never_goes_back(
 @given(
     memory=memories.filter(lambda memory: memory["strategy"] != "buffer"),
     lengths=st.lists(st.integers(1, 40), min_size=30, max_size=120),
+    known=facts_told,
 )
 def test_between_steps_a_context_begins_with_the_one_before(
-    chat_tokenizer: ChatTokenizer, memory: dict[str, Any], lengths: list[int]
+    chat_tokenizer: ChatTokenizer,
+    memory: dict[str, Any],
+    lengths: list[int],
+    known: list[tuple[int, str, int]],
 ) -> None:
     turns: list[tuple[Role, str]] = []
     for length in lengths:
         turns += [("user", "word " * length), ("assistant", "Yes.")]
-    history = history_of(turns, chat_tokenizer)
+    history = with_facts(history_of(turns, chat_tokenizer), known)
     before: tuple[int, ...] = ()
     first_before = 0
     for count in range(history.turn_count):

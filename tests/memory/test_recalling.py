@@ -22,6 +22,7 @@ from memory.recall.ranking import Ranked
 from memory.reminder import Reminder, standing_reminder
 from memory.strategies import parse_strategy
 from memory.strategies.recalling import recalling
+from memory.strategies.remembering import remembering
 from memory.strategies.summarising import summarising
 from tests.memory.naive_history import NaiveHistory, history_of
 from tests.memory.test_laws import chat_state, with_summaries
@@ -216,6 +217,7 @@ def test_in_a_window_too_small_for_all_the_turns_have_their_place(
     ("settings", "problem"),
     [
         ({"summary_share": 0.4, "recalled_share": 0.4, "recent_share": 0.4}, "add up to at most 1"),
+        ({"recent_share": 0.5, "facts_share": 0.1}, "facts_share 0.1 .* = 1.1"),
         ({"token_budget": 128}, "a summary needs at least 32"),
         ({"recent_share": 0.0}, "greater than or equal to 0.1"),
         ({"recalled_share": -0.1}, "greater than or equal to 0"),
@@ -231,13 +233,31 @@ def test_shares_that_make_no_sense_are_refused_with_the_numbers(
 
 def test_shares_add_up_and_a_part_without_a_share_is_off() -> None:
     parse_strategy({"strategy": "combined", "summary_share": 0.1, "recalled_share": 0.2, "recent_share": 0.7})
-    off = parse_strategy({"strategy": "combined", "summary_share": 0.0, "recalled_share": 0.0})
+    shares = {"summary_share": 0.0, "recalled_share": 0.0, "facts_share": 0.0}
+    off = parse_strategy({"strategy": "combined", **shares})
     assert summarising(off) is None
     assert recalling(off) is None
+    assert remembering(off) is None
     assert off.recalled_tokens(4096) == 0
     on = parse_strategy({"strategy": "combined"})
     assert summarising(on)
     assert recalling(on)
+    assert remembering(on)
+
+
+@pytest.mark.parametrize(
+    ("shares", "tokens"),
+    [
+        ({}, 200),
+        ({"facts_share": 0.05}, 100),
+        ({"recent_share": 0.45}, 100),
+        ({"recent_share": 0.5}, 0),
+        ({"summary_share": 0.0}, 200),
+    ],
+)
+def test_facts_have_their_share_or_what_the_others_leave(shares: dict[str, float], tokens: int) -> None:
+    strategy = remembering(parse_strategy({"strategy": "combined", "token_budget": 2000, **shares}))
+    assert (strategy.fact_tokens if strategy else 0) == tokens
 
 
 def test_a_window_keeps_room_for_what_may_be_recalled_and_half_of_it_at_most() -> None:
