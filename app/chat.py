@@ -15,6 +15,7 @@ from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import NotFoundProblem, ShuttingDownProblem
 from app.questions import Question, new_message, new_question, stored_question
+from app.recall import Recall
 from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_locks import SessionLocks
 from app.session_states import SessionStates
@@ -47,8 +48,10 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
+        embedder = SentenceEmbedder(settings)
+        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
         self.states = SessionStates(settings, database, model)
-        summarisers = Summarisers(model, SentenceEmbedder(settings))
+        summarisers = Summarisers(model, embedder)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(
             database,
@@ -213,6 +216,7 @@ class Chat:
                     raise NotFoundProblem(f"session {session_id} does not exist")
         finally:
             self._locks.release(session_id)
+        self.recall.soon(owner, session_id)
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
@@ -220,6 +224,7 @@ class Chat:
         for turn in self._running.values():
             turn.cancel()
         await self._upkeep.close()
+        await self.recall.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -239,6 +244,7 @@ class Chat:
         if not self._is_closing:
             self._prepare_soon(owner, session_id)
             self._upkeep.soon(owner, session_id)
+            self.recall.soon(owner, session_id)
 
     def after_import(self, owner: str, session_ids: Sequence[str]) -> None:
         """Do what follows from sessions that came in; those that come first are seen to first.

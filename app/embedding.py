@@ -1,32 +1,60 @@
 """The sentence-embedding model of this service, loaded when it is first needed."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.settings import Settings
-from llm.catalog import EMBEDDING_MODEL, ensure_model
+from llm.catalog import ensure_model
+from llm.errors import ModelNotFoundError
+from llm.packages import PACKAGED_MODELS
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+SLICE = 32
+"""Texts that are embedded before another caller gets its turn."""
+
 
 class SentenceEmbedder:
-    """all-MiniLM-L6-v2 by sentence-transformers, on the CPU. Thread-safe."""
+    """A model of sentence-transformers, on the CPU. Thread-safe: callers take turns, slice by slice."""
 
     def __init__(self, settings: Settings) -> None:
+        self._name = settings.embedding_model
         self._models_folder = settings.models_folder
-        self._lock = threading.Lock()
+        self._next = threading.Lock()
+        self._in_use = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """A vector of unit length for each text. Blocks.
 
         Raises ModelError if the model is not there and cannot be fetched.
         """
-        with self._lock:
-            vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return vectors.tolist()  # type: ignore[no-any-return]
+        # Texts of about one length stand together, so that few are padded.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        vectors: list[Sequence[float]] = [()] * len(texts)
+        for start in range(0, len(order), SLICE):
+            some = order[start : start + SLICE]
+            with self._turn():
+                made = self._model.encode(
+                    [texts[index] for index in some], normalize_embeddings=True, show_progress_bar=False
+                )
+            for index, vector in zip(some, made.tolist(), strict=True):
+                vectors[index] = vector
+        return vectors
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Whoever waits for the model gets it before whoever has just had it."""
+        with self._next:
+            self._in_use.acquire()
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
     @cached_property
     def _model(self) -> "SentenceTransformer":
@@ -35,5 +63,15 @@ class SentenceEmbedder:
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        folder = ensure_model(EMBEDDING_MODEL, self._models_folder)
-        return SentenceTransformer(str(folder), device="cpu")
+        name, cache = self._name, self._models_folder / "hub"
+        if name in PACKAGED_MODELS:
+            name = str(ensure_model(name, self._models_folder))
+        elif Path(name).expanduser().exists():
+            name = str(Path(name).expanduser())
+        try:
+            return SentenceTransformer(name, device="cpu", cache_folder=str(cache))
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelNotFoundError(
+                f"the embedding model {self._name!r} could not be loaded: {reason}"
+            ) from error

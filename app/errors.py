@@ -89,6 +89,12 @@ class NoSummaryProblem(ProblemError):
     title = "The session has no summary"
 
 
+class IndexUnavailableProblem(ProblemError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "index-unavailable"
+    title = "An index of recall cannot be changed just now"
+
+
 class SummaryTooLargeProblem(ProblemError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "summary-too-large"

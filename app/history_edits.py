@@ -89,6 +89,7 @@ class HistoryEdits:
             await personas.copy(session_id, branch.id, to_turn=message.turn)
             if await personas.newest(branch.id) != source.persona_id:
                 await personas.give(branch.id, source.persona_id)
+        self._chat.recall.soon(owner, branch.id)
         return branch
 
     async def forget(self, owner: str, session_id: str, message_id: str) -> int:

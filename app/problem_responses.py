@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from app.errors import (
     BadRequestProblem,
     BodyTooLargeProblem,
+    IndexUnavailableProblem,
     InternalProblem,
     InvalidProblem,
     MessageTooLargeProblem,
@@ -27,6 +28,7 @@ from app.errors import (
 )
 from llm.errors import EngineClosedError, QueueFullError, RemoteServerError
 from memory.errors import (
+    IndexUnavailableError,
     InvalidParametersError,
     MessageTooLargeError,
     PersonaTooLargeError,
@@ -118,6 +120,7 @@ _TRANSLATIONS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     PinsTooLargeError: lambda error: PinsTooLargeProblem(str(error), **error.numbers),
     MessageTooLargeError: lambda error: MessageTooLargeProblem(str(error), **error.numbers),
     WindowFullError: lambda error: WindowFullProblem(str(error), **error.numbers),
+    IndexUnavailableError: lambda error: IndexUnavailableProblem(str(error)),
     QueueFullError: _from_queue_full,
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),

@@ -15,6 +15,7 @@ from app.api import (
     messages,
     metrics,
     personas,
+    recall,
     sessions,
     summaries,
     transfer,
@@ -45,6 +46,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
+                chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
                 app.state.service = Service(settings, database, model, chat, edits, imports)
@@ -68,18 +70,8 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    for part in (
-        cards,
-        personas,
-        sessions,
-        lorebooks,
-        messages,
-        history,
-        summaries,
-        transfer,
-        catalog,
-        metrics,
-    ):
+    chats = (sessions, lorebooks, messages, history, summaries, recall, transfer)
+    for part in (cards, personas, *chats, catalog, metrics):
         app.include_router(part.router)
     install_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb * 2**20)

@@ -84,6 +84,15 @@ class Settings(BaseSettings):
         3, ge=0, le=10, description="Further tries of a request that the server has not begun to answer."
     )
 
+    embedding_model: str = Field(
+        "all-minilm-l6-v2",
+        min_length=1,
+        description="Sentence-embedding model of recall: its packaged name, a folder, or a hub id.",
+    )
+    chroma_url: str | None = Field(
+        None, pattern=r"^https?://", description="Chroma server that keeps the vectors; none: this process."
+    )
+
     max_running: int = Field(16, ge=1, description="Replies that are generated together; others wait.")
     max_waiting_tokens: int = Field(
         16384, ge=1, description="Tokens of prompts that may wait to be computed; past it, requests get 429."
@@ -131,6 +140,11 @@ class Settings(BaseSettings):
     def kv_folder(self) -> Path | None:
         """Where keys and values of idle chats are kept; None if nowhere."""
         return self.home / "kv" if self.kv_disk_mb else None
+
+    @property
+    def recall_folder(self) -> Path:
+        """Where the indexes of recall are."""
+        return self.home / "recall"
 
     @property
     def database_path(self) -> Path:

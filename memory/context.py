@@ -14,6 +14,7 @@ SegmentKind = Literal[
     "turn",
     "reminder",
     "lore",
+    "recalled",
     "note",
     "message",
     "generation_prompt",

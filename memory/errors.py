@@ -58,5 +58,9 @@ class SummaryRefusedError(MemoryLayerError):
     """What was to be a summary cannot be used; the message says why."""
 
 
+class IndexUnavailableError(MemoryLayerError):
+    """An index of recall cannot be asked or filled just now; the message says why."""
+
+
 class WindowFullError(OverBudgetError):
     """The strategy keeps every turn, and they no longer fit."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from app.api.dependencies import ServiceDep
+from app.recall import QueryTimes
 from llm.engine.interface import EngineStats
 
 router = APIRouter()
@@ -66,9 +67,34 @@ class EngineCollector(Collector):
             yield GaugeMetricFamily(name, description, value=value)
 
 
+class RecallCollector(Collector):
+    """The figures of recall at one moment: passages on the shelves, messages not indexed, searches."""
+
+    def __init__(self, passages: int, behind: int, times: QueryTimes) -> None:
+        self._passages = passages
+        self._behind = behind
+        self._times = times
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "perdure_recall_passages", "Passages of what was said, on all shelves", value=self._passages
+        )
+        yield GaugeMetricFamily(
+            "perdure_recall_behind_messages", "Messages that are not indexed yet", value=self._behind
+        )
+        yield SummaryMetricFamily(
+            "perdure_recall_query_seconds",
+            "Time of a search of what was said",
+            count_value=self._times.count,
+            sum_value=self._times.seconds,
+        )
+
+
 @router.get("/metrics", tags=["health"], response_class=Response)
 async def metrics(service: ServiceDep) -> Response:
     """The engine's figures: tokens cached, computed and generated, the KV cache's bytes, the queue."""
     registry = CollectorRegistry()
     registry.register(EngineCollector(service.model.engine.stats))
+    passages, behind = await service.chat.recall.totals()
+    registry.register(RecallCollector(passages, behind, service.chat.recall.times))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

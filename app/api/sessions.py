@@ -50,6 +50,7 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
         greeting = _greeting(stored, user, body.greeting)
         if greeting:
             await Messages(session, owner).append(row.id, [MessageDraft("assistant", greeting)])
+    service.chat.recall.soon(owner, row.id)
     return _view(row)
 
 

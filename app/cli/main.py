@@ -13,6 +13,7 @@ from app.cli.chat import chat
 from app.cli.doctor import doctor
 from app.cli.models import models
 from app.cli.personas import personas
+from app.cli.reindex import reindex
 from app.cli.serve import serve
 from app.cli.transfer import export_chat, import_chats
 
@@ -28,6 +29,7 @@ app.add_typer(personas, name="personas")
 app.command("export")(export_chat)
 app.command("import")(import_chats)
 app.command()(doctor)
+app.command()(reindex)
 app.add_typer(bench, name="bench")
 
 
@@ -52,6 +54,7 @@ def cli() -> None:
     from app.home import HomeInUseError
     from app.settings import SettingsError
     from llm.errors import ModelError
+    from memory.errors import IndexUnavailableError
 
     try:
         app()
@@ -61,7 +64,7 @@ def cli() -> None:
                 f"setting PERDURE_{'__'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
             )
         sys.exit(1)
-    except (ModelError, HomeInUseError, ServiceError, SettingsError) as error:
+    except (ModelError, HomeInUseError, ServiceError, SettingsError, IndexUnavailableError) as error:
         _fail(str(error))
         sys.exit(1)
 

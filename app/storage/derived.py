@@ -2,6 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.storage.passages import StoredPassages
 from app.storage.summaries import Summaries
 from app.storage.token_index import TokenIndex
 
@@ -22,3 +23,4 @@ async def cut_derived(
         await Summaries(session, owner).cut(session_id, opening.turn, purge=purge)
         position = min(position, opening.position)
     await index.cut(session_id, position)
+    await StoredPassages(session, owner).cut(session_id, position, purge=purge)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Delete, Select, Update, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.tables import Owned, Table
+from app.storage.tables import Owned, SessionRow, ShelfRow, Table
 
 Row = TypeVar("Row", bound=Table)
 INSERTED_AT_ONCE = 1000
@@ -47,3 +47,14 @@ class Repository:
 def _owner_of(table: type[Table]) -> Any:
     assert issubclass(table, Owned)
     return table.owner
+
+
+async def owners(session: AsyncSession) -> list[str]:
+    """All owners that have chats or shelves: the background works for each of them in turn."""
+    query = select(SessionRow.owner).union(select(ShelfRow.owner))
+    return sorted((await session.scalars(query)).all())
+
+
+async def shelf_ids(session: AsyncSession) -> set[str]:
+    """The ids of the shelves of all owners: an index of any other is left over."""
+    return set((await session.scalars(select(ShelfRow.id))).all())

@@ -1,11 +1,12 @@
 """Which persona a chat session has had from which turn on. Rows are added, never changed."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
 from app.storage.messages import Messages
 from app.storage.repository import Repository
-from app.storage.tables import SessionPersonaRow
+from app.storage.tables import SessionPersonaRow, SessionRow
 from memory.messages import Role, starts_new_turn
 
 
@@ -44,6 +45,14 @@ class SessionPersonas(Repository):
     async def newest(self, session_id: str) -> str | None:
         """The persona that the session was given last."""
         return rows[-1].persona_id if (rows := await self._of(session_id)) else None
+
+    async def by_turn(self, chat: SessionRow) -> Callable[[int], str | None]:
+        """Tells the persona of a turn; of sessions from before that was kept, the one of now."""
+        rows = await self._of(chat.id)
+        if not rows:
+            return lambda _turn: chat.persona_id
+        given = [(row.turn, row.persona_id) for row in reversed(rows)]
+        return lambda turn: next((persona_id for since, persona_id in given if since <= turn), None)
 
     async def since_turn(self, session_id: str) -> int | None:
         """The turn from which on the session has had the persona of now; None if that was not kept then."""

@@ -1,9 +1,11 @@
 """Chat sessions."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from app.ids import new_id
+from app.storage.passages import StoredPassages
 from app.storage.personas import behind
 from app.storage.repository import Repository
 from app.storage.tables import MessageRow, SessionRow
@@ -66,12 +68,20 @@ class Sessions(Repository):
             await self.session.flush()
         return row
 
+    async def ids(self, user_id: str | None) -> Sequence[str]:
+        """The ids of all sessions, or of those of one user."""
+        query = self.select_columns(SessionRow, SessionRow.id).order_by(SessionRow.id)
+        if user_id is not None:
+            query = query.where(SessionRow.user_id == user_id)
+        return (await self.session.scalars(query)).all()
+
     async def touch(self, session_id: str) -> None:
         """Note that something was said."""
         await self.update(session_id, {})
 
     async def remove(self, session_id: str) -> bool:
         """Delete the session with its messages and all that is derived from them; whether it was there."""
+        await StoredPassages(self.session, self.owner).cut(session_id, 0, purge=True)
         result = await self.session.execute(
             self.delete(SessionRow).where(SessionRow.id == session_id).returning(SessionRow.id)
         )

@@ -293,3 +293,66 @@ class SummaryRow(Owned, Table):
     token_ids: Mapped[bytes] = mapped_column(LargeBinary)
     fingerprint: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+
+
+class ShelfRow(Owned, Table):
+    """Derived: a shelf of passages, of `chats` or of `documents`; its indexes are under its id.
+
+    What does not apply of its place (user, persona, session) is ''.
+
+    `last_change` numbers what has happened to its passages. Tombstones up to `tidied_to` are no longer here,
+    so an index that has not come so far is filled anew; one that is not past `purged_at` is rewritten.
+    """
+
+    __tablename__ = "shelves"
+    __table_args__ = (UniqueConstraint("owner", "kind", "user_id", "persona_id", "session_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    user_id: Mapped[str] = mapped_column(String(256))
+    persona_id: Mapped[str] = mapped_column(String(32))
+    session_id: Mapped[str] = mapped_column(String(32), index=True)
+    last_change: Mapped[int] = mapped_column(Integer)
+    purged_at: Mapped[int] = mapped_column(Integer)
+    tidied_to: Mapped[int] = mapped_column(Integer)
+
+
+class PassageRow(Owned, Table):
+    """Derived: a passage on a shelf, which is `content[start:stop]` of its message, or its tombstone.
+
+    `change`: when that became so, by its shelf's count. Tombstones outlive the session: the indexes are still
+    to learn of them.
+    """
+
+    __tablename__ = "passages"
+    __table_args__ = (
+        Index("ix_passages_changes", "shelf_id", "change", "source", "number"),
+        Index("ix_passages_positions", "source", "position"),
+    )
+
+    shelf_id: Mapped[str] = mapped_column(ForeignKey("shelves.id", ondelete="CASCADE"), primary_key=True)
+    source: Mapped[str] = mapped_column(String(32), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    message_id: Mapped[str] = mapped_column(String(32))
+    position: Mapped[int] = mapped_column(Integer)
+    turn: Mapped[int] = mapped_column(Integer)
+    start: Mapped[int] = mapped_column(Integer)
+    stop: Mapped[int] = mapped_column(Integer)
+    role: Mapped[str] = mapped_column(String(16))
+    speaker: Mapped[str] = mapped_column(Text)
+    said_at: Mapped[datetime]
+    change: Mapped[int] = mapped_column(Integer)
+    is_gone: Mapped[bool] = mapped_column(Boolean)
+
+
+class ShelvedSessionRow(Owned, Table):
+    """Derived: how far a session's active path is on the shelves: up to but not of position `end`.
+
+    `next_number` is that of its next passage.
+    """
+
+    __tablename__ = "shelved_sessions"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    end: Mapped[int] = mapped_column(Integer)
+    next_number: Mapped[int] = mapped_column(Integer)

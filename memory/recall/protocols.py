@@ -25,6 +25,9 @@ class Filter:
     until: datetime | None = None
 
 
+ANY = Filter()
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A passage that an index found; higher scores are better."""

@@ -1,0 +1,87 @@
+"""One search: both indexes as far as a question may see them, and whatever of them can be asked."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from app.storage.database import Database
+from app.storage.passages import StoredPassages
+from app.storage.shelves import Scope
+from llm.errors import ModelError
+from memory.errors import IndexUnavailableError
+from memory.recall.passage import Passage, PassageKey
+from memory.recall.protocols import ANY, DenseIndex, Embedder, Filter, Hit, LexicalIndex
+
+log = structlog.get_logger()
+
+
+class AskedDense:
+    """The dense index and its model, for one question; failing, it finds nothing and `fault` says why."""
+
+    def __init__(self, index: DenseIndex, embedder: Embedder, scope: Scope) -> None:
+        self.fault: str | None = None
+        self._index = index
+        self._embedder = embedder
+        self._scope = scope
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        try:
+            return self._embedder.embed(texts)
+        except ModelError as error:
+            self._failed(error)
+            return [()] * len(texts)
+
+    def search(self, shelf: str, vector: Sequence[float], limit: int, where: Filter = ANY) -> Sequence[Hit]:
+        if self.fault is not None:
+            return []
+        try:
+            return self._index.search(shelf, vector, limit, _narrowed(where, shelf, self._scope))
+        except IndexUnavailableError as error:
+            self._failed(error)
+            return []
+
+    def _failed(self, error: Exception) -> None:
+        log.warning("recall goes by words alone", reason=str(error))
+        self.fault = f"by words alone: {error}"
+
+
+class AskedLexical:
+    """The lexical index, for one question."""
+
+    def __init__(self, index: LexicalIndex, scope: Scope) -> None:
+        self._index = index
+        self._scope = scope
+
+    def search(self, shelf: str, text: str, limit: int, where: Filter = ANY) -> Sequence[Hit]:
+        return self._index.search(shelf, text, limit, _narrowed(where, shelf, self._scope))
+
+
+class ScopedPassages:
+    """The passages of one owner that are in scope and like the filter asks for; any other is not there."""
+
+    def __init__(self, database: Database, owner: str, scope: Scope, where: Filter) -> None:
+        self._database = database
+        self._owner = owner
+        self._scope = scope
+        self._where = where
+
+    async def passages(self, keys: Sequence[PassageKey]) -> Sequence[Passage]:
+        async with self._database.read() as session:
+            found = await StoredPassages(session, self._owner).read(keys, self._scope)
+        return [passage for passage in found if _matches(passage, self._where)]
+
+
+def _narrowed(where: Filter, shelf: str, scope: Scope) -> Filter:
+    """On a shelf of which only the chat's own passages are in scope, others must not crowd them out."""
+    return replace(where, source=scope.session_id) if shelf in scope.own else where
+
+
+def _matches(passage: Passage, where: Filter) -> bool:
+    return (
+        (where.source is None or passage.key.source == where.source)
+        and (where.speaker is None or passage.speaker.casefold() == where.speaker.casefold())
+        and (where.role is None or passage.role == where.role)
+        and (where.since is None or (passage.said_at is not None and passage.said_at >= where.since))
+        and (where.until is None or (passage.said_at is not None and passage.said_at < where.until))
+    )

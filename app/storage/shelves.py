@@ -1,0 +1,156 @@
+"""Shelves: where the passages of a user with a persona stand, or those of one chat of no named user."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+
+from app.ids import new_id
+from app.storage.repository import Repository
+from app.storage.tables import PassageRow, SessionRow, ShelfRow
+
+RecallScope = Literal["chat", "persona", "user"]
+"""This chat's passages; those of its user with its persona, and this chat's own; all of its user."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfState:
+    """How far a shelf has come, as `ShelfRow` says it."""
+
+    id: str
+    last_change: int
+    purged_at: int
+    tidied_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may be recalled: all of some shelves, and of others what is of one session.
+
+    `chats` is the condition of the sessions that this comes from.
+    """
+
+    whole: tuple[str, ...]
+    own: tuple[str, ...]
+    session_id: str | None
+    chats: ColumnElement[bool]
+
+    @property
+    def shelves(self) -> tuple[str, ...]:
+        return (*self.whole, *self.own)
+
+
+class Shelves(Repository):
+    """The shelves of one owner."""
+
+    async def place(self, chat: SessionRow, persona_id: str | None) -> str:
+        """The shelf for what is said in a session under a persona; made if there is none yet."""
+        user_id = chat.user_id or ""
+        place = {
+            "kind": "chats",
+            "user_id": user_id,
+            "persona_id": (persona_id or "") if user_id else "",
+            "session_id": "" if user_id else chat.id,
+        }
+        found = (await self.session.scalars(self.select(ShelfRow).filter_by(**place))).one_or_none()
+        if found is None:
+            found = ShelfRow(id=new_id("shf"), last_change=0, purged_at=0, tidied_to=0, **place)
+            self.add(found)
+            await self.session.flush()
+        return found.id
+
+    async def next_change(self, shelf_id: str, *, purge: bool = False) -> int:
+        """The number of a change that this unit of work makes.
+
+        Whoever makes another one waits until this one is committed, so the numbers appear in order.
+        """
+        values = {"last_change": ShelfRow.last_change + 1}
+        if purge:
+            values["purged_at"] = ShelfRow.last_change + 1
+        changed = self.update_rows(ShelfRow).where(ShelfRow.id == shelf_id).values(**values)
+        return int((await self.session.execute(changed.returning(ShelfRow.last_change))).scalar_one())
+
+    async def in_scope(self, chat: SessionRow, scope: RecallScope) -> Scope:
+        """What a session recalls from; without a user it is always the session itself."""
+        own = await self.of_session(chat.id)
+        if chat.user_id is None or scope == "chat":
+            return Scope((), tuple(own), chat.id, SessionRow.id == chat.id)
+        persona_id = None if scope == "user" else chat.persona_id or ""
+        of_user = await self.of_user(chat.user_id, persona_id)
+        others = tuple(shelf_id for shelf_id in own if shelf_id not in of_user.whole)
+        return Scope(of_user.whole, others, chat.id, or_(of_user.chats, SessionRow.id == chat.id))
+
+    async def of_user(self, user_id: str, persona_id: str | None) -> Scope:
+        """All of a user, or what is of the user with one persona; '' for what is of none."""
+        shelves, chats = ShelfRow.user_id == user_id, SessionRow.user_id == user_id
+        if persona_id is not None:
+            shelves &= ShelfRow.persona_id == persona_id
+            chats &= func.coalesce(SessionRow.persona_id, "") == persona_id
+        query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.kind == "chats", shelves)
+        return Scope(tuple((await self.session.scalars(query.order_by(ShelfRow.id))).all()), (), None, chats)
+
+    async def of_session(self, session_id: str) -> list[str]:
+        """The shelves on which something of a session stands or stood."""
+        query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.id.in_(self._holding(session_id)))
+        return list((await self.session.scalars(query.order_by(ShelfRow.id))).all())
+
+    async def all(self) -> list[ShelfState]:
+        return await self._states()
+
+    async def states(self, shelf_ids: Sequence[str]) -> list[ShelfState]:
+        return await self._states(ShelfRow.id.in_(shelf_ids))
+
+    async def state(self, shelf_id: str) -> ShelfState | None:
+        found = await self._states(ShelfRow.id == shelf_id)
+        return found[0] if found else None
+
+    async def sizes(self, user_id: str | None = None) -> list[tuple[ShelfRow, int]]:
+        """All shelves, or those of one user, with how many passages stand on each."""
+        standing = and_(PassageRow.shelf_id == ShelfRow.id, PassageRow.is_gone.is_(False))
+        query = (
+            select(ShelfRow, func.count(PassageRow.shelf_id))
+            .outerjoin(PassageRow, standing)
+            .where(ShelfRow.owner == self.owner)
+            .group_by(ShelfRow.id)
+            .order_by(ShelfRow.id)
+        )
+        if user_id is not None:
+            query = query.where(ShelfRow.user_id == user_id)
+        return [(row, count) for row, count in (await self.session.execute(query)).all()]
+
+    async def is_untidy(self, shelf_id: str, through: int) -> bool:
+        """Whether `tidy` would do anything."""
+        rows = self.select_columns(PassageRow, PassageRow.source).where(PassageRow.shelf_id == shelf_id)
+        tombstones = rows.where(PassageRow.is_gone, PassageRow.change <= through).limit(1)
+        if (await self.session.execute(tombstones)).first() is not None:
+            return True
+        return (await self.session.execute(rows.limit(1))).first() is None
+
+    async def tidy(self, shelf_id: str, through: int) -> bool:
+        """Let go of the tombstones up to that change; whether the shelf is gone too, being empty."""
+        tombstones = (PassageRow.shelf_id == shelf_id, PassageRow.is_gone, PassageRow.change <= through)
+        newest = self.select_columns(PassageRow, func.max(PassageRow.change)).where(*tombstones)
+        tidied_to = (await self.session.execute(newest)).scalar_one()
+        if tidied_to is not None:
+            shelf = await self.state(shelf_id)
+            tidied_to = max(tidied_to, shelf.tidied_to if shelf else 0)
+            await self.session.execute(self.delete(PassageRow).where(*tombstones))
+            await self.session.execute(
+                self.update_rows(ShelfRow).where(ShelfRow.id == shelf_id).values(tidied_to=tidied_to)
+            )
+        left = self.select_columns(PassageRow, PassageRow.source).where(PassageRow.shelf_id == shelf_id)
+        if (await self.session.execute(left.limit(1))).first() is not None:
+            return False
+        await self.session.execute(self.delete(ShelfRow).where(ShelfRow.id == shelf_id))
+        return True
+
+    def _holding(self, session_id: str) -> Select[Any]:
+        return self.select_columns(PassageRow, PassageRow.shelf_id).where(PassageRow.source == session_id)
+
+    async def _states(self, *conditions: ColumnElement[bool]) -> list[ShelfState]:
+        query = self.select_columns(
+            ShelfRow, ShelfRow.id, ShelfRow.last_change, ShelfRow.purged_at, ShelfRow.tidied_to
+        ).where(*conditions)
+        rows = await self.session.execute(query.order_by(ShelfRow.id))
+        return [ShelfState(*row) for row in rows.all()]

@@ -1,0 +1,332 @@
+"""The dense index: vectors of passages in Chroma, a collection for each shelf.
+
+A collection of its own keeps a shelf's search fast and apart: a filter over one large collection costs
+tens of milliseconds, and could be forgotten. With a collection stands how far it is filled, and by which
+embedding model; one of another model counts as empty. Small shelves are searched exactly.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import chromadb
+import numpy as np
+from chromadb.api import ClientAPI
+from chromadb.config import Settings
+from chromadb.errors import NotFoundError
+from numpy.typing import NDArray
+
+from memory.errors import IndexUnavailableError
+from memory.recall.passage import Passage, PassageKey
+from memory.recall.protocols import ANY, Filter, Hit
+
+BATCH = 1000
+SMALL = 1000
+"""Up to so many passages a shelf is searched exactly, from memory."""
+SMALL_SHELVES = 32
+"""So many of those are held: a passage of 384 numbers takes 1.5 KB."""
+HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 24}
+"""`ef_search` is twice what is usually asked for: with less, some of the nearest are missed."""
+
+REWRITTEN = ".rewritten"
+
+OpenClient = Callable[[], ClientAPI]
+
+
+def embedded_chroma(folder: Path) -> OpenClient:
+    """Chroma in this process, in that folder."""
+    return lambda: chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
+
+
+def chroma_server(url: str) -> OpenClient:
+    """A server that `chroma run` started, such as http://localhost:8000."""
+    address = urlsplit(url)
+    is_secure = address.scheme == "https"
+    return lambda: chromadb.HttpClient(
+        host=address.hostname or "localhost",
+        port=address.port or (443 if is_secure else 80),
+        ssl=is_secure,
+        settings=Settings(anonymized_telemetry=False),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SmallShelf:
+    """All of a small collection: its keys, their vectors [passages, width], what is filtered by."""
+
+    keys: list[PassageKey]
+    vectors: NDArray[np.float32]
+    metadata: list[dict[str, Any]]
+
+
+class ChromaIndex:
+    """`memory.recall.protocols.DenseIndex` on Chroma. Thread-safe; all methods block.
+
+    `model` names what the vectors are made with. Methods raise IndexUnavailableError if Chroma fails; the
+    next call tries anew.
+    """
+
+    def __init__(self, open_client: OpenClient, model: str) -> None:
+        self.model = model
+        self._open_client = open_client
+        self._opening = threading.Lock()
+        self._opened: ClientAPI | None = None
+        self._small: OrderedDict[tuple[str, int], _SmallShelf] = OrderedDict()
+        self._small_lock = threading.Lock()
+
+    def search(self, shelf: str, vector: Sequence[float], limit: int, where: Filter = ANY) -> Sequence[Hit]:
+        """The nearest passages by cosine, best first; equal ones in the order of their keys."""
+        with _chroma_errors():
+            collection = self._collection(shelf)
+            if collection is None:
+                return []
+            count = collection.count()
+            if count == 0:
+                return []
+            asked = np.asarray(vector, dtype=np.float32)
+            if count <= SMALL:
+                hits = _nearest(self._small_shelf(collection), asked, where)
+            else:
+                found = collection.query(
+                    query_embeddings=cast(Any, [asked]),
+                    n_results=min(limit, count),
+                    where=cast(Any, _where(where)),
+                    include=["distances"],
+                )
+                distances = cast(list[list[float]], found["distances"])[0]
+                hits = [
+                    Hit(_key(name), 1 - distance)
+                    for name, distance in zip(found["ids"][0], distances, strict=True)
+                ]
+        hits.sort(key=lambda hit: (-hit.score, hit.key))
+        return hits[:limit]
+
+    def add(
+        self,
+        shelf: str,
+        passages: Sequence[Passage],
+        vectors: Sequence[Sequence[float]] | NDArray[np.float32],
+        marks: Sequence[str] | None = None,
+    ) -> None:
+        """Index passages by their vectors of unit length; those that are there already are replaced.
+
+        `marks`: of what each vector was made from, for `marks` to tell.
+        """
+        metadata = [_metadata(passage) for passage in passages]
+        for each, mark in zip(metadata, marks or (), strict=False):
+            each["mark"] = mark
+        with _chroma_errors():
+            collection = self._collection(shelf) or self._create(shelf)
+            for start in range(0, len(passages), BATCH):
+                collection.upsert(
+                    ids=[_name(passage.key) for passage in passages[start : start + BATCH]],
+                    embeddings=np.asarray(vectors[start : start + BATCH], dtype=np.float32),
+                    metadatas=cast(Any, metadata[start : start + BATCH]),
+                )
+            self._forget_small(str(collection.id))
+
+    def marks(self, shelf: str, keys: Sequence[PassageKey]) -> dict[PassageKey, str]:
+        """The marks that those of the passages were added with which are there."""
+        with _chroma_errors():
+            if (collection := self._collection(shelf)) is None or not keys:
+                return {}
+            found = collection.get(ids=[_name(key) for key in keys], include=["metadatas"])
+            return {
+                _key(name): str(metadata.get("mark", ""))
+                for name, metadata in zip(found["ids"], found["metadatas"] or (), strict=True)
+            }
+
+    def rewrite(self, shelf: str) -> None:
+        """Put a new collection in the shelf's place, without what has been let go of.
+
+        Cut off in between, the shelf stays as it was, or is empty.
+        """
+        beside = shelf + REWRITTEN
+        with _chroma_errors():
+            if (collection := self._collection(shelf)) is None:
+                return
+            copy = self._create(beside)
+            total = collection.count()
+            for start in range(0, total, BATCH):
+                found = collection.get(limit=BATCH, offset=start, include=["embeddings", "metadatas"])
+                copy.add(
+                    ids=found["ids"], embeddings=cast(Any, found["embeddings"]), metadatas=found["metadatas"]
+                )
+            watermark = int(collection.metadata["watermark"])
+            copy.modify(metadata={"model": self.model, "watermark": watermark})
+            self.drop(shelf)
+            copy.modify(name=shelf)
+
+    def remove(self, shelf: str, keys: Sequence[PassageKey]) -> None:
+        """Let go of passages; those that are not there are passed over."""
+        with _chroma_errors():
+            if not keys or (collection := self._collection(shelf)) is None:
+                return
+            for start in range(0, len(keys), BATCH):
+                collection.delete(ids=[_name(key) for key in keys[start : start + BATCH]])
+            self._forget_small(str(collection.id))
+
+    def watermark(self, shelf: str) -> int:
+        """How far the shelf is filled, as `set_watermark` said last; 0 if nothing is there."""
+        with _chroma_errors():
+            collection = self._collection(shelf)
+            return int(collection.metadata["watermark"]) if collection is not None else 0
+
+    def set_watermark(self, shelf: str, watermark: int) -> None:
+        with _chroma_errors():
+            collection = self._collection(shelf) or self._create(shelf)
+            collection.modify(metadata={"model": self.model, "watermark": watermark})
+
+    def count(self, shelf: str) -> int:
+        """How many passages are on the shelf."""
+        with _chroma_errors():
+            collection = self._collection(shelf)
+            return collection.count() if collection is not None else 0
+
+    def keys(self, shelf: str) -> set[PassageKey]:
+        """All that is on the shelf, for checks."""
+        with _chroma_errors():
+            collection = self._collection(shelf)
+            return {_key(name) for name in collection.get(include=[])["ids"]} if collection else set()
+
+    def drop(self, shelf: str) -> None:
+        """Let go of the whole shelf, whichever model filled it."""
+        with _chroma_errors():
+            try:
+                self._client().delete_collection(shelf)
+            except NotFoundError:
+                return
+
+    def shelves(self) -> set[str]:
+        """All shelves that there are."""
+        with _chroma_errors():
+            names = {collection.name for collection in self._client().list_collections()}
+            return {name for name in names if not name.endswith(REWRITTEN)}
+
+    def close(self) -> None:
+        with self._opening:
+            if self._opened is not None:
+                cast(Any, self._opened).close()
+                self._opened = None
+
+    def _client(self) -> ClientAPI:
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open_client()
+            return self._opened
+
+    def _collection(self, shelf: str) -> chromadb.Collection | None:
+        """The shelf's collection, if this model filled it."""
+        try:
+            collection = self._client().get_collection(shelf, embedding_function=None)
+        except NotFoundError:
+            return None
+        return collection if collection.metadata["model"] == self.model else None
+
+    def _create(self, shelf: str) -> chromadb.Collection:
+        self.drop(shelf)
+        return self._client().create_collection(
+            shelf,
+            metadata={"model": self.model, "watermark": 0},
+            configuration=cast(Any, {"hnsw": HNSW}),
+            embedding_function=None,
+        )
+
+    def _small_shelf(self, collection: chromadb.Collection) -> _SmallShelf:
+        """All of a collection, read once for each state that it was in."""
+        place = (str(collection.id), int(collection.metadata["watermark"]))
+        with self._small_lock:
+            if place in self._small:
+                self._small.move_to_end(place)
+                return self._small[place]
+        found = collection.get(include=["embeddings", "metadatas"])
+        small = _SmallShelf(
+            [_key(name) for name in found["ids"]],
+            np.asarray(found["embeddings"], dtype=np.float32),
+            [dict(each) for each in found["metadatas"] or ()],
+        )
+        with self._small_lock:
+            self._small[place] = small
+            while len(self._small) > SMALL_SHELVES:
+                self._small.popitem(last=False)
+        return small
+
+    def _forget_small(self, collection_id: str) -> None:
+        with self._small_lock:
+            for place in [place for place in self._small if place[0] == collection_id]:
+                del self._small[place]
+
+
+def _nearest(shelf: _SmallShelf, vector: NDArray[np.float32], where: Filter) -> list[Hit]:
+    scores = shelf.vectors @ vector
+    return [
+        Hit(key, float(score))
+        for key, score, metadata in zip(shelf.keys, scores, shelf.metadata, strict=True)
+        if _matches(metadata, where)
+    ]
+
+
+def _name(key: PassageKey) -> str:
+    return f"{key.source}/{key.number}"
+
+
+def _key(name: str) -> PassageKey:
+    source, _, number = name.rpartition("/")
+    return PassageKey(source, int(number))
+
+
+def _metadata(passage: Passage) -> dict[str, str | int | float]:
+    metadata: dict[str, str | int | float] = {"source": passage.key.source, "number": passage.key.number}
+    if passage.speaker:
+        metadata["speaker"] = passage.speaker.casefold()
+    if passage.role is not None:
+        metadata["role"] = passage.role
+    if passage.said_at is not None:
+        metadata["said_at"] = passage.said_at.timestamp()
+    return metadata
+
+
+def _conditions(where: Filter) -> list[tuple[str, str, str | float]]:
+    """What a filter asks for: field, comparison, value."""
+    asked: list[tuple[str, str, str | float | None]] = [
+        ("source", "$eq", where.source),
+        ("speaker", "$eq", where.speaker.casefold() if where.speaker is not None else None),
+        ("role", "$eq", where.role),
+        ("said_at", "$gte", where.since.timestamp() if where.since else None),
+        ("said_at", "$lt", where.until.timestamp() if where.until else None),
+    ]
+    return [(field, comparison, value) for field, comparison, value in asked if value is not None]
+
+
+def _where(where: Filter) -> dict[str, Any] | None:
+    conditions = [{field: {comparison: value}} for field, comparison, value in _conditions(where)]
+    if len(conditions) > 1:
+        return {"$and": conditions}
+    return conditions[0] if conditions else None
+
+
+def _matches(metadata: dict[str, Any], where: Filter) -> bool:
+    compare = {"$eq": lambda a, b: a == b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b}
+    return all(
+        field in metadata and compare[comparison](metadata[field], value)
+        for field, comparison, value in _conditions(where)
+    )
+
+
+@contextmanager
+def _chroma_errors() -> Iterator[None]:
+    """Chroma fails in many ways: with errors of its own, of HTTP, of values, and with panics."""
+    try:
+        yield
+    except IndexUnavailableError:
+        raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise IndexUnavailableError(f"Chroma: {reason}") from error
