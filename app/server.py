@@ -10,6 +10,7 @@ from app import __version__
 from app.api import (
     cards,
     catalog,
+    deletions,
     history,
     lorebooks,
     messages,
@@ -23,6 +24,7 @@ from app.api import (
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.deletions import Deleting
 from app.history_edits import HistoryEdits
 from app.home import claim_home
 from app.imports import Imports
@@ -49,10 +51,13 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
-                app.state.service = Service(settings, database, model, chat, edits, imports)
+                deleting = Deleting(database, model, chat)
+                deleting.start()
+                app.state.service = Service(settings, database, model, chat, edits, imports, deleting)
                 try:
                     yield
                 finally:
+                    await deleting.close()
                     await chat.close()
                     await asyncio.to_thread(model.engine.close)
             finally:
@@ -70,7 +75,7 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
             }
         },
     )
-    chats = (sessions, lorebooks, messages, history, summaries, recall, transfer)
+    chats = (sessions, lorebooks, messages, history, summaries, recall, transfer, deletions)
     for part in (cards, personas, *chats, catalog, metrics):
         app.include_router(part.router)
     install_problem_handlers(app)

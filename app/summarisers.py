@@ -1,5 +1,8 @@
 """Who writes the summaries: the model of this service, or its sentence embedder."""
 
+import asyncio
+from uuid import uuid4
+
 from app.chat_model import ChatModel
 from app.embedding import SentenceEmbedder
 from llm.engine.interface import Failed, Finished, GenerationRequest, SamplingParameters
@@ -61,9 +64,12 @@ class Summarisers:
             *tokenizer.encode_message("user", source),
             *tokenizer.generation_prompt,
         )
+        # A name of its own, by which it is dropped from the cache: no chat would take it along when it goes.
+        conversation = f"summary {uuid4()}"
         request = GenerationRequest(
             prompt=prompt,
             sampling=SamplingParameters(max_tokens=max_tokens, temperature=0.0),
+            conversation=conversation,
             messages=(("system", instructions), ("user", source)),
         )
         try:
@@ -79,4 +85,5 @@ class Summarisers:
                         raise SummaryRefusedError(f"the model could not finish it: {why}")
         finally:
             generation.cancel()
+            await asyncio.to_thread(self._model.engine.forget, conversation)
         raise SummaryRefusedError("the model's stream ended without a last event")

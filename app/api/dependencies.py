@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request
 
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.deletions import Deleting
 from app.errors import InvalidProblem
 from app.history_edits import HistoryEdits
 from app.imports import Imports
@@ -30,6 +31,7 @@ class Service:
     chat: Chat
     history: HistoryEdits
     imports: Imports
+    deleting: Deleting
 
 
 def _service(request: Request) -> Service:

@@ -49,6 +49,9 @@ class ServiceClient:
     def put(self, path: str, body: Json | None = None) -> Json:
         return self._answer(self._http.put(path, json=body))
 
+    def delete(self, path: str) -> Json:
+        return self._answer(self._http.delete(path))
+
     def upload(self, path: str, content: bytes, params: dict[str, str] | None = None) -> Json:
         return self._answer(self._http.post(path, params=params, content=content))
 

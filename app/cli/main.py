@@ -11,6 +11,7 @@ from app import __version__
 from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
+from app.cli.forget import forget
 from app.cli.models import models
 from app.cli.personas import personas
 from app.cli.reindex import reindex
@@ -28,6 +29,7 @@ app.add_typer(models, name="models")
 app.add_typer(personas, name="personas")
 app.command("export")(export_chat)
 app.command("import")(import_chats)
+app.command()(forget)
 app.command()(doctor)
 app.command()(reindex)
 app.add_typer(bench, name="bench")
