@@ -70,7 +70,13 @@ class Store:
 STORES = (
     Store("messages", MessageRow, MessageRow.id, MessageRow.session_id, MessageRow.content != ""),
     Store("sampled_tokens", SampledTokensRow, SampledTokensRow.message_id),
-    Store("token_index", MessageTokensRow, MessageTokensRow.message_id, MessageTokensRow.session_id),
+    Store(
+        "token_index",
+        MessageTokensRow,
+        MessageTokensRow.message_id,
+        MessageTokensRow.session_id,
+        MessageTokensRow.token_ids != b"",
+    ),
     Store("context_records", ContextRecordRow, ContextRecordRow.message_id, ContextRecordRow.session_id),
     Store("lore_entries", LoreEntryRow, LoreEntryRow.message_id, LoreEntryRow.session_id),
     # The place of a message that was deleted is excluded from the windows.

@@ -13,6 +13,7 @@ from app.settings import Settings
 from llm.loading import LoadedModel
 from tests.app.conftest import running_service
 from tests.app.service import open_stream
+from tests.app.test_cli import perdure
 from tests.app.test_faults import service_process
 
 WORD = "Quaggamarker"
@@ -227,11 +228,12 @@ def test_summaries_that_tell_of_a_deleted_message_are_made_anew_without_it(
         *[f"Number {number} of the things that I want you to know is a long story." for number in range(16)],
     )
     path = f"/v1/sessions/{session_id}/summaries"
-    until(lambda: shared.get(path).text, lambda text: word in text)
+    until(lambda: shared.get(path).json()["data"], bool)
+    shared.put(f"/v1/sessions/{session_id}/summary", json={"text": f"There is {word}."}).raise_for_status()
+    assert word in shared.get(path).text
     receipt = done(shared, shared.delete(f"/v1/messages/{said[0]['id']}"))
     assert removed(receipt, "summaries")[0] >= 1
     is_nowhere(shared, home, word)
-    chat(shared, session_id, "Go on.")
     summaries = until(lambda: shared.get(path).json()["data"], bool)
     assert word not in str(summaries)
 
@@ -290,6 +292,20 @@ def test_deleting_a_message_waits_for_no_reply_and_deleting_its_chat_ends_it(sha
         accepted = shared.delete(f"/v1/sessions/{session_id}")
         assert list(stream)[-1][0] in ("finished", "error")
     done(shared, accepted)
+
+
+def test_the_terminal_waits_for_the_receipt_and_shows_it(shared: httpx.Client, home: Path) -> None:
+    word = f"{WORD}five"
+    append(shared, new_session(shared, user_id="eve"), f"It is {word}.")
+    done_by = perdure("forget", "user", "eve", "--url", str(shared.base_url))
+    assert done_by.returncode == 0, done_by.stderr
+    assert "user deleted" in done_by.stdout
+    counts = {line.split()[0]: line.split()[1:] for line in done_by.stdout.splitlines()[1:]}
+    assert set(counts) == STORES
+    assert counts["messages"] == ["1", "removed", "0", "left"]
+    is_nowhere(shared, home, word)
+    wrong = perdure("forget", "message", "msg_none", "--url", str(shared.base_url))
+    assert (wrong.returncode, wrong.stderr.strip()) == (1, "error: message msg_none does not exist")
 
 
 def test_what_never_was_cannot_be_deleted(shared: httpx.Client) -> None:
