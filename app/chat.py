@@ -5,7 +5,7 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import structlog
@@ -206,22 +206,26 @@ class Chat:
             model=engine.model,
         )
 
-    async def remove_session(self, owner: str, session_id: str) -> None:
-        """End what the session generates, then delete it with all that is derived from it."""
-        await self.states.row(owner, session_id)
-        if turn := self._running.get(session_id):
-            turn.cancel()
+    @asynccontextmanager
+    async def ended(self, session_ids: Sequence[str]) -> AsyncIterator[None]:
+        """Hold the locks of sessions that are deleted, with an end to all that goes on in them."""
+        for session_id in session_ids:
+            if turn := self._running.get(session_id):
+                turn.cancel()
+        async with AsyncExitStack() as held:
+            for session_id in sorted(session_ids):
+                await held.enter_async_context(self.quiet(session_id))
+                await self._upkeep.stop(session_id)
+            yield
+
+    @asynccontextmanager
+    async def quiet(self, session_id: str) -> AsyncIterator[None]:
+        """Hold the session's lock, once it is free, for what changes nothing that was said."""
         await self._lock(session_id, "wait")
-        await self._upkeep.stop(session_id)
         try:
-            # Its keys and values go first: were the process killed in between, only they would be missing.
-            await asyncio.to_thread(self._model.engine.forget, session_id)
-            async with self._database.write() as session:
-                if not await Sessions(session, owner).remove(session_id):
-                    raise NotFoundProblem(f"session {session_id} does not exist")
+            yield
         finally:
             self._locks.release(session_id)
-        self.recall.soon(owner, session_id)
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""

@@ -4,5 +4,5 @@ import secrets
 from typing import Literal
 
 
-def new_id(prefix: Literal["per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf"]) -> str:
+def new_id(prefix: Literal["per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del"]) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"

@@ -13,6 +13,7 @@ from app.storage.database import Database
 from app.storage.passages import Change, StoredPassages
 from app.storage.repository import shelf_ids
 from app.storage.shelves import ShelfState, Shelves
+from llm.errors import ModelError
 from memory.errors import IndexUnavailableError
 from memory.recall.kept import KeptIndex
 
@@ -84,6 +85,23 @@ class Indexing:
             async with self._locks[index.name]:
                 await asyncio.to_thread(index.drop, shelf_id)
                 self.marks[index.name, shelf_id] = 0
+
+    async def purge(self, owner: str, shelf_id: str) -> None:
+        """Have the indexes of a shelf without what it has let go of. Raises like `step`.
+
+        One that cannot be brought up is emptied, if that can be: to be filled later needs more than that.
+        """
+        try:
+            await self.bring_up(owner, shelf_id)
+        except (IndexUnavailableError, ModelError):
+            await self.empty(shelf_id)
+            raise
+
+    async def scrub(self) -> None:
+        """Have no index keep a trace in its files of what it has let go of. Raises IndexUnavailableError."""
+        for index in self.indexes:
+            async with self._locks[index.name]:
+                await asyncio.to_thread(index.scrub)
 
     async def tidy(self, owner: str, shelf_id: str) -> None:
         """Let go of the tombstones that all indexes know of, and of a shelf on which nothing is left."""

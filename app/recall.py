@@ -81,7 +81,9 @@ class Recall:
         opened = (
             chroma_server(settings.chroma_url) if settings.chroma_url else embedded_chroma(folder / "chroma")
         )
-        self._dense = ChromaIndex(opened, settings.embedding_model)
+        self._dense = ChromaIndex(
+            opened, settings.embedding_model, None if settings.chroma_url else folder / "chroma"
+        )
         self._lexical = TantivyIndex(folder / "lexical")
         self._kept = (KeptLexical(self._lexical), KeptDense(self._dense, embedder))
         self.indexing = Indexing(database, self._kept)

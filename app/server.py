@@ -10,6 +10,7 @@ from app import __version__
 from app.api import (
     cards,
     catalog,
+    deletions,
     documents,
     facts,
     history,
@@ -25,6 +26,7 @@ from app.api import (
 from app.api.dependencies import LOCAL_OWNER, Service
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.deletions import Deleting
 from app.documents.library import Library
 from app.history_edits import HistoryEdits
 from app.home import claim_home
@@ -36,7 +38,7 @@ from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
 
-CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer)
+CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
 PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
 
 
@@ -56,11 +58,16 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
-                app.state.service = Service(settings, database, model, chat, edits, imports, library)
+                deleting = Deleting(database, model, chat, library)
+                app.state.service = Service(
+                    settings, database, model, chat, edits, imports, library, deleting
+                )
                 await library.start()
+                deleting.start()
                 try:
                     yield
                 finally:
+                    await deleting.close()
                     await library.close()
                     await chat.close()
                     await asyncio.to_thread(model.engine.close)

@@ -1,5 +1,8 @@
 """The model of this service as a writer of notes: what is asked of it off the turn's path."""
 
+import asyncio
+from uuid import uuid4
+
 from app.chat_model import ChatModel
 from llm.engine.interface import Failed, Finished, GenerationRequest, SamplingParameters
 from llm.errors import ModelError, PromptTooLongError, QueueFullError
@@ -32,9 +35,12 @@ class ModelWriter:
             *tokenizer.encode_message("user", source),
             *tokenizer.generation_prompt,
         )
+        # A name of its own, by which it is dropped from the cache: no chat would take it along when it goes.
+        conversation = f"note {uuid4()}"
         request = GenerationRequest(
             prompt=prompt,
             sampling=SamplingParameters(max_tokens=max_tokens, temperature=0.0),
+            conversation=conversation,
             messages=(("system", instructions), ("user", source)),
         )
         try:
@@ -50,4 +56,5 @@ class ModelWriter:
                         raise NotWrittenError(f"the model could not finish it: {why}")
         finally:
             generation.cancel()
+            await asyncio.to_thread(self._model.engine.forget, conversation)
         raise NotWrittenError("the model's stream ended without a last event")

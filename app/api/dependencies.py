@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request
 
 from app.chat import Chat
 from app.chat_model import ChatModel
+from app.deletions import Deleting
 from app.documents.library import Library
 from app.errors import InvalidProblem
 from app.history_edits import HistoryEdits
@@ -32,6 +33,7 @@ class Service:
     history: HistoryEdits
     imports: Imports
     library: Library
+    deleting: Deleting
 
 
 def _service(request: Request) -> Service:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.dependencies import (
@@ -101,13 +101,6 @@ async def update_session(
         if changes.get("persona_id", row.persona_id) != row.persona_id:
             await SessionPersonas(session, owner).give(session_id, changes["persona_id"])
         return _view(_found(await Sessions(session, owner).update(session_id, changes), session_id))
-
-
-@router.delete("/{session_id}", status_code=HTTPStatus.NO_CONTENT)
-async def delete_session(session_id: str, service: ServiceDep, owner: OwnerDep) -> Response:
-    """Delete a session: its messages, its context records and what is cached of it."""
-    await service.chat.remove_session(owner, session_id)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str | None:

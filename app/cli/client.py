@@ -49,6 +49,11 @@ class ServiceClient:
     def put(self, path: str, body: Json | None = None) -> Json:
         return self._answer(self._http.put(path, json=body))
 
+    def delete(self, path: str) -> Json:
+        """What is answered; nothing to an answer without content."""
+        response = self._http.delete(path)
+        return {} if response.is_success and not response.content else self._answer(response)
+
     def upload(self, path: str, content: bytes, params: dict[str, str] | None = None) -> Json:
         return self._answer(self._http.post(path, params=params, content=content))
 
@@ -56,11 +61,6 @@ class ServiceClient:
         """A file with its name, as a form."""
         with file.open("rb") as content:
             return self._answer(self._http.post(path, data=fields, files={"file": (file.name, content)}))
-
-    def delete(self, path: str) -> None:
-        response = self._http.delete(path)
-        if not response.is_success:
-            self._answer(response)
 
     def download(self, method: str, path: str, params: dict[str, str], content: bytes = b"") -> bytes:
         response = self._http.request(method, path, params=params, content=content)

@@ -13,6 +13,7 @@ from app.cli.chat import chat
 from app.cli.doctor import doctor
 from app.cli.documents import documents
 from app.cli.eval import evaluations
+from app.cli.forget import forget
 from app.cli.models import models
 from app.cli.personas import personas
 from app.cli.reindex import reindex
@@ -31,6 +32,7 @@ app.add_typer(personas, name="personas")
 app.command("export")(export_chat)
 app.command("import")(import_chats)
 app.add_typer(documents, name="documents")
+app.command()(forget)
 app.command()(doctor)
 app.command()(reindex)
 app.add_typer(bench, name="bench")

@@ -108,9 +108,15 @@ class Library:
             shelves = await DocumentPassages(session, owner).take_away(document_id)
         for shelf_id in shelves:
             self._on_change(owner, shelf_id)
-        if was_there and (reading := self._readings.get(document_id)):
-            reading.stop()
+        if was_there:
+            self.stop_reading([document_id])
         return was_there
+
+    def stop_reading(self, document_ids: Iterable[str]) -> None:
+        """Read no more of documents that have been deleted."""
+        for document_id in document_ids:
+            if reading := self._readings.get(document_id):
+                reading.stop()
 
     def progress(self, row: DocumentRow) -> float:
         """How much of a document has been read, from 0 to 1."""

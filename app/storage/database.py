@@ -12,6 +12,8 @@ from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 10_000
+CHECKPOINT_TRIES, CHECKPOINT_PAUSE_S = 100, 0.1
 
 
 class Database:
@@ -37,6 +39,29 @@ class Database:
             yield session
             await session.commit()
 
+    async def scrub(self) -> bool:
+        """Let no file keep what was deleted; whether readers allowed it. Rewrites the whole database.
+
+        `secure_delete` overwrites what is deleted, but not the copies that SQLite leaves where it moves rows
+        from page to page; and the write-ahead log has pages as they were.
+        """
+        async with self._engine.connect() as connection:
+            # Beside SQLAlchemy, which would begin a transaction: neither works in one.
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            async with self._writing:
+                await driver.execute("VACUUM")
+            await driver.execute("PRAGMA busy_timeout=0")  # else writers would wait for readers with it
+            try:
+                for _ in range(CHECKPOINT_TRIES):
+                    async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                        is_busy, *_ = await cursor.fetchone()
+                    if not is_busy:
+                        return True
+                    await asyncio.sleep(CHECKPOINT_PAUSE_S)
+            finally:
+                await driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        return False
+
     async def ping(self) -> None:
         """Raise if the database does not answer."""
         async with self._engine.connect() as connection:
@@ -59,8 +84,9 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA secure_delete=ON")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

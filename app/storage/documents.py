@@ -89,6 +89,11 @@ class Documents(Repository):
             row.status, row.error = "failed", error
             await self.session.flush()
 
+    async def ids_of(self, user_id: str) -> Sequence[str]:
+        """Of all documents of a user."""
+        query = self.select_columns(DocumentRow, DocumentRow.id).where(DocumentRow.user_id == user_id)
+        return (await self.session.scalars(query)).all()
+
     async def remove(self, document_id: str) -> bool:
         """Delete a document with its pieces; whether it was there."""
         done = await self.session.execute(

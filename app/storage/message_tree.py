@@ -9,20 +9,31 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import CTE, Select, func, select
+from sqlalchemy import CTE, ColumnElement, Select, or_, select
 from sqlalchemy.orm import aliased
 
 from app.ids import new_id
 from app.storage.derived import cut_derived
 from app.storage.facts import Facts
 from app.storage.marks import Marks
-from app.storage.messages import MessageDraft, Messages
+from app.storage.messages import DELETED, MessageDraft, Messages
 from app.storage.repository import Repository
 from app.storage.summaries import Summaries
 from app.storage.tables import ContextRecordRow, MessageRow, SampledTokensRow
 
 BATCH = 500
-COPIED = ("position", "turn", "role", "content", "status", "finish_reason", "model", "usage", "created_at")
+COPIED = (
+    "position",
+    "turn",
+    "role",
+    "content",
+    "status",
+    "finish_reason",
+    "model",
+    "usage",
+    "created_at",
+    "forgotten_at",
+)
 
 
 class MessageTree(Repository):
@@ -100,9 +111,18 @@ class MessageTree(Repository):
     async def forget(self, message: MessageRow) -> int:
         """Let a message and all that ever followed it leave the tree; how many messages that are."""
         ids = await self._subtree(message)
+        places = await self._among(ids, MessageRow.status == DELETED)
         await self._update(ids, is_active=False, forgotten_at=datetime.now(UTC))
+        await self._update(places, status="complete")  # as any message that is forgotten
         await cut_derived(self.session, self.owner, message.session_id, message.position, purge=True)
-        return len(ids)
+        return len(ids) - len(places)
+
+    async def replies_to(self, message: MessageRow) -> list[str]:
+        """The replies of a user's message in its turn, alternatives among them."""
+        tree = self._steps().where(MessageRow.id == message.id).cte("tree", recursive=True)
+        below = self._steps().join(tree, MessageRow.parent_id == tree.c.id)
+        ids = await self._ids(tree.union_all(below.where(MessageRow.turn == message.turn)))
+        return await self._among(ids, MessageRow.role == "assistant")
 
     async def _cut_turn(self, message: MessageRow) -> None:
         first = await Messages(self.session, self.owner).first_position(message.session_id, message.turn)
@@ -172,27 +192,44 @@ class MessageTree(Repository):
         return await self._ids(path.union_all(above))
 
     async def _newest_below(self, message: MessageRow) -> list[str]:
-        """`message`, and below it at each step the newest alternative that is not forgotten."""
+        """`message`, and below it at each step the newest alternative that is not forgotten.
+
+        An empty place is passed through where nothing else stands.
+        """
         other = aliased(MessageRow)
         newest = (
-            select(func.max(other.alternative))
-            .where(other.parent_id == MessageRow.parent_id, other.forgotten_at.is_(None))
+            select(other.id)
+            .where(
+                other.parent_id == MessageRow.parent_id,
+                or_(other.forgotten_at.is_(None), other.status == DELETED),
+            )
+            .order_by(other.status == DELETED, other.alternative.desc())
+            .limit(1)
             .scalar_subquery()
         )
         path = self._steps().where(MessageRow.id == message.id).cte("path", recursive=True)
         below = self._steps().join(path, MessageRow.parent_id == path.c.id)
-        return await self._ids(path.union_all(below.where(MessageRow.alternative == newest)))
+        return await self._ids(path.union_all(below.where(MessageRow.id == newest)))
 
     async def _subtree(self, message: MessageRow) -> list[str]:
         tree = self._steps().where(MessageRow.id == message.id).cte("tree", recursive=True)
         below = self._steps().join(tree, MessageRow.parent_id == tree.c.id)
-        return await self._ids(tree.union_all(below.where(MessageRow.forgotten_at.is_(None))))
+        is_there = or_(MessageRow.forgotten_at.is_(None), MessageRow.status == DELETED)
+        return await self._ids(tree.union_all(below.where(is_there)))
 
     def _steps(self) -> Select[Any]:
         return self.select_columns(MessageRow, MessageRow.id, MessageRow.parent_id, MessageRow.position)
 
     async def _ids(self, steps: CTE) -> list[str]:
         return list((await self.session.scalars(select(steps.c.id).order_by(steps.c.position))).all())
+
+    async def _among(self, message_ids: Sequence[str], condition: ColumnElement[bool]) -> list[str]:
+        """Those of these messages of which that is so."""
+        found: list[str] = []
+        for ids in _batches(message_ids):
+            query = self.select_columns(MessageRow, MessageRow.id).where(MessageRow.id.in_(ids), condition)
+            found += (await self.session.scalars(query)).all()
+        return found
 
     async def _update(self, message_ids: Sequence[str], **values: Any) -> None:
         for ids in _batches(message_ids):

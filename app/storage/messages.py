@@ -16,6 +16,8 @@ from app.storage.tables import ContextRecordRow, MessageRow
 from memory.messages import Role, number_turns
 
 MessageStatus = Literal["complete", "generating", "interrupted"]
+DELETED = "deleted"
+"""The status of an empty place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class Messages(Repository):
         self, session_id: str, *, after: int | None, limit: int, newest_first: bool
     ) -> list[MessageRow]:
         """A page of the active path, from behind position `after` on in the order asked for."""
-        query = self.select(MessageRow).where(MessageRow.session_id == session_id, MessageRow.is_active)
+        query = self.select(MessageRow).where(
+            MessageRow.session_id == session_id, MessageRow.is_active, MessageRow.forgotten_at.is_(None)
+        )
         if newest_first:
             query = query.order_by(MessageRow.position.desc())
             if after is not None:

@@ -150,7 +150,8 @@ class MessageRow(Owned, Table):
 
     The active path is the chat as it stands: one message for each `position`, which orders it; `turn`
     groups it. `alternative` numbers the messages that share a parent, oldest first. `created_at` is when
-    it was said. `status`: `complete`, `generating` (stored so far), or `interrupted`.
+    it was said. `status`: `complete`, `generating` (stored so far), or `interrupted`; `deleted` is an empty
+    place, of which nothing is shown: what stands behind it keeps its position and turn.
     """
 
     __tablename__ = "messages"
@@ -165,6 +166,7 @@ class MessageRow(Owned, Table):
         ),
         Index("ix_messages_turn", "session_id", "turn"),
         Index("ix_messages_alternatives", "parent_id", "session_id"),
+        Index("ix_messages_created_at", "created_at"),
         Index(
             "ix_messages_generating",
             "status",

@@ -13,6 +13,7 @@ from sqlalchemy import and_
 
 from app.storage.database import Database
 from app.storage.marks import Marks
+from app.storage.messages import DELETED
 from app.storage.repository import Repository
 from app.storage.tables import MessageRow, MessageTokensRow, SampledTokensRow
 from memory.messages import Role
@@ -133,13 +134,15 @@ class TokenIndex(Repository):
         return [(message, sampled) for message, sampled in rows.all()]
 
     async def _active(self, messages: Sequence[MessageRow]) -> set[str]:
-        """The ids of those that lie on the active path now."""
-        query = self.select_columns(MessageRow, MessageRow.id).where(
+        """The ids of those that lie on the active path now, and were not deleted since they were read."""
+        query = self.select_columns(MessageRow, MessageRow.id, MessageRow.status).where(
             MessageRow.session_id == messages[0].session_id,
             MessageRow.position.between(messages[0].position, messages[-1].position),
             MessageRow.is_active,
         )
-        return set((await self.session.scalars(query)).all())
+        was_deleted = {row.id for row in messages if row.status == DELETED}
+        rows = (await self.session.execute(query)).all()
+        return {row.id for row in rows if (row.status == DELETED) == (row.id in was_deleted)}
 
 
 async def bring_up(
@@ -164,10 +167,14 @@ async def bring_up(
 def _token_ids(
     messages: Sequence[tuple[MessageRow, bytes | None]], encoder: ChatEncoder
 ) -> list[Sequence[int]]:
-    return [
-        encoder.encode_message(cast(Role, row.role), row.content) if sampled is None else unpack_ids(sampled)
-        for row, sampled in messages
-    ]
+    def ids_of(row: MessageRow, sampled: bytes | None) -> Sequence[int]:
+        if row.status == DELETED:
+            return ()
+        if sampled is not None:
+            return unpack_ids(sampled)
+        return encoder.encode_message(cast(Role, row.role), row.content)
+
+    return [ids_of(row, sampled) for row, sampled in messages]
 
 
 def pack_ids(token_ids: Sequence[int]) -> bytes:

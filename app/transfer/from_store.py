@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from app.lore_schemas import LoreEntryFields
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
+from app.storage.messages import DELETED
 from app.storage.repository import Repository
 from app.storage.tables import (
     ContextRecordRow,
@@ -139,7 +140,7 @@ class StoredRecords(Repository):
                 context = contexts.get(message_id)
                 yield MessageRecord.model_construct(
                     **_fields(row, MessageRecord, but=("type", "status", "marks", "sampled", "context")),
-                    status="complete" if row.status == "complete" else "interrupted",
+                    status="interrupted" if row.status == "generating" else row.status,
                     marks=[
                         MarkRecord.model_construct(**_fields(mark, MarkRecord))
                         for mark in sorted(
@@ -218,7 +219,9 @@ class StoredRecords(Repository):
     async def spoken(self, session_id: str) -> AsyncIterator[SpokenMessage]:
         """The chat as it stands, oldest first, with what else was said in the place of each message."""
         here = MessageRow.session_id == session_id
-        path = self.select_columns(MessageRow, MessageRow.id).where(here, MessageRow.is_active)
+        path = self.select_columns(MessageRow, MessageRow.id).where(
+            here, MessageRow.is_active, MessageRow.forgotten_at.is_(None)
+        )
         ids = list((await self.session.scalars(path.order_by(MessageRow.position))).all())
         for batch in _batches(ids):
             rows = await self._by_id(MessageRow, MessageRow.id, batch)
@@ -250,7 +253,8 @@ class StoredRecords(Repository):
         """The ids of the messages, in an order that rests on the tree alone and on no id."""
         columns = (MessageRow.id, MessageRow.parent_id, MessageRow.position, MessageRow.alternative)
         query = self.select_columns(MessageRow, *columns).where(
-            MessageRow.session_id == session_id, MessageRow.forgotten_at.is_(None)
+            MessageRow.session_id == session_id,
+            MessageRow.forgotten_at.is_(None) | (MessageRow.status == DELETED),
         )
         rows = (await self.session.execute(query.order_by(MessageRow.position))).all()
         ids: list[str] = []

@@ -162,6 +162,7 @@ def _add_message(new: NewRows, message: MessageRecord, spot: Spot, session_id: s
         role=message.role,
         content=message.content,
         status=message.status,
+        forgotten_at=now if message.status == "deleted" else None,
         finish_reason=message.finish_reason,
         model=message.model,
         usage=message.usage,

@@ -177,7 +177,7 @@ class TokensRecord(Wire):
 
 
 class MessageRecord(Wire):
-    """A message, behind its parent in the file."""
+    """A message, behind its parent in the file; `deleted` is the empty place of one."""
 
     type: Literal["message"] = "message"
     id: Id
@@ -186,7 +186,7 @@ class MessageRecord(Wire):
     is_active: bool
     role: Role
     content: PlainText
-    status: Literal["complete", "interrupted"] = "complete"
+    status: Literal["complete", "interrupted", "deleted"] = "complete"
     finish_reason: Literal["stop", "length", "cancelled", "error"] | None = None
     model: PlainText | None = None
     usage: Annotated[dict[str, Any], AfterValidator(_usage)] | None = None
@@ -201,6 +201,8 @@ class MessageRecord(Wire):
         standing = [mark.kind for mark in self.marks if mark.ended_at is None]
         if len(standing) != len(set(standing)):
             raise ValueError("marks: one of a kind can stand at a time")
+        if self.status == "deleted" and (self.content or "excluded" not in standing):
+            raise ValueError("status: what is deleted is empty and excluded")
         return self
 
 

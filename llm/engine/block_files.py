@@ -118,6 +118,12 @@ class BlockFiles:
             for key in tuple(self._chats.get(chat, ())):
                 self._release(chat, key)
 
+    def is_kept(self, conversation: str) -> bool:
+        """Whether there are files of the chat, or are about to be."""
+        chat = _chat_name(conversation)
+        with self._lock:
+            return chat in self._chats or chat in self._announced
+
     def _block_path(self, key: bytes) -> Path:
         return self._blocks_folder / key.hex()
 

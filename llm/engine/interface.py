@@ -218,6 +218,9 @@ class Engine(Protocol):
     def forget(self, conversation: str) -> None:
         """Drop all cached keys and values of that conversation."""
 
+    def is_cached(self, conversation: str) -> bool:
+        """Whether any keys and values are kept for that conversation."""
+
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability (natural) of each id given those before it, from the second on. Blocks.
 

@@ -98,6 +98,15 @@ class KVStore:
         if self._files is not None:
             self._files.forget(conversation)
 
+    def is_cached(self, conversation: str) -> bool:
+        """Whether anything is kept for that conversation, here or on the disk."""
+        with self.lock:
+            if conversation in self._of_conversation or any(
+                conversation in block.conversations for block in self._evicted_unsaved
+            ):
+                return True
+        return self._files is not None and self._files.is_kept(conversation)
+
     def make_room(self, running_bytes: int) -> None:
         """Keep free, within the budget, what the caches of running sequences take."""
         with self.lock:

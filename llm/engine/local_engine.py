@@ -142,6 +142,9 @@ class LocalEngine:
         self._scheduler.forget(conversation)
         self.store.forget(conversation)
 
+    def is_cached(self, conversation: str) -> bool:
+        return self.store.is_cached(conversation)
+
     def score(self, token_ids: Sequence[int]) -> list[float]:
         self._model.check_length(len(token_ids))
         if len(token_ids) == 1:

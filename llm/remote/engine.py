@@ -82,6 +82,10 @@ class RemoteEngine:
     def forget(self, conversation: str) -> None:
         """Nothing: a server drops what has not been used for longest, and cannot be asked to."""
 
+    def is_cached(self, conversation: str) -> bool:  # noqa: ARG002
+        """False: what a server has cached is not known."""
+        return False
+
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """As the interface says; also raises UnsupportedByEngineError if the server gives no such thing."""
         self._model.check_length(len(token_ids))

@@ -5,10 +5,12 @@ tens of milliseconds, and could be forgotten. With a collection stands how far i
 embedding model; one of another model counts as empty. Small shelves are searched exactly.
 """
 
+import shutil
+import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -68,12 +70,13 @@ class _SmallShelf:
 class ChromaIndex:
     """`memory.recall.protocols.DenseIndex` on Chroma. Thread-safe; all methods block.
 
-    `model` names what the vectors are made with. Methods raise IndexUnavailableError if Chroma fails; the
-    next call tries anew.
+    `model` names what the vectors are made with; `folder` is that of an embedded Chroma.
+    Methods raise IndexUnavailableError if Chroma fails; the next call tries anew.
     """
 
-    def __init__(self, open_client: OpenClient, model: str) -> None:
+    def __init__(self, open_client: OpenClient, model: str, folder: Path | None = None) -> None:
         self.model = model
+        self._folder = folder
         self._open_client = open_client
         self._opening = threading.Lock()
         self._opened: ClientAPI | None = None
@@ -202,6 +205,28 @@ class ChromaIndex:
                 self._client().delete_collection(shelf)
             except NotFoundError:
                 return
+
+    def scrub(self) -> None:
+        """Let no file keep a trace of what has been dropped or rewritten.
+
+        Chroma leaves the files of collections that are no more, and their rows in the free pages of its
+        database. Those of a server are the server's.
+        """
+        with _chroma_errors():
+            for collection in self._client().list_collections():
+                if collection.name.endswith(REWRITTEN):
+                    self._client().delete_collection(collection.name)
+            if self._folder is None or not (self._folder / "chroma.sqlite3").is_file():
+                return
+            # Before the database is asked: what is made meanwhile is not among them.
+            folders = [path for path in self._folder.iterdir() if path.is_dir()]
+            with closing(sqlite3.connect(self._folder / "chroma.sqlite3", isolation_level=None)) as database:
+                used = {name for (name,) in database.execute("SELECT id FROM segments")}
+                database.execute("VACUUM")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for path in folders:
+                if path.name not in used:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def shelves(self) -> set[str]:
         """All shelves that there are."""

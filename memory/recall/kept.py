@@ -29,6 +29,9 @@ class KeptIndex(Protocol):
     def rewrite(self, shelf: str) -> None:
         """Let nothing stay on the disk of what the shelf has ever let go of."""
 
+    def scrub(self) -> None:
+        """Let no file keep a trace of what has been dropped or rewritten."""
+
     def count(self, shelf: str) -> int: ...
 
     def drop(self, shelf: str) -> None: ...
@@ -48,6 +51,7 @@ class KeptLexical:
         self.count = index.count
         self.drop = index.drop
         self.shelves = index.shelves
+        self.scrub = index.scrub
 
     def apply(
         self, shelf: str, added: Sequence[Passage], removed: Sequence[PassageKey], watermark: int | None
@@ -73,6 +77,7 @@ class KeptDense:
         self.drop = index.drop
         self.shelves = index.shelves
         self.rewrite = index.rewrite
+        self.scrub = index.scrub
 
     def apply(
         self, shelf: str, added: Sequence[Passage], removed: Sequence[PassageKey], watermark: int | None

@@ -29,6 +29,7 @@ OPEN_SHELVES = 32
 """An open index costs a thread; opening one takes a third of a millisecond."""
 MAX_TERMS = 64
 """Of a longer question the rarest terms are asked for: they say what it is about."""
+REWRITTEN = ".rewritten"
 WATERMARK = "watermark"
 FORMAT = f"{WATERMARK} 1"
 """The key of the watermark: one of another format is none, so the shelf is filled anew."""
@@ -136,6 +137,11 @@ class TantivyIndex:
             self._close(shelf)
             shutil.rmtree(self._path(shelf), ignore_errors=True)
 
+    def scrub(self) -> None:
+        """Let go of what a rewriting that was cut off has left."""
+        with self._writing:
+            shutil.rmtree(self._folder / REWRITTEN, ignore_errors=True)
+
     def shelves(self) -> set[str]:
         """All shelves that there are."""
         return {path.parent.name for path in self._folder.glob("[!.]*/meta.json")}
@@ -198,7 +204,7 @@ class TantivyIndex:
 
     def _replace(self, shelf: str, documents: Sequence[tantivy.Document]) -> None:
         """Put another folder in the place of the shelf's. Cut off in between, the shelf is empty."""
-        path, beside = self._path(shelf), self._folder / ".rewritten"
+        path, beside = self._path(shelf), self._folder / REWRITTEN
         shutil.rmtree(beside, ignore_errors=True)
         self._write(beside, documents, set())
         self._close(shelf)

@@ -48,7 +48,7 @@ class Library:
     def __init__(self, database: Database, folder: Path, model: str = "words") -> None:
         self.database = database
         self.embedder = WordEmbedder()
-        self.dense = ChromaIndex(embedded_chroma(folder / "chroma"), model)
+        self.dense = ChromaIndex(embedded_chroma(folder / "chroma"), model, folder / "chroma")
         self.lexical = TantivyIndex(folder / "lexical")
         self.indexing = Indexing(database, [KeptLexical(self.lexical), KeptDense(self.dense, self.embedder)])
 

@@ -81,7 +81,7 @@ def test_a_deleted_session_is_not_prepared(start_service: StartService) -> None:
     for _ in range(3):
         session_id = client.post("/v1/sessions", json={}).json()["id"]
         client.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said})
-        assert client.delete(f"/v1/sessions/{session_id}").status_code == 204
+        assert client.delete(f"/v1/sessions/{session_id}").status_code == 202
     other = client.post("/v1/sessions", json={}).json()["id"]
     send(client, other, "Hello!")
     client.delete(f"/v1/sessions/{other}")

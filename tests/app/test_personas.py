@@ -85,7 +85,7 @@ def test_a_persona_in_use_cannot_be_deleted_and_one_out_of_use_can(client: httpx
     refused = client.delete(f"/v1/personas/{persona['id']}")
     assert refused.status_code == 409
     assert refused.json()["type"] == "urn:perdure:problem:persona-in-use"
-    assert client.delete(f"/v1/sessions/{session['id']}").status_code == 204
+    assert client.delete(f"/v1/sessions/{session['id']}").status_code == 202
     assert client.delete(f"/v1/personas/{persona['id']}").status_code == 204
     assert client.get(f"/v1/personas/{persona['id']}").status_code == 404
 

@@ -482,6 +482,10 @@ def test_a_user_exported_imported_and_exported_again_is_equal(
     stores.run(work)
 
 
+BESIDE_CHATS = {"shelves", "passages", "shelved_sessions", "deletions"}
+"""Tables that are in no export: made anew by recall, and receipts."""
+
+
 def test_a_full_life_leaves_no_column_empty(stores: Stores) -> None:
     """So a column that is added and neither exported nor made anew is noticed by the test above."""
 
@@ -492,7 +496,10 @@ def test_a_full_life_leaves_no_column_empty(stores: Stores) -> None:
             (table, name) for table in rows for row in rows[table] for name in row if row[name] is not None
         }
         columns = {
-            (table.name, column.name) for table in Table.metadata.sorted_tables for column in table.columns
+            (table.name, column.name)
+            for table in Table.metadata.sorted_tables
+            if table.name not in BESIDE_CHATS
+            for column in table.columns
         }
         assert {column for column in columns - filled if column[0] not in IN_NO_FILE} == set()
 

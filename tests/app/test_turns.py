@@ -174,7 +174,7 @@ def test_deleting_a_session_ends_its_generation(client: httpx.Client, session_id
     with open_stream(client, session_id, content=LONG_TASK, max_tokens=2000, temperature=0) as stream:
         next(stream)
         next(stream)
-        assert client.delete(f"/v1/sessions/{session_id}").status_code == 204
+        assert client.delete(f"/v1/sessions/{session_id}").status_code == 202
         assert list(stream)[-1][0] in ("finished", "error")
     assert client.get(f"/v1/sessions/{session_id}").status_code == 404
 
