@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 AttentionPath = Literal["sdpa", "reference"]
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None, float | None], Tensor]
@@ -63,6 +62,9 @@ def flash_mask(
     """
     if tokens == 1 or (window is not None and window < length):
         return causal_mask(tokens, length, dtype, device, window)
+    # Imported here: it takes over a second, at every start, and only CUDA needs it.
+    from torch.nn.attention.bias import causal_lower_right  # noqa: PLC0415
+
     return causal_lower_right(tokens, length)
 
 
