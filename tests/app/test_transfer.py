@@ -517,7 +517,7 @@ def stores(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             stores.runner.run(database.close())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @example(steps=FULL)
 @given(steps=STEPS)
 def test_everything_exported_imported_and_exported_again_is_equal(
@@ -558,7 +558,7 @@ def written_ids(file: bytes) -> str:
     return "\n".join(str(json.loads(line).get("id")) for line in file.splitlines())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(steps=STEPS)
 def test_a_session_imported_where_it_came_from_is_another_equal_one(
     stores: Stores, steps: list[tuple[Any, ...]]

@@ -243,7 +243,13 @@ PIECE = {"type": "document_piece", "text": "x", "place": {"headings": [], "span"
 
 
 def document(name: str, **others: Any) -> Json:
-    said = {"type": "document", "id": name, "user_id": None, "name": "a.txt", "media_type": "text/plain"}
+    said: Json = {
+        "type": "document",
+        "id": name,
+        "user_id": None,
+        "name": "a.txt",
+        "media_type": "text/plain",
+    }
     said |= {"bytes": 1, "sha256": "0" * 64, "status": "ready", "pages": None, "created_at": TIME}
     return said | others
 
@@ -253,12 +259,19 @@ RECALLED = "line 3.context.segments.0.passages.0"
 
 def recalling(**others: Any) -> list[Json]:
     """A reply whose context record says that it recalled a passage."""
-    passage = {"source": "s", "number": 0, "message_id": None, "turn": None, "speaker": "", "citation": "c"}
+    passage: Json = {
+        "source": "s",
+        "number": 0,
+        "message_id": None,
+        "turn": None,
+        "speaker": "",
+        "citation": "c",
+    }
     passage |= {"said_at": None, "score": 1.0, "why": "w", "tokens": 1, "starts_at": -1, "characters": 1}
-    segment = {"kind": "recalled", "turn": None, "tokens": 1, "cached_tokens": 0, "reason": "r"}
+    segment: Json = {"kind": "recalled", "turn": None, "tokens": 1, "cached_tokens": 0, "reason": "r"}
     segment |= {"message_ids": [], "passages": [passage | others]}
     counts = {"context_window": 9, "prompt_tokens": 1, "reply_tokens": 1, "cached_tokens": 0}
-    record = {"strategy": {}, "persona": None, "segments": [segment], "left_out": [], **counts}
+    record: Json = {"strategy": {}, "persona": None, "segments": [segment], "left_out": [], **counts}
     return [SESSION, message("a", context=record), END | {"records": 2}]
 
 
