@@ -14,7 +14,7 @@ from sqlalchemy import and_
 from app.storage.database import Database
 from app.storage.marks import Marks
 from app.storage.repository import Repository
-from app.storage.tables import MessageRow, MessageTokensRow, SampledTokensRow
+from app.storage.tables import ON_ACTIVE_PATH, MessageRow, MessageTokensRow, SampledTokensRow
 from memory.messages import Role
 from memory.protocols import ChatEncoder
 
@@ -124,7 +124,7 @@ class TokenIndex(Repository):
             )
             .where(
                 MessageRow.session_id == session_id,
-                MessageRow.is_active,
+                ON_ACTIVE_PATH,
                 MessageRow.position > (last.position if last else -1),
                 MessageRow.status != "generating",
             )
@@ -137,7 +137,7 @@ class TokenIndex(Repository):
         query = self.select_columns(MessageRow, MessageRow.id).where(
             MessageRow.session_id == messages[0].session_id,
             MessageRow.position.between(messages[0].position, messages[-1].position),
-            MessageRow.is_active,
+            ON_ACTIVE_PATH,
         )
         return set((await self.session.scalars(query)).all())
 

@@ -15,6 +15,7 @@ from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.repository import Repository
 from app.storage.tables import (
+    ON_ACTIVE_PATH,
     ContextRecordRow,
     DocumentPieceRow,
     DocumentRow,
@@ -246,7 +247,7 @@ class StoredRecords(Repository):
     async def spoken(self, session_id: str) -> AsyncIterator[SpokenMessage]:
         """The chat as it stands, oldest first, with what else was said in the place of each message."""
         here = MessageRow.session_id == session_id
-        path = self.select_columns(MessageRow, MessageRow.id).where(here, MessageRow.is_active)
+        path = self.select_columns(MessageRow, MessageRow.id).where(here, ON_ACTIVE_PATH)
         ids = list((await self.session.scalars(path.order_by(MessageRow.position))).all())
         for batch in _batches(ids):
             rows = await self._by_id(MessageRow, MessageRow.id, batch)
