@@ -255,14 +255,18 @@ class Chat:
             self._upkeep.soon(owner, session_id)
             self.recall.soon(owner, session_id)
 
-    def after_import(self, owner: str, session_ids: Sequence[str]) -> None:
-        """Do what follows from sessions that came in; those that come first are seen to first.
+    def after_import(self, owner: str, session_ids: Sequence[str], shelf_ids: Sequence[str]) -> None:
+        """Do what follows from sessions that came in, and from documents on these shelves.
 
-        Their windows are not prepared: hundreds of them would drive those that are in use from the cache.
+        The sessions that come first are seen to first. Their windows are not prepared: hundreds of them
+        would drive those that are in use from the cache.
         """
         if not self._is_closing:
+            for shelf_id in shelf_ids:
+                self.recall.upkeep.look_at(owner, shelf_id)
             for session_id in reversed(session_ids):
                 self._upkeep.soon(owner, session_id)
+                self.recall.soon(owner, session_id)
 
     def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
         turn = self._running.get(session_id)

@@ -3,7 +3,7 @@
 They are read in batches of one snapshot of the database.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from app.errors import NotFoundProblem
 from app.storage.database import Database
@@ -12,7 +12,7 @@ from app.transfer.archive import ChatHead
 from app.transfer.formats import WRITERS, WrittenFormat
 from app.transfer.from_store import StoredRecords
 from app.transfer.perdure import header_line, record_line
-from app.transfer.records import EndRecord, Record, SessionRecord
+from app.transfer.records import DocumentRecord, EndRecord, Record, SessionRecord
 from memory.persona import ChatUser
 
 
@@ -51,35 +51,48 @@ async def export_persona(database: Database, owner: str, persona_id: str) -> Asy
 
 
 async def export_user(database: Database, owner: str, user_id: str) -> AsyncIterator[bytes]:
-    """All sessions of a user and the personas in them. Raises NotFoundProblem before the first piece."""
+    """All sessions of a user, the personas in them, and the user's own documents.
+
+    Raises NotFoundProblem before the first piece.
+    """
     async with database.read() as session:
         stored = StoredRecords(session, owner)
         session_ids = await stored.session_ids(user_id=user_id)
-        if not session_ids:
-            raise NotFoundProblem(f"user {user_id} has no sessions")
+        documents = await stored.document_records(user_id=user_id)
+        if not session_ids and not documents:
+            raise NotFoundProblem(f"user {user_id} has no sessions and no documents")
         yield header_line("user")
-        async for line in _lines(_records(stored, await stored.personas_of(session_ids), session_ids)):
+        persona_ids = await stored.personas_of(session_ids)
+        async for line in _lines(_records(stored, persona_ids, session_ids, documents)):
             yield line
 
 
 async def export_all(database: Database, owner: str) -> AsyncIterator[bytes]:
-    """All that the owner has: every session and every persona."""
+    """All that the owner has: every session, every persona and every document."""
     async with database.read() as session:
         stored = StoredRecords(session, owner)
         yield header_line("all")
-        records = _records(stored, await stored.persona_ids(), await stored.session_ids())
+        documents = await stored.document_records()
+        records = _records(stored, await stored.persona_ids(), await stored.session_ids(), documents)
         async for line in _lines(records):
             yield line
 
 
 async def _records(
-    stored: StoredRecords, persona_ids: list[str], session_ids: list[str]
+    stored: StoredRecords,
+    persona_ids: list[str],
+    session_ids: list[str],
+    documents: Sequence[DocumentRecord] = (),
 ) -> AsyncIterator[Record]:
     """These, which are there in the snapshot of `stored`."""
     for persona_id in persona_ids:
         persona = await stored.persona_record(persona_id)
         assert persona is not None
         yield persona
+    for document in documents:
+        yield document
+        async for piece in stored.piece_records(document.id):
+            yield piece
     exported = set(session_ids)
     for session_id in session_ids:
         record = await stored.session_record(session_id)

@@ -1,6 +1,7 @@
-"""Imports: a file becomes chat sessions and personas, as a whole or not at all."""
+"""Imports: a file becomes chat sessions, personas and documents, as a whole or not at all."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from app.chat import Chat
@@ -14,7 +15,7 @@ from app.transfer.archive import Archive, ChatArchive, TransferError
 from app.transfer.formats import Format, read_file
 from app.transfer.into_store import Intake, NewRows, new_rows
 from app.transfer.records import PersonaRecord, TokensRecord
-from app.transfer_schemas import ImportedSessionView, ImportedView, ImportView
+from app.transfer_schemas import ImportedDocumentView, ImportedSessionView, ImportedView, ImportView
 from memory.errors import InvalidParametersError, UnknownStrategyError
 from memory.persona import ChatUser, Persona
 from memory.strategies import parse_strategy
@@ -49,16 +50,19 @@ class Imports:
         if memory is not None:
             memory = parse_strategy(memory).model_dump(mode="json")
         try:
-            archive, new = await asyncio.to_thread(
+            archive, memories = await asyncio.to_thread(
                 self._read, file, file_format, memory, lossy=lossy, one_session=one_session
             )
         except TransferError as error:
             raise InvalidProblem.of_field(error.place, str(error)) from None
         await self._check_personas(archive)
         async with self._database.write() as session:
-            await Intake(session, owner).store(new)
-        self._chat.after_import(owner, [new.names[chat.session.id] for chat in archive.chats])
-        return _view(archive, new)
+            intake = Intake(session, owner)
+            there = await intake.documents_there(archive)
+            new = await asyncio.to_thread(new_rows, archive, memories, there)
+            shelves = await intake.store(new)
+        self._chat.after_import(owner, [new.names[chat.session.id] for chat in archive.chats], shelves)
+        return _view(archive, new, there)
 
     def _read(
         self,
@@ -68,13 +72,14 @@ class Imports:
         *,
         lossy: bool,
         one_session: bool,
-    ) -> tuple[Archive, NewRows]:
+    ) -> tuple[Archive, list[Json]]:
+        """What the file holds, and the memory settings of its chats."""
         archive = read_file(file, file_format, lossy=lossy)
         if one_session and len(archive.chats) != 1:
             raise TransferError(f"holds {len(archive.chats)} chats; POST /v1/import takes such a file")
         for chat in archive.chats:
             self._check_tokens(chat)
-        return archive, new_rows(archive, [memory or self._memory_of(chat) for chat in archive.chats])
+        return archive, [memory or self._memory_of(chat) for chat in archive.chats]
 
     def _memory_of(self, chat: ChatArchive) -> Json:
         memory = chat.session.memory
@@ -115,7 +120,7 @@ def _persona(record: PersonaRecord) -> Persona:
     return written_persona(record.revisions[-1].model_dump(exclude={"revision", "created_at"}))
 
 
-def _view(archive: Archive, new: NewRows) -> ImportView:
+def _view(archive: Archive, new: NewRows, there: Mapping[str, str]) -> ImportView:
     return ImportView.model_validate(
         {
             "format": archive.format,
@@ -131,6 +136,15 @@ def _view(archive: Archive, new: NewRows) -> ImportView:
             "personas": [
                 ImportedView(id=new.names[persona.id], imported_from=persona.id)
                 for persona in archive.personas
+            ],
+            "documents": [
+                ImportedDocumentView(
+                    id=new.names[each.document.id],
+                    imported_from=each.document.id,
+                    name=each.document.name,
+                    was_there=each.document.id in there,
+                )
+                for each in archive.documents
             ],
             "left_out": dict(archive.left_out),
         }

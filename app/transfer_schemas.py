@@ -15,10 +15,17 @@ class ImportedSessionView(ImportedView):
     messages: int = Field(description="How many, alternatives among them.")
 
 
+class ImportedDocumentView(ImportedView):
+    name: str
+    was_there: bool = Field(description="The user, or everybody, had the same bytes already.")
+
+
 class ImportView(BaseModel):
-    """What an import made. Everything in it is new: importing a file twice makes it twice."""
+    """What an import made. All of it is new, but documents that were there: importing a file twice makes
+    its sessions and personas twice."""
 
     format: Format
     sessions: list[ImportedSessionView]
     personas: list[ImportedView]
+    documents: list[ImportedDocumentView]
     left_out: dict[str, int] = Field(description="What could not be taken in, by what it was; counts.")

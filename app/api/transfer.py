@@ -67,13 +67,13 @@ async def export_one_persona(persona_id: str, service: ServiceDep, owner: OwnerD
 
 @router.get("/export", response_class=StreamingResponse, responses=LINES)
 async def export_everything(service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
-    """All sessions and all personas, as a file that can be imported again."""
+    """All sessions, all personas and all documents, as a file that can be imported again."""
     return await _streamed(export_all(service.database, owner), "perdure", JSONL)
 
 
 @router.get("/users/{user_id:path}/export", response_class=StreamingResponse, responses=LINES)
 async def export_all_of_user(user_id: str, service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
-    """All sessions of a user and the personas in them, as a file that can be imported again."""
+    """All of a user: sessions, the personas in them, documents; as a file that can be imported again."""
     return await _streamed(export_user(service.database, owner, user_id), "user", JSONL)
 
 
@@ -99,7 +99,7 @@ async def import_all(
     memory: MemoryQuery = None,
     lossy: LossyQuery = False,
 ) -> ImportView:
-    """Make new sessions and personas of all that a file holds, or of nothing of it."""
+    """Make new sessions, personas and documents of all that a file holds, or of nothing of it."""
     return await _import(request, service, owner, file_format, memory, lossy=lossy, one_session=False)
 
 

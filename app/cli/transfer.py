@@ -22,8 +22,10 @@ def export_chat(
             help="A session or persona and where to write it; with --user or --all only where.",
         ),
     ],
-    user: Annotated[str | None, typer.Option(help="All sessions of this user, and their personas.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All sessions and all personas.")] = False,
+    user: Annotated[
+        str | None, typer.Option(help="All of this user: sessions with their personas, documents.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All sessions, personas and documents.")] = False,
     file_format: Annotated[
         WrittenFormat, typer.Option("--format", help="`perdure` has all of a chat, others as it stands.")
     ] = "perdure",
@@ -78,5 +80,8 @@ def import_chats(
         console.print(f"{session['id']}  {session['messages']} messages{title}", markup=False)
     for persona in made["personas"]:
         console.print(f"{persona['id']}  persona", markup=False)
+    for document in made["documents"]:
+        note = "  (was there)" if document["was_there"] else ""
+        console.print(f"{document['id']}  {document['name']}{note}", markup=False)
     for what, count in made["left_out"].items():
         console.print(f"left out: {what}, {count} times", markup=False)

@@ -125,22 +125,23 @@ class StoredHistory(Repository):
 
     def _of_marked_turns(self, kind: MarkKind) -> Select[Any]:
         turns = Marks(self.session, self.owner).turns_marked(self.session_id, kind)
-        return self._of_path().where(MessageRow.session_id == self.session_id, MessageRow.turn.in_(turns))
+        # Asked and ordered by the message alone: see `_opening`.
+        query = self._indexed().where(MessageRow.session_id == self.session_id, MessageRow.turn.in_(turns))
+        return query.order_by(MessageRow.position)
 
     def _of_path(self) -> Select[Any]:
-        query = (
-            self.select_columns(
-                MessageTokensRow,
-                MessageRow.id,
-                MessageRow.turn,
-                MessageRow.role,
-                MessageRow.content,
-                MessageTokensRow.token_ids,
-            )
-            .join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
-            .where(MessageTokensRow.session_id == self.session_id)
-            .order_by(MessageTokensRow.position)
-        )
+        query = self._indexed().where(MessageTokensRow.session_id == self.session_id)
+        return query.order_by(MessageTokensRow.position)
+
+    def _indexed(self) -> Select[Any]:
+        query = self.select_columns(
+            MessageTokensRow,
+            MessageRow.id,
+            MessageRow.turn,
+            MessageRow.role,
+            MessageRow.content,
+            MessageTokensRow.token_ids,
+        ).join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
         return query if self._end is None else query.where(MessageTokensRow.position < self._end)
 
     async def _read(self, query: Select[Any]) -> list[Message]:

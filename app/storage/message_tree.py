@@ -19,7 +19,7 @@ from app.storage.marks import Marks
 from app.storage.messages import DELETED, MessageDraft, Messages
 from app.storage.repository import Repository
 from app.storage.summaries import Summaries
-from app.storage.tables import ContextRecordRow, MessageRow, SampledTokensRow
+from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow, SampledTokensRow
 
 BATCH = 500
 COPIED = (
@@ -50,7 +50,7 @@ class MessageTree(Repository):
             .where(
                 MessageRow.session_id == message.session_id,
                 MessageRow.position >= fork,
-                MessageRow.is_active,
+                ON_ACTIVE_PATH,
             )
             .values(is_active=False)
         )
@@ -65,7 +65,7 @@ class MessageTree(Repository):
         query = self.select(MessageRow).where(
             MessageRow.session_id == message.session_id,
             MessageRow.position > message.position,
-            MessageRow.is_active,
+            ON_ACTIVE_PATH,
         )
         following = (
             (await self.session.scalars(query.order_by(MessageRow.position))).all() if keep_following else ()

@@ -12,7 +12,7 @@ from sqlalchemy import func
 
 from app.ids import new_id
 from app.storage.repository import Repository
-from app.storage.tables import ContextRecordRow, MessageRow
+from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow
 from memory.messages import Role, number_turns
 
 MessageStatus = Literal["complete", "generating", "interrupted"]
@@ -36,7 +36,7 @@ class Messages(Repository):
     """The messages of one owner."""
 
     async def last(self, session_id: str) -> MessageRow | None:
-        query = self.select(MessageRow).where(MessageRow.session_id == session_id, MessageRow.is_active)
+        query = self.select(MessageRow).where(MessageRow.session_id == session_id, ON_ACTIVE_PATH)
         return (await self.session.scalars(query.order_by(MessageRow.position.desc()).limit(1))).one_or_none()
 
     async def append(self, session_id: str, drafts: Sequence[MessageDraft]) -> list[MessageRow]:
@@ -102,7 +102,7 @@ class Messages(Repository):
     ) -> list[MessageRow]:
         """A page of the active path, from behind position `after` on in the order asked for."""
         query = self.select(MessageRow).where(
-            MessageRow.session_id == session_id, MessageRow.is_active, MessageRow.forgotten_at.is_(None)
+            MessageRow.session_id == session_id, ON_ACTIVE_PATH, MessageRow.forgotten_at.is_(None)
         )
         if newest_first:
             query = query.order_by(MessageRow.position.desc())
@@ -143,7 +143,7 @@ class Messages(Repository):
         query = (
             self.select_columns(ContextRecordRow, MessageRow.turn, ContextRecordRow.record)
             .join(MessageRow, MessageRow.id == ContextRecordRow.message_id)
-            .where(MessageRow.session_id == session_id, MessageRow.is_active)
+            .where(MessageRow.session_id == session_id, ON_ACTIVE_PATH)
             .order_by(MessageRow.position.desc())
             .limit(1)
         )

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
 from app.storage.repository import Repository
 from app.storage.shelves import Scope, Shelves
 from app.storage.tables import (
+    ON_ACTIVE_PATH,
     DocumentPieceRow,
     DocumentRow,
     MessageRow,
@@ -67,7 +68,7 @@ class StoredPassages(Repository):
         """The oldest messages that are not on the shelves yet. A reply still being generated comes later."""
         end, _ = await self._progress(session_id)
         query = self.select(MessageRow).where(
-            MessageRow.session_id == session_id, MessageRow.is_active, MessageRow.position >= end
+            MessageRow.session_id == session_id, ON_ACTIVE_PATH, MessageRow.position >= end
         )
         rows = (await self.session.scalars(query.order_by(MessageRow.position).limit(limit))).all()
         until = next((i for i, row in enumerate(rows) if row.status == "generating"), len(rows))
@@ -145,10 +146,14 @@ class StoredPassages(Repository):
             )
         end, _ = await self._progress(session_id)
         if end > position:
-            last = self.select_columns(PassageRow, func.max(PassageRow.number)).where(
-                PassageRow.source == session_id, PassageRow.is_gone.is_(False)
+            # Numbers rise with positions, by which there is an index: a maximum would walk the session.
+            last = (
+                self.select_columns(PassageRow, PassageRow.number)
+                .where(PassageRow.source == session_id, PassageRow.is_gone.is_(False))
+                .order_by(PassageRow.position.desc(), PassageRow.number.desc())
+                .limit(1)
             )
-            number = (await self.session.execute(last)).scalar_one()
+            number = (await self.session.execute(last)).scalar_one_or_none()
             await self._keep_progress(session_id, position, 0 if number is None else number + 1)
 
     async def changes(self, shelf_id: str, *, behind: tuple[int, str, int], limit: int) -> Sequence[Change]:
@@ -231,7 +236,7 @@ class StoredPassages(Repository):
                 MessageRow,
                 and_(
                     MessageRow.session_id == SessionRow.id,
-                    text("messages.is_active"),  # in these words, or SQLite does not use their index
+                    ON_ACTIVE_PATH,
                     MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
                 ),
             )
@@ -284,7 +289,7 @@ class StoredPassages(Repository):
         query = self.select_columns(MessageRow, MessageRow.id).where(
             MessageRow.session_id == messages[0].session_id,
             MessageRow.position.between(messages[0].position, messages[-1].position),
-            MessageRow.is_active,
+            ON_ACTIVE_PATH,
         )
         return set((await self.session.scalars(query)).all())
 

@@ -193,6 +193,11 @@ class MessageRow(Owned, Table):
     created_at: Mapped[datetime]
 
 
+ON_ACTIVE_PATH = text("messages.is_active")
+"""The condition of the index of active paths in its own words: written in others (`is_active = 1`), SQLite
+does not use that index, and walks the session to order it by position."""
+
+
 class LoreEntryRow(Owned, Table):
     """An entry of a session's lorebook: with a text of its own, or with that of a message of the session."""
 

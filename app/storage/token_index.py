@@ -15,7 +15,7 @@ from app.storage.database import Database
 from app.storage.marks import Marks
 from app.storage.messages import DELETED
 from app.storage.repository import Repository
-from app.storage.tables import MessageRow, MessageTokensRow, SampledTokensRow
+from app.storage.tables import ON_ACTIVE_PATH, MessageRow, MessageTokensRow, SampledTokensRow
 from memory.messages import Role
 from memory.protocols import ChatEncoder
 
@@ -125,7 +125,7 @@ class TokenIndex(Repository):
             )
             .where(
                 MessageRow.session_id == session_id,
-                MessageRow.is_active,
+                ON_ACTIVE_PATH,
                 MessageRow.position > (last.position if last else -1),
                 MessageRow.status != "generating",
             )
@@ -138,7 +138,7 @@ class TokenIndex(Repository):
         query = self.select_columns(MessageRow, MessageRow.id, MessageRow.status).where(
             MessageRow.session_id == messages[0].session_id,
             MessageRow.position.between(messages[0].position, messages[-1].position),
-            MessageRow.is_active,
+            ON_ACTIVE_PATH,
         )
         was_deleted = {row.id for row in messages if row.status == DELETED}
         rows = (await self.session.execute(query)).all()

@@ -1,4 +1,4 @@
-"""What a file held, as every format is read: chats, personas, and what was left out of them."""
+"""What a file held, as every format is read: chats, personas, documents, and what was left out of it."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.transfer.records import (
+    DocumentPieceRecord,
+    DocumentRecord,
     FactRecord,
     LoreRecord,
     MessageRecord,
@@ -43,12 +45,22 @@ class ChatArchive:
 
 
 @dataclass(slots=True)
+class DocumentArchive:
+    """One document and its pieces, in order. `place`: where in the file it is."""
+
+    document: DocumentRecord
+    place: str
+    pieces: list[DocumentPieceRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Archive:
-    """`left_out` counts what the chats could not take, by what it was."""
+    """`left_out` counts what could not be taken in, by what it was."""
 
     format: str
     chats: list[ChatArchive] = field(default_factory=list)
     personas: list[PersonaRecord] = field(default_factory=list)
+    documents: list[DocumentArchive] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 

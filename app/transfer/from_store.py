@@ -1,4 +1,4 @@
-"""Stored chats and personas as records of a transfer, read in batches.
+"""Stored chats, personas and documents as records of a transfer, read in batches.
 
 Forgotten messages are in none. A reply that is being generated is `interrupted`: as much as is stored of it.
 """
@@ -11,11 +11,15 @@ from typing import Any, cast
 from sqlalchemy import select
 
 from app.lore_schemas import LoreEntryFields
+from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.messages import DELETED
 from app.storage.repository import Repository
 from app.storage.tables import (
+    ON_ACTIVE_PATH,
     ContextRecordRow,
+    DocumentPieceRow,
+    DocumentRow,
     LoreEntryRow,
     MessageMarkRow,
     MessageRow,
@@ -31,12 +35,15 @@ from app.storage.token_index import unpack_ids
 from app.transfer.archive import SpokenMessage
 from app.transfer.records import (
     BranchRecord,
+    DocumentPieceRecord,
+    DocumentRecord,
     FactRecord,
     GivenPersonaRecord,
     LoreRecord,
     MarkRecord,
     MessageRecord,
     PersonaRecord,
+    PlaceRecord,
     RefusedFactRecord,
     RevisionRecord,
     SessionRecord,
@@ -126,6 +133,28 @@ class StoredRecords(Repository):
             ],
             card=(await self.session.execute(card)).scalar_one_or_none(),
         )
+
+    async def document_records(self, *, user_id: str | None = None) -> list[DocumentRecord]:
+        """The documents of a user, or all and everybody's too, oldest first."""
+        query = self.select(DocumentRow)
+        if user_id is not None:
+            query = query.where(DocumentRow.user_id == user_id)
+        order = (DocumentRow.created_at, DocumentRow.sha256, DocumentRow.user_id)
+        return [
+            DocumentRecord.model_construct(**_fields(row, DocumentRecord, but=("type",)))
+            for row in (await self.session.scalars(query.order_by(*order))).all()
+        ]
+
+    async def piece_records(self, document_id: str) -> AsyncIterator[DocumentPieceRecord]:
+        """The pieces of a document, in order."""
+        documents = Documents(self.session, self.owner)
+        rows: Sequence[DocumentPieceRow] = ()
+        while rows := await documents.pieces(
+            document_id, after=rows[-1].number if rows else None, limit=BATCH
+        ):
+            for row in rows:
+                self.session.expunge(row)
+                yield DocumentPieceRecord.model_construct(text=row.text, place=PlaceRecord(**row.place))
 
     async def message_records(self, session_id: str) -> AsyncIterator[MessageRecord]:
         """Each behind its parent: by position, then by the order of the parents, then by number."""
@@ -220,7 +249,7 @@ class StoredRecords(Repository):
         """The chat as it stands, oldest first, with what else was said in the place of each message."""
         here = MessageRow.session_id == session_id
         path = self.select_columns(MessageRow, MessageRow.id).where(
-            here, MessageRow.is_active, MessageRow.forgotten_at.is_(None)
+            here, ON_ACTIVE_PATH, MessageRow.forgotten_at.is_(None)
         )
         ids = list((await self.session.scalars(path.order_by(MessageRow.position))).all())
         for batch in _batches(ids):

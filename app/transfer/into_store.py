@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.ids import new_id
+from app.storage.document_passages import DocumentPassages
+from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.repository import Repository
 from app.storage.tables import (
     ContextRecordRow,
+    DocumentPieceRow,
+    DocumentRow,
     LoreEntryRow,
     MessageMarkRow,
     MessageRow,
@@ -24,7 +28,7 @@ from app.storage.tables import (
     Table,
 )
 from app.storage.token_index import pack_ids
-from app.transfer.archive import Archive, ChatArchive
+from app.transfer.archive import Archive, ChatArchive, DocumentArchive
 from app.transfer.records import MessageRecord, PersonaRecord, SessionRecord
 from app.transfer.tree import Spot, spots
 
@@ -33,6 +37,8 @@ _ENTRY = re.compile(r"(?<=^lorebook entry )\S+(?=:)")
 """The id that the reason of a segment of lore begins with."""
 
 TABLES: tuple[type[Table], ...] = (
+    DocumentRow,
+    DocumentPieceRow,
     PersonaRow,
     PersonaRevisionRow,
     PersonaCardRow,
@@ -69,15 +75,43 @@ class NewRows:
 class Intake(Repository):
     """Stores what was read for one owner, in one unit of work."""
 
-    async def store(self, new: NewRows) -> None:
+    async def documents_there(self, archive: Archive) -> dict[str, str]:
+        """Which documents of an archive are there already: the ids of those, by the ids in the archive.
+
+        One that could not be read makes room for the one of the archive.
+        """
+        documents = Documents(self.session, self.owner)
+        there: dict[str, str] = {}
+        for document in (each.document for each in archive.documents):
+            if same := await documents.same(document.user_id, document.sha256):
+                if same.status == "failed":
+                    await documents.remove(same.id)
+                else:
+                    there[document.id] = same.id
+        return there
+
+    async def store(self, new: NewRows) -> list[str]:
+        """Store the rows, and put the documents on their shelves; gives the ids of these shelves."""
         for table, rows in new.rows.items():
             await self.insert(table, rows)
+        documents = self.select(DocumentRow)
+        passages = DocumentPassages(self.session, self.owner)
+        shelves = [
+            await passages.shelve(
+                (await self.session.scalars(documents.where(DocumentRow.id == row["id"]))).one()
+            )
+            for row in new.rows[DocumentRow]
+        ]
+        return list(dict.fromkeys(shelves))
 
 
-def new_rows(archive: Archive, memories: Sequence[Row]) -> NewRows:
+def new_rows(archive: Archive, memories: Sequence[Row], documents_there: Mapping[str, str]) -> NewRows:
     """The rows of an archive; `memories` are the memory settings of its chats."""
-    new = NewRows(_new_names(archive))
+    new = NewRows(_new_names(archive) | dict(documents_there))
     now = datetime.now(UTC)
+    for document in archive.documents:
+        if document.document.id not in documents_there:
+            _add_document(new, document)
     for persona in archive.personas:
         _add_persona(new, persona)
     for chat, memory in zip(archive.chats, memories, strict=True):
@@ -93,6 +127,7 @@ def new_rows(archive: Archive, memories: Sequence[Row]) -> NewRows:
 
 def _new_names(archive: Archive) -> dict[str, str]:
     names = {persona.id: new_id("per") for persona in archive.personas}
+    names |= {each.document.id: new_id("doc") for each in archive.documents}
     for chat in archive.chats:
         names[chat.session.id] = new_id("ses")
         names |= {message.id: new_id("msg") for message in chat.messages}
@@ -100,6 +135,20 @@ def _new_names(archive: Archive) -> dict[str, str]:
         names |= {entry.id: new_id("lor") for entry in chat.lore}
         names |= {fact.id: new_id("fac") for fact in chat.facts}
     return names
+
+
+def _add_document(new: NewRows, archived: DocumentArchive) -> None:
+    document_id = new.names[archived.document.id]
+    said = archived.document.model_dump(exclude={"type"})
+    new.add(DocumentRow, **said | {"id": document_id, "pieces": len(archived.pieces)})
+    for number, piece in enumerate(archived.pieces):
+        new.add(
+            DocumentPieceRow,
+            document_id=document_id,
+            number=number,
+            text=piece.text,
+            place=piece.place.model_dump(),
+        )
 
 
 def _add_persona(new: NewRows, persona: PersonaRecord) -> None:

@@ -2,6 +2,7 @@
 
 {"format": "perdure", "version": 1, "kind": "session"}
 {"type": "persona", ...}                                   among them those of the sessions behind
+{"type": "document", ...}, {"type": "document_piece", ...}
 {"type": "session", ...}                                   then what is in it:
 {"type": "message", ...}, {"type": "lore_entry", ...}, {"type": "summary", ...},
 {"type": "fact", ...}, {"type": "refused_fact", ...}
@@ -15,10 +16,12 @@ from typing import Literal
 from pydantic import Field
 
 from app.fields import Wire
-from app.transfer.archive import Archive, ChatArchive, TransferError
+from app.transfer.archive import Archive, ChatArchive, DocumentArchive, TransferError
 from app.transfer.files import Value, validated
 from app.transfer.records import (
     RECORDS,
+    DocumentPieceRecord,
+    DocumentRecord,
     EndRecord,
     FactRecord,
     LoreRecord,
@@ -91,6 +94,12 @@ def _take(archive: Archive, record: Record, value: Value) -> None:
             archive.personas.append(record)
         case SessionRecord():
             archive.chats.append(ChatArchive(record, value.at(), record.id))
+        case DocumentRecord():
+            archive.documents.append(DocumentArchive(record, value.at()))
+        case DocumentPieceRecord():
+            if not archive.documents:
+                raise TransferError("stands before any document", value.at())
+            archive.documents[-1].pieces.append(record)
         case EndRecord():
             raise TransferError("there is more behind the end", value.at())
         case _ if not archive.chats:
@@ -111,6 +120,7 @@ def _check(archive: Archive) -> None:
     personas = [persona.id for persona in archive.personas]
     ids = [
         *personas,
+        *(each.document.id for each in archive.documents),
         *(chat.session.id for chat in archive.chats),
         *(summary.id for chat in archive.chats for summary in chat.summaries),
         *(entry.id for chat in archive.chats for entry in chat.lore),
@@ -128,6 +138,22 @@ def _check(archive: Archive) -> None:
         spots(chat.messages, chat.place)
         check_references(chat)
     check_quotes(archive.chats)
+    _check_documents(archive)
+
+
+def _check_documents(archive: Archive) -> None:
+    """Count those that are not ready as left out; raise TransferError if one contradicts itself or others."""
+    seen: set[tuple[str | None, str]] = set()
+    for each in archive.documents:
+        document = each.document
+        if bool(each.pieces) != (document.status == "ready"):
+            raise TransferError("a document has pieces if it is ready, and none before", each.place)
+        if (document.user_id, document.sha256) in seen:
+            raise TransferError("the same document is there twice", f"{each.place}.sha256")
+        seen.add((document.user_id, document.sha256))
+        if document.status != "ready":
+            archive.left_out[f"a document with the status {document.status}"] += 1
+    archive.documents = [each for each in archive.documents if each.document.status == "ready"]
 
 
 def _line(record: Wire) -> bytes:

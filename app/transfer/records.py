@@ -1,107 +1,31 @@
-"""The records of a transfer: chats and personas as plain data, whatever format they came in.
+"""The records of a transfer: chats, personas and documents as plain data, whatever format they came in.
 
 They are the records of our own format, too. Ids are those of the file. What follows from others is not in
 them: `position` and `turn` of a message follow from its parents.
 """
 
-from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from app.cards.book import MAX_BUDGET, MAX_DEPTH, book_of
-from app.cards.files import CardError, check_card
-from app.cards.mapping import persona_fields
-from app.fields import Name, PlainText, Time, Wire
+from app.cards.book import MAX_BUDGET, MAX_DEPTH
+from app.fields import Name, PlainText, Text, Time, Wire
 from app.lore_schemas import LoreEntryFields
 from app.persona_schemas import PersonaCreate
-from app.schemas import ContextView, Usage
+from app.transfer.checks import (
+    MAX_NUMBER,
+    Count,
+    OutsideId,
+    check_context,
+    check_persona_card,
+    check_usage,
+)
 from memory.facts.fact import OWNER
 from memory.lore import DEFAULT_SCAN_DEPTH, DEFAULT_TOKEN_BUDGET
 from memory.messages import Role
 
-MAX_NUMBER = 2**31 - 1
-
 Id = Annotated[str, Field(min_length=1, max_length=64)]
-Count = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
-OutsideId = Annotated[str, Field(min_length=1, max_length=32)]
-"""An id that may name what is not in the file; it is then kept as it is."""
-
-
-class _Reference(BaseModel):
-    id: OutsideId
-    revision: Count
-    user_id: str | None = None
-    user_name: str | None = None
-
-
-def _iso_time(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
-
-
-class _Recalled(BaseModel):
-    """What a context record keeps of a recalled passage."""
-
-    source: OutsideId
-    number: Count
-    message_id: OutsideId | None
-    turn: Count | None
-    speaker: str
-    said_at: Annotated[str, AfterValidator(_iso_time)] | None
-    citation: str
-    score: float
-    why: str
-    tokens: Count
-    starts_at: int = Field(ge=-1, le=MAX_NUMBER)
-    characters: Count
-
-
-def _usage(usage: dict[str, Any]) -> dict[str, Any]:
-    Usage.model_validate(usage, strict=True)
-    return usage
-
-
-def _told(segment: dict[str, Any]) -> list[dict[str, Any]]:
-    told = segment.get("told", [])
-    if not isinstance(told, list) or not all(
-        isinstance(message, dict) and message.keys() == {"role", "content"} for message in told
-    ):
-        raise ValueError("told: must be a list of messages with role and content")
-    return [message | {"id": None} for message in told]
-
-
-def _context(record: dict[str, Any]) -> dict[str, Any]:
-    """A context record, if it can be shown as one."""
-    segments = record.get("segments")
-    if not isinstance(segments, list) or not all(isinstance(segment, dict) for segment in segments):
-        raise ValueError("segments: must be a list of objects")
-    for segment in segments:
-        TypeAdapter(list[_Recalled]).validate_python(segment.get("passages", []), strict=True)
-    shown = [segment | {"messages": _told(segment), "passages": []} for segment in segments]
-    others = {"session_id": "", "message_id": "", "model": "", "turns": [], "segments": shown}
-    ContextView.model_validate(record | others, strict=True)
-    for segment in segments:
-        if segment["kind"] == "summary" and not isinstance(segment.get("summary_id"), str):
-            raise ValueError("a segment of a summary must name it")
-        if segment["kind"] == "facts" and "fact_ids" not in segment:
-            raise ValueError("a segment of facts must name them")
-        if segment["kind"] == "turn" and segment["turn"] is None:
-            raise ValueError("a segment of a turn must say which")
-    if record.get("persona"):
-        _Reference.model_validate(record["persona"])
-    return record
-
-
-def _card(card: dict[str, Any]) -> dict[str, Any]:
-    try:
-        check_card(card)
-        book_of(card["data"].get("character_book"), {})
-        persona_fields(card)
-    except CardError as error:
-        raise ValueError(f"{error.field}: {error}") from error
-    return card
 
 
 class RevisionRecord(PersonaCreate):
@@ -117,7 +41,7 @@ class PersonaRecord(Wire):
     created_at: Time
     updated_at: Time
     revisions: list[RevisionRecord] = Field(min_length=1)
-    card: Annotated[dict[str, Any], AfterValidator(_card)] | None
+    card: Annotated[dict[str, Any], AfterValidator(check_persona_card)] | None
 
     @model_validator(mode="after")
     def _in_order(self) -> "PersonaRecord":
@@ -189,12 +113,12 @@ class MessageRecord(Wire):
     status: Literal["complete", "interrupted", "deleted"] = "complete"
     finish_reason: Literal["stop", "length", "cancelled", "error"] | None = None
     model: PlainText | None = None
-    usage: Annotated[dict[str, Any], AfterValidator(_usage)] | None = None
+    usage: Annotated[dict[str, Any], AfterValidator(check_usage)] | None = None
     copied_from: OutsideId | None = None
     created_at: Time | None = None
     marks: list[MarkRecord] = Field([])
     sampled: TokensRecord | None = None
-    context: Annotated[dict[str, Any], AfterValidator(_context)] | None = None
+    context: Annotated[dict[str, Any], AfterValidator(check_context)] | None = None
 
     @model_validator(mode="after")
     def _marked_once(self) -> "MessageRecord":
@@ -277,6 +201,41 @@ class RefusedFactRecord(Wire):
     created_at: Time
 
 
+class DocumentRecord(Wire):
+    """A document. The pieces behind it, up to the next document, are its text; there are none until it is
+    ready."""
+
+    type: Literal["document"] = "document"
+    id: Id
+    user_id: Name | None
+    name: Name
+    media_type: str = Field(min_length=1, max_length=128)
+    bytes: Count
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    status: Literal["ready", "processing", "failed"]
+    pages: Count | None
+    created_at: Time
+
+
+class SpanRecord(Wire):
+    unit: Literal["page", "line", "row"]
+    first: Count
+    last: Count
+
+
+class PlaceRecord(Wire):
+    headings: list[PlainText]
+    span: SpanRecord | None
+
+
+class DocumentPieceRecord(Wire):
+    """The next piece of a document's text, and where in the document it is from."""
+
+    type: Literal["document_piece"] = "document_piece"
+    text: Text
+    place: PlaceRecord
+
+
 class EndRecord(Wire):
     """The last record, without which a file was cut off; `records` counts those between header and it."""
 
@@ -292,6 +251,8 @@ Record = (
     | SummaryRecord
     | FactRecord
     | RefusedFactRecord
+    | DocumentRecord
+    | DocumentPieceRecord
     | EndRecord
 )
 RECORDS: dict[str, type[Record]] = {
@@ -302,5 +263,7 @@ RECORDS: dict[str, type[Record]] = {
     "summary": SummaryRecord,
     "fact": FactRecord,
     "refused_fact": RefusedFactRecord,
+    "document": DocumentRecord,
+    "document_piece": DocumentPieceRecord,
     "end": EndRecord,
 }

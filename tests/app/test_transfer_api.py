@@ -1,6 +1,8 @@
 """Exports and imports over HTTP and on the command line."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 from tests.app.cards_data import V2
 from tests.app.service import StartService
 from tests.app.test_cli import perdure
+from tests.app.test_documents import added, pieces
 from tests.app.test_facts import append as tell
 from tests.app.test_facts import facts, new_session, wait_for_values
 from tests.app.test_history import append, contents, listed, regenerate, say, window
+from tests.app.test_recall_api import new_chat, search
 from tests.app.test_summaries import imported as summarised_chat
 from tests.app.test_summaries import summaries, wait_for
 from tests.app.test_transfer import normalised
@@ -180,6 +184,62 @@ def test_all_of_a_user_comes_back_with_what_its_sessions_share(client: httpx.Cli
     assert refused.status_code == 422
     assert "/v1/import" in refused.json()["detail"]
     assert client.get("/v1/users/nobody/export").status_code == 404
+
+
+def test_what_was_said_in_imported_chats_is_found_soon(client: httpx.Client) -> None:
+    told = new_chat(client, "My parrot is called Captain Flint.", "Aye!", user="silver")
+    file = client.get("/v1/users/silver/export").content
+    client.delete(f"/v1/sessions/{told}").raise_for_status()
+    made = take_in(client, file, "import")["sessions"]
+    chats = [json.dumps({"messages": [{"role": "user", "content": f"Gull {n}."}]}) for n in range(3)]
+    gulls = take_in(client, "\n".join(chats).encode(), "import")["sessions"]
+    asked = {"query": "What is the parrot called?", "user_id": "silver"}
+    wait_for(lambda: client.post("/v1/search", json=asked).json()["data"])
+    hit = client.post("/v1/search", json=asked).json()["data"][0]
+    assert (hit["text"], hit["session_id"]) == ("My parrot is called Captain Flint.", made[0]["id"])
+    for chat in gulls:
+        wait_for(partial(search, client, "gull", session_id=chat["id"]))
+
+
+def test_documents_come_back_once_and_are_found(client: httpx.Client) -> None:
+    mine = added(client, "map.md", "# Island\n\nThe treasure lies under the third palm.", user_id="flint")
+    public = added(client, "knots.txt", "A bowline holds and is easily untied.")
+    another = added(client, "log.txt", "Nothing happened at sea.", user_id="gunn")
+    new_chat(client, "Where is the map?", user="flint")
+    of_user, everything = (client.get(path).content for path in ("/v1/users/flint/export", "/v1/export"))
+    held = [document_ids(file) for file in (of_user, everything)]
+    assert held[0] == [mine["id"]]
+    assert {mine["id"], public["id"], another["id"]} <= set(held[1])
+
+    [again] = take_in(client, of_user, "import")["documents"]
+    assert (again["id"], again["was_there"], again["name"]) == (mine["id"], True, "map.md")
+    for document in (mine, public):
+        client.delete(f"/v1/documents/{document['id']}").raise_for_status()
+    with ThreadPoolExecutor() as threads:
+        both = list(threads.map(lambda _: take_in(client, everything, "import")["documents"], range(2)))
+    new = [{each["imported_from"]: each for each in made} for made in both]
+    for document in (mine, public):
+        first, second = (made[document["id"]] for made in new)
+        assert first["id"] == second["id"] != document["id"]
+        assert {first["was_there"], second["was_there"]} == {False, True}
+        kept = client.get(f"/v1/documents/{first['id']}").json()
+        assert kept == document | {"id": first["id"]}
+    assert new[0][another["id"]]["was_there"]
+    assert pieces(client, {"id": new[0][mine["id"]]["id"]})[0]["citation"] == "map.md, Island, line 3"
+
+    def found() -> bool:
+        asked = {"query": "Where lies the treasure?", "user_id": "flint"}
+        data = client.post("/v1/documents/search", json=asked).json()["data"]
+        return [each["document_id"] for each in data][:1] == [new[0][mine["id"]]["id"]]
+
+    wait_for(found)
+    only_documents = client.get("/v1/users/gunn/export").content
+    assert take_in(client, only_documents, "import")["documents"][0]["id"] == another["id"]
+
+
+def document_ids(file: bytes) -> list[str]:
+    records = [json.loads(each) for each in file.splitlines()]
+    return [record["id"] for record in records if record.get("type") == "document"]
 
 
 def test_memory_settings_may_be_given_for_what_is_imported(client: httpx.Client) -> None:

@@ -237,9 +237,42 @@ def fact(**others: Any) -> Json:
 NOWHERE = {"message_id": None, "quote_start": None, "quote_end": None}
 REFUSED = {"type": "refused_fact", "message_id": "a", "quote_start": 0, "quote_end": 2, "key": "likes"}
 REFUSED |= {"value_digest": "0" * 64, "created_at": TIME}
-RECALLED: Json = {"segments": [{"passages": [{}]}]}
 SAMPLED = {"token_ids": [-1], "fingerprint": "x"}
 STANDING = {"kind": "pinned"}
+PIECE = {"type": "document_piece", "text": "x", "place": {"headings": [], "span": None}}
+
+
+def document(name: str, **others: Any) -> Json:
+    said: Json = {
+        "type": "document",
+        "id": name,
+        "user_id": None,
+        "name": "a.txt",
+        "media_type": "text/plain",
+    }
+    said |= {"bytes": 1, "sha256": "0" * 64, "status": "ready", "pages": None, "created_at": TIME}
+    return said | others
+
+
+RECALLED = "line 3.context.segments.0.passages.0"
+
+
+def recalling(**others: Any) -> list[Json]:
+    """A reply whose context record says that it recalled a passage."""
+    passage: Json = {
+        "source": "s",
+        "number": 0,
+        "message_id": None,
+        "turn": None,
+        "speaker": "",
+        "citation": "c",
+    }
+    passage |= {"said_at": None, "score": 1.0, "why": "w", "tokens": 1, "starts_at": -1, "characters": 1}
+    segment: Json = {"kind": "recalled", "turn": None, "tokens": 1, "cached_tokens": 0, "reason": "r"}
+    segment |= {"message_ids": [], "passages": [passage | others]}
+    counts = {"context_window": 9, "prompt_tokens": 1, "reply_tokens": 1, "cached_tokens": 0}
+    record: Json = {"strategy": {}, "persona": None, "segments": [segment], "left_out": [], **counts}
+    return [SESSION, message("a", context=record), END | {"records": 2}]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +294,6 @@ STANDING = {"kind": "pinned"}
         ([SESSION, message("a", marks=[STANDING, STANDING]), END], "line 3", "one of a kind"),
         ([SESSION, message("a", usage={"seed": "x"}), END], "line 3.usage.prompt_tokens", "required"),
         ([SESSION, message("a", context={"segments": [{}]}), END], "line 3.context.strategy", "required"),
-        ([SESSION, message("a", context=RECALLED), END], "line 3.context.0.source", "required"),
         ([SESSION, message("a", status="generating"), END], "line 3.status", "complete"),
         ([SESSION, {"type": "wizard"}, END], "line 3", "type"),
         ([SESSION | {"facts_watermark": 0}, END | {"records": 1}], "line 2.facts_watermark", "behind"),
@@ -272,6 +304,17 @@ STANDING = {"kind": "pinned"}
         ([SESSION, message("a"), fact(**NOWHERE), END], "line 4", "only its owner"),
         ([SESSION, message("a"), fact(id="a"), END], "body", "twice"),
         ([SESSION, message("a"), REFUSED, END], "line 2", "not in message 'a'"),
+        (recalling(said_at=7), f"{RECALLED}.said_at", "string"),
+        (recalling(said_at="2024"), f"{RECALLED}.said_at", "iso"),
+        (recalling(said_at="2024-01-01"), f"{RECALLED}.said_at", "zone"),
+        (recalling(characters=-1), f"{RECALLED}.characters", "greater"),
+        ([PIECE, END | {"records": 1}], "line 2", "before any document"),
+        ([document("d"), END | {"records": 1}], "line 2", "has pieces if it is ready"),
+        ([document("d", status="failed"), PIECE, END | {"records": 2}], "line 2", "pieces if it is ready"),
+        ([document("d", sha256="x"), PIECE, END], "line 2.sha256", "match"),
+        ([document("d"), PIECE | {"text": " "}, END], "line 3.text", "blank"),
+        ([document("d"), PIECE, document("e"), PIECE, END | {"records": 4}], "line 4.sha256", "there twice"),
+        ([document("d"), PIECE, document("d", user_id="u"), PIECE, END | {"records": 4}], "body", "twice"),
         ([], "body", "cut off"),
     ],
 )  # fmt: skip
@@ -326,6 +369,8 @@ FILES: list[tuple[Format, list[Any]]] = [
     ("pippagpt", [[{"type": "human", "data": {"content": "a"}}]]),
     ("perdure", [HEADER, SESSION, message("a", marks=[STANDING]), message("b", "a"), END]),
     ("perdure", [HEADER, SESSION | {"facts_watermark": 0}, message("a"), fact(), END]),
+    ("perdure", [HEADER, *recalling()]),
+    ("perdure", [HEADER, document("d"), PIECE, document("e", status="failed", sha256="1" * 64), END]),
 ]
 
 
