@@ -22,7 +22,19 @@ from app.storage.summaries import Summaries
 from app.storage.tables import ContextRecordRow, MessageRow, SampledTokensRow
 
 BATCH = 500
-COPIED = ("position", "turn", "role", "content", "status", "finish_reason", "model", "usage", "created_at")
+COPIED = (
+    "position",
+    "turn",
+    "role",
+    "prefix",
+    "content",
+    "sources",
+    "status",
+    "finish_reason",
+    "model",
+    "usage",
+    "created_at",
+)
 
 
 class MessageTree(Repository):

@@ -20,7 +20,7 @@ MessageStatus = Literal["complete", "generating", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class MessageDraft:
-    """A message to be stored. Without `created_at` it was said now."""
+    """A message to be stored. Without `created_at` it was said now. `prefix`: what was typed before it."""
 
     role: Role
     content: str
@@ -28,6 +28,7 @@ class MessageDraft:
     id: str | None = None
     status: MessageStatus = "complete"
     model: str | None = None
+    prefix: str | None = None
 
 
 class Messages(Repository):
@@ -163,6 +164,7 @@ def _row(
         turn=turn,
         is_active=is_active,
         role=draft.role,
+        prefix=draft.prefix,
         content=draft.content,
         status=draft.status,
         model=draft.model,

@@ -129,6 +129,8 @@ def _add_session(new: NewRows, session: SessionRecord, memory: Row, now: datetim
         persona_id=new.renamed(session.persona_id),
         title=session.title,
         memory=memory,
+        prefixes=session.prefixes,
+        instructions=session.instructions,
         lore_scan_depth=session.lore_scan_depth,
         lore_token_budget=session.lore_token_budget,
         branched_from_session=new.renamed(branched.session_id) if branched else None,
@@ -143,6 +145,7 @@ def _add_session(new: NewRows, session: SessionRecord, memory: Row, now: datetim
             number=number,
             turn=given.turn,
             persona_id=new.renamed(given.persona_id),
+            instructions=given.instructions,
             created_at=given.created_at,
         )
 
@@ -160,7 +163,9 @@ def _add_message(new: NewRows, message: MessageRecord, spot: Spot, session_id: s
         is_active=message.is_active,
         copied_from=new.renamed(message.copied_from),
         role=message.role,
+        prefix=message.prefix,
         content=message.content,
+        sources=message.sources,
         status=message.status,
         finish_reason=message.finish_reason,
         model=message.model,

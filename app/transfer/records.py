@@ -12,10 +12,11 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from app.cards.book import MAX_BUDGET, MAX_DEPTH, book_of
 from app.cards.files import CardError, check_card
 from app.cards.mapping import persona_fields
-from app.fields import Name, PlainText, Time, Wire
+from app.fields import Name, PlainText, StableText, Time, Wire
 from app.lore_schemas import LoreEntryFields
 from app.persona_schemas import PersonaCreate
-from app.schemas import ContextView, Usage
+from app.prefixes import read_typed
+from app.schemas import ContextView, SourceView, Usage
 from memory.facts.fact import OWNER
 from memory.lore import DEFAULT_SCAN_DEPTH, DEFAULT_TOKEN_BUDGET
 from memory.messages import Role
@@ -38,6 +39,12 @@ class _Reference(BaseModel):
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:
     Usage.model_validate(usage, strict=True)
     return usage
+
+
+def _sources(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for source in sources:
+        SourceView.model_validate(source, strict=True)
+    return sources
 
 
 def _told(segment: dict[str, Any]) -> list[dict[str, Any]]:
@@ -112,6 +119,7 @@ class GivenPersonaRecord(Wire):
 
     turn: Count
     persona_id: OutsideId | None
+    instructions: PlainText | None = None
     created_at: Time
 
 
@@ -130,6 +138,8 @@ class SessionRecord(Wire):
     persona_id: Id | None = None
     personas: list[GivenPersonaRecord] = Field([])
     memory: dict[str, Any] | None = None
+    prefixes: bool = False
+    instructions: StableText | None = None
     lore_scan_depth: int = Field(DEFAULT_SCAN_DEPTH, ge=0, le=MAX_DEPTH)
     lore_token_budget: int = Field(DEFAULT_TOKEN_BUDGET, ge=0, le=MAX_BUDGET)
     branched_from: BranchRecord | None = None
@@ -160,7 +170,9 @@ class MessageRecord(Wire):
     alternative: Count
     is_active: bool
     role: Role
+    prefix: PlainText | None = None
     content: PlainText
+    sources: Annotated[list[dict[str, Any]], AfterValidator(_sources)] | None = None
     status: Literal["complete", "interrupted"] = "complete"
     finish_reason: Literal["stop", "length", "cancelled", "error"] | None = None
     model: PlainText | None = None
@@ -170,6 +182,14 @@ class MessageRecord(Wire):
     marks: list[MarkRecord] = Field([])
     sampled: TokensRecord | None = None
     context: Annotated[dict[str, Any], AfterValidator(_context)] | None = None
+
+    @model_validator(mode="after")
+    def _as_typed(self) -> "MessageRecord":
+        if self.prefix is not None:
+            typed = read_typed(self.prefix + self.content)
+            if typed.kind == "ci" or (typed.prefix, typed.role) != (self.prefix, self.role):
+                raise ValueError("prefix: is not what begins such a message")
+        return self
 
     @model_validator(mode="after")
     def _marked_once(self) -> "MessageRecord":
