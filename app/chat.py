@@ -15,8 +15,15 @@ from app.context_records import context_view
 from app.embedding import SentenceEmbedder
 from app.errors import InvalidProblem, NotFoundProblem, ShuttingDownProblem
 from app.extractors import Extractors
-from app.prefixes import DEFAULT_INSTRUCTIONS, Typed
-from app.questions import Question, new_message, new_question, read_message, stored_question
+from app.prefixes import Typed
+from app.questions import (
+    Question,
+    new_message,
+    new_question,
+    read_instructions,
+    read_message,
+    stored_question,
+)
 from app.recall import Recall
 from app.schemas import ContextView, MessageCreate, ReplyCreate
 from app.session_changes import SessionChanges
@@ -38,7 +45,6 @@ from llm.engine.interface import GenerationRequest, SamplingParameters
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
 from memory.strategies.base import Strategy
-from memory.templates import clock_template
 
 log = structlog.get_logger()
 
@@ -175,13 +181,9 @@ class Chat:
     async def _instruct(
         self, owner: str, session_id: str, typed: Typed, message: MessageCreate
     ) -> SessionRow:
-        if message.note is not None:
-            raise InvalidProblem.of_field("note", "`ci:` asks for no reply that it could be a note to")
-        text = None if typed.content.strip().lower() == DEFAULT_INSTRUCTIONS else typed.content
-        if text is not None and (template := clock_template(text)):
-            raise InvalidProblem.of_field("content", f"instructions must not contain {template}")
+        instructions = read_instructions(typed, message.note)
         async with self.changing(owner, session_id, if_busy=message.if_busy):
-            return await self.changes.apply(owner, session_id, {"instructions": text})
+            return await self.changes.apply(owner, session_id, {"instructions": instructions})
 
     @asynccontextmanager
     async def changing(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.errors import InvalidProblem, NotActiveProblem, NotFoundProblem, NothingToAnswerProblem
 from app.ids import new_id
-from app.prefixes import PrefixError, Typed, read_typed
+from app.prefixes import DEFAULT_INSTRUCTIONS, PrefixError, Typed, read_typed
 from app.storage.database import Database
 from app.storage.marks import MarkKind, Marks
 from app.storage.messages import Messages
@@ -14,6 +14,7 @@ from app.storage.tables import MessageRow
 from memory.assembly import NewMessage, note_segment
 from memory.protocols import ChatEncoder
 from memory.quotes import quote_notes
+from memory.templates import clock_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,17 @@ def read_message(content: str, *, prefixes: bool) -> Typed:
         return read_typed(content)
     except PrefixError as error:
         raise InvalidProblem.of_field("content", str(error)) from error
+
+
+def read_instructions(typed: Typed, note: str | None) -> str | None:
+    """What a `ci:` tells in the place of the persona's instructions; None: those. Raises InvalidProblem."""
+    if note is not None:
+        raise InvalidProblem.of_field("note", "`ci:` asks for no reply that it could be a note to")
+    if typed.content.strip().lower() == DEFAULT_INSTRUCTIONS:
+        return None
+    if template := clock_template(typed.content):
+        raise InvalidProblem.of_field("content", f"instructions must not contain {template}")
+    return typed.content
 
 
 async def new_question(encoder: ChatEncoder, typed: Typed, note: str | None) -> Question:

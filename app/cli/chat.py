@@ -115,7 +115,8 @@ class TerminalChat:
                     self._console.print(data["text"], end="", markup=False, soft_wrap=True)
                 elif event == "finished":
                     self._console.print()
-                    self._show_sources(data["message"]["sources"])
+                    if (sources := data["message"]["sources"]) is not None:
+                        show_sources(self._console, sources)
                     self._console.print(f"[dim]{_cost(data['usage'])}[/dim]")
                 elif event == "notice":
                     self._console.print(data["notice"], style="dim", markup=False)
@@ -124,15 +125,6 @@ class TerminalChat:
                     raise ServiceError(data)
             return
         self._console.print(" [dim](interrupted)[/dim]")
-
-    def _show_sources(self, sources: list[Json] | None) -> None:
-        if sources is None:
-            return
-        if not sources:
-            self._console.print("no document tells anything", style="dim")
-        for source in sources:
-            cited = ", ".join(filter(None, (source["name"], source["place"])))
-            self._console.print(f"source: {cited}", style="dim", markup=False)
 
     def _obey(self, line: str) -> None:
         command, _, argument = line.partition(" ")
@@ -240,6 +232,15 @@ class TerminalChat:
         for command, about in HELP.items():
             table.add_row(f"[bold]{command}[/bold]", about)
         self._console.print(table)
+
+
+def show_sources(console: Console, sources: list[Json]) -> None:
+    """Say what a reply from documents could draw on, or that there was nothing."""
+    if not sources:
+        console.print("no document tells anything", style="dim")
+    for source in sources:
+        cited = ", ".join(filter(None, (source["name"], source["place"])))
+        console.print(f"source: {cited}", style="dim", markup=False)
 
 
 def parse_memory(text: str) -> Json:
