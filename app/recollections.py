@@ -1,8 +1,7 @@
 """What is recalled for a message, on its way into the context: a fault costs the reply that, and no more."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -37,8 +36,7 @@ async def recollect(
     `asked`: the message, if it is stored: neither it nor what came after it is recalled. Raises
     NotFoundProblem if there is no such session.
     """
-    searching = recall.for_turn(owner, session_id, text, scope, documents=documents)
-    found = await _in_time(searching)
+    found = await _in_time(lambda: recall.for_turn(owner, session_id, text, scope, documents=documents))
     ranked = found.ranked if asked is None else _said_before(asked, found.ranked)
     return Found(ranked, encoder, RecallReport(scope, found.behind, found.degraded))
 
@@ -47,14 +45,15 @@ async def recollect_documents(
     recall: Recall, owner: str, user_id: str | None, text: str, *, encoder: ChatEncoder
 ) -> Found:
     """What everybody's documents, and those of the user, say for a question of that text."""
-    found = await _in_time(recall.of_documents(owner, user_id, text))
+    found = await _in_time(lambda: recall.of_documents(owner, user_id, text))
     return Found(found.ranked, encoder, RecallReport("documents", found.behind, found.degraded))
 
 
-async def _in_time(searching: Coroutine[Any, Any, Recollection]) -> Recollection:
+async def _in_time(search: Callable[[], Awaitable[Recollection]]) -> Recollection:
+    """What the search finds, in time and without a fault; else nothing, and why."""
     try:
         async with asyncio.timeout(RECALL_WAIT_S):
-            return await searching
+            return await search()
     except NotFoundProblem:
         raise
     except TimeoutError:
