@@ -13,11 +13,20 @@ import structlog
 from app.chat_model import ChatModel
 from app.context_records import context_view
 from app.embedding import SentenceEmbedder
-from app.errors import NotFoundProblem, ShuttingDownProblem
+from app.errors import InvalidProblem, NotFoundProblem, ShuttingDownProblem
 from app.extractors import Extractors
-from app.questions import Question, new_message, new_question, stored_question
+from app.prefixes import Typed
+from app.questions import (
+    Question,
+    new_message,
+    new_question,
+    read_instructions,
+    read_message,
+    stored_question,
+)
 from app.recall import Recall
 from app.schemas import ContextView, MessageCreate, ReplyCreate
+from app.session_changes import SessionChanges
 from app.session_facts import SessionFacts
 from app.session_locks import SessionLocks
 from app.session_states import SessionStates
@@ -53,6 +62,7 @@ class Chat:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         embedder = SentenceEmbedder(settings)
         self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
+        self.changes = SessionChanges(settings, database, model)
         self.states = SessionStates(settings, database, model, self.recall)
         summarisers = Summarisers(model, embedder)
         self.facts = SessionFacts(database)
@@ -69,14 +79,19 @@ class Chat:
 
     async def start_turn(
         self, owner: str, session_id: str, message: MessageCreate, *, arrived_at: float
-    ) -> RunningTurn:
+    ) -> RunningTurn | SessionRow:
         """Admit and store the message, then start its reply. `arrived_at`: `time.perf_counter()` then.
 
-        Raises a problem, or an error of `memory` or `llm`, before anything is stored.
+        One that gives the session other instructions has no reply: the session is the answer. Raises a
+        problem, or an error of `memory` or `llm`, before anything is stored.
         """
+        row = await self.states.row(owner, session_id)
+        typed = read_message(message.content, prefixes=row.prefixes)
+        if typed.kind == "ci":
+            return await self._instruct(owner, session_id, typed, message)
 
         def ask() -> Awaitable[Question]:
-            return new_question(self._model.tokenizer, message.content, message.note)
+            return new_question(self._model.tokenizer, typed, message.note)
 
         return await self._start(owner, session_id, message, ask, arrived_at)
 
@@ -140,7 +155,7 @@ class Chat:
         )
         try:
             if user_message is None:
-                draft = MessageDraft(role="user", content=message.content, id=message.id)
+                draft = MessageDraft(message.role, message.content, id=message.id, prefix=question.prefix)
                 [user_message] = await self._store(owner, session_id, [draft], [message.token_ids])
             generation = reservation.submit()
         finally:
@@ -153,6 +168,7 @@ class Chat:
                 context=assembled.context,
                 arrived_at=arrived_at,
                 replaces=question.replaces,
+                from_documents=message.quotes is not None,
                 user_message_marks=question.marks,
             ),
             generation,
@@ -161,6 +177,13 @@ class Chat:
             checkpoint_s=self._settings.checkpoint_s,
             on_end=lambda: self._turn_ended(owner, session_id),
         )
+
+    async def _instruct(
+        self, owner: str, session_id: str, typed: Typed, message: MessageCreate
+    ) -> SessionRow:
+        instructions = read_instructions(typed, message.note)
+        async with self.changing(owner, session_id, if_busy=message.if_busy):
+            return await self.changes.apply(owner, session_id, {"instructions": instructions})
 
     @asynccontextmanager
     async def changing(
@@ -193,7 +216,11 @@ class Chat:
         """What would be in the window now, for a message of that content with that note, or for none."""
         message = None
         if content is not None:
-            message = await new_message(self._model.tokenizer, content, note, message_id="")
+            row = await self.states.row(owner, session_id)
+            typed = read_message(content, prefixes=row.prefixes)
+            if typed.kind == "ci":
+                raise InvalidProblem.of_field("content", "`ci:` asks for no reply, so there is no context")
+            message = await new_message(self._model.tokenizer, typed, note, message_id="")
         assembled = await self.states.assemble(
             owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
         )

@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.storage.personas import Personas, StoredPersona
 from app.storage.tables import SessionRow
 from memory.context import Segment
-from memory.persona import ChatUser, Persona, check_persona_fits, persona_segments
+from memory.persona import ChatUser, Persona, check_persona_fits, instructed, persona_segments
 from memory.protocols import ChatEncoder
 from memory.reminder import StandingReminder, standing_reminder
 from memory.summaries.summariser import Names
@@ -33,14 +33,23 @@ class ChatPersona:
         return self.stored.persona.met_by(self.user)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnInstructions:
+    """What a session is told in the place of its persona's instructions, from a turn on."""
+
+    text: str
+    since_turn: int
+
+
 def encode_persona(
-    persona: ChatPersona | None, encoder: ChatEncoder
+    persona: ChatPersona | None, own: OwnInstructions | None, user: ChatUser, encoder: ChatEncoder
 ) -> tuple[tuple[Segment, ...], StandingReminder | None]:
     """What the persona pins to the head of the context, and its reminder at this minute, local time."""
-    met = persona.met if persona else None
+    whole = instructed(persona.stored.persona if persona else None, own.text if own else None)
+    met = whole.met_by(user) if whole else None
     reminder = met.reminder if met else None
     return (
-        persona_segments(met, encoder),
+        persona_segments(met, encoder, since_turn=own.since_turn if own else None),
         standing_reminder(reminder, encoder, datetime.now().astimezone()) if reminder else None,
     )
 

@@ -62,6 +62,7 @@ def context_record(
                 "reason": segment.reason,
                 **_told(segment),
             }
+            | ({} if segment.since_turn is None else {"since_turn": segment.since_turn})
             | (
                 {"summary_id": segment.summary_id, "through_turn": segment.through_turn}
                 if segment.summary_id
@@ -106,7 +107,10 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
     persona = await _persona_of(session, owner, record["persona"]) if record["persona"] else None
     texts: list[list[SegmentMessage]] = []
     for segment in record["segments"]:
-        if segment["kind"] == "persona":
+        spoken: tuple[ContextMessage, ...]
+        if "told" in segment:
+            spoken = tuple(ContextMessage(**message) for message in segment["told"])
+        elif segment["kind"] == "persona":
             spoken = persona.instruction_messages if persona else ()
         elif segment["kind"] == "examples":
             spoken = persona.example_messages if persona else ()
@@ -119,8 +123,6 @@ async def recorded_view(session: AsyncSession, owner: str, message_id: str) -> C
             spoken = (ContextMessage("system", facts_message(lines)),)
         elif "passages" in segment:
             spoken = recalled_messages(segment["passages"], said, pieces)
-        elif "told" in segment:
-            spoken = tuple(ContextMessage(**message) for message in segment["told"])
         else:
             # A branch may outlive the session whose messages its copied records name.
             rows = (said[message_id] for message_id in segment["message_ids"] if message_id in said)
@@ -137,7 +139,8 @@ def _named(segment: dict[str, Any]) -> list[str]:
 
 def _told(segment: Segment) -> dict[str, Any]:
     """What is kept of a segment that can be had again neither from messages nor from the persona."""
-    if segment.kind not in ("reminder", "lore", "note"):
+    is_stored = any(message.id for message in segment.messages)
+    if segment.since_turn is None and (is_stored or segment.kind not in ("reminder", "lore", "note")):
         return {}
     return {"told": [{"role": each.role, "content": each.content} for each in segment.messages]}
 

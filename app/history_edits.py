@@ -11,7 +11,7 @@ from typing import cast
 from app.chat import Chat
 from app.chat_model import ChatModel
 from app.errors import InvalidProblem, NotFoundProblem
-from app.questions import active_message
+from app.questions import active_message, read_message
 from app.schemas import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
@@ -51,13 +51,19 @@ class HistoryEdits:
 
     async def edit(self, owner: str, message_id: str, edit: MessageEdit) -> MessageRow:
         """Put another message in the place of this one, unless it says the same."""
-        async with self._changing(owner, message_id), self._database.write() as session:
+        async with self._changing(owner, message_id) as row, self._database.write() as session:
             message = await active_message(Messages(session, owner), message_id)
-            if message.content == edit.content:
+            if (message.prefix or "") + message.content == edit.content:
                 return message
+            is_users = message.role == "user" or message.is_note
+            has_prefixes = row.prefixes or message.prefix is not None
+            typed = read_message(edit.content, prefixes=is_users and has_prefixes)
+            if typed.kind == "ci":
+                raise InvalidProblem.of_field("content", "`ci:` can only be sent as a new message")
             draft = MessageDraft(
-                cast(Role, message.role),
-                edit.content,
+                typed.role if is_users else cast(Role, message.role),
+                typed.content,
+                prefix=typed.prefix,
                 # One that stays where it is was said when it was said.
                 created_at=message.created_at if edit.keep_following else None,
             )
@@ -78,6 +84,8 @@ class HistoryEdits:
                 memory=source.memory,
                 user_name=source.user_name,
                 branched_from=message,
+                prefixes=source.prefixes,
+                instructions=source.instructions,
             )
             branch.lore_scan_depth, branch.lore_token_budget = (
                 source.lore_scan_depth,
@@ -87,8 +95,8 @@ class HistoryEdits:
             await SessionLore(session, owner).copy(session_id, branch.id, copies)
             personas = SessionPersonas(session, owner)
             await personas.copy(session_id, branch.id, to_turn=message.turn)
-            if await personas.newest(branch.id) != source.persona_id:
-                await personas.give(branch.id, source.persona_id)
+            if await personas.newest(branch.id) != (source.persona_id, source.instructions):
+                await personas.give(branch.id, source.persona_id, source.instructions)
         self._chat.recall.soon(owner, branch.id)
         return branch
 

@@ -17,7 +17,7 @@ from app.transfer.into_store import Intake, NewRows, new_rows
 from app.transfer.records import PersonaRecord, TokensRecord
 from app.transfer_schemas import ImportedDocumentView, ImportedSessionView, ImportedView, ImportView
 from memory.errors import InvalidParametersError, UnknownStrategyError
-from memory.persona import ChatUser, Persona
+from memory.persona import ChatUser, Persona, instructed
 from memory.strategies import parse_strategy
 
 Json = dict[str, Any]
@@ -107,13 +107,16 @@ class Imports:
     async def _check_personas(self, archive: Archive) -> None:
         """Raise PersonaTooLargeError if one leaves no room for a turn, with anybody or in a chat here."""
         current = {persona.id: _persona(persona) for persona in archive.personas}
-        met: set[tuple[str, ChatUser | None]] = {(persona_id, None) for persona_id in current}
+        met: set[tuple[str | None, ChatUser | None, str | None]] = {(each, None, None) for each in current}
         for chat in archive.chats:
             session = chat.session
-            if session.persona_id is not None and session.user_name is not None:
-                met.add((session.persona_id, ChatUser(session.user_id, session.user_name)))
-        for persona_id, user in met:
-            await check_fits(self._model, self._settings, current[persona_id], user)
+            if session.user_name is not None or session.instructions is not None:
+                user = ChatUser(session.user_id, session.user_name)
+                met.add((session.persona_id, user, session.instructions))
+        for persona_id, with_user, instructions in met:
+            persona = instructed(current[persona_id] if persona_id else None, instructions)
+            if persona:
+                await check_fits(self._model, self._settings, persona, with_user)
 
 
 def _persona(record: PersonaRecord) -> Persona:

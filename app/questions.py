@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.errors import NotActiveProblem, NotFoundProblem, NothingToAnswerProblem
+from app.errors import InvalidProblem, NotActiveProblem, NotFoundProblem, NothingToAnswerProblem
 from app.ids import new_id
+from app.prefixes import DEFAULT_INSTRUCTIONS, PrefixError, Typed, read_typed
 from app.storage.database import Database
 from app.storage.marks import MarkKind, Marks
 from app.storage.messages import Messages
@@ -12,26 +13,66 @@ from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from memory.assembly import NewMessage, note_segment
 from memory.protocols import ChatEncoder
+from memory.quotes import quote_notes
+from memory.templates import clock_template
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A user's message; `stored`, with its `marks`, if it is; the reply to it that a new one `replaces`."""
+    """A message; `stored`, with its `marks`, if it is; the reply to it that a new one `replaces`.
+
+    `prefix`: what was typed before its content.
+    """
 
     message: NewMessage
+    prefix: str | None = None
     stored: MessageRow | None = None
     marks: frozenset[MarkKind] = frozenset()
     replaces: MessageRow | None = None
 
 
-async def new_question(encoder: ChatEncoder, content: str, note: str | None) -> Question:
-    return Question(await new_message(encoder, content, note, message_id=new_id("msg")))
+def read_message(content: str, *, prefixes: bool) -> Typed:
+    """What a request has as `content`, in a session where prefixes are on or off. Raises InvalidProblem."""
+    if not prefixes:
+        return Typed(content)
+    try:
+        return read_typed(content)
+    except PrefixError as error:
+        raise InvalidProblem.of_field("content", str(error)) from error
 
 
-async def new_message(encoder: ChatEncoder, content: str, note: str | None, *, message_id: str) -> NewMessage:
-    token_ids = await asyncio.to_thread(encoder.encode_message, "user", content)
-    noted = None if note is None else await asyncio.to_thread(note_segment, note, encoder)
-    return NewMessage(message_id, content, token_ids, noted)
+def read_instructions(typed: Typed, note: str | None) -> str | None:
+    """What a `ci:` tells in the place of the persona's instructions; None: those. Raises InvalidProblem."""
+    if note is not None:
+        raise InvalidProblem.of_field("note", "`ci:` asks for no reply that it could be a note to")
+    if typed.content.strip().lower() == DEFAULT_INSTRUCTIONS:
+        return None
+    if template := clock_template(typed.content):
+        raise InvalidProblem.of_field("content", f"instructions must not contain {template}")
+    return typed.content
+
+
+async def new_question(encoder: ChatEncoder, typed: Typed, note: str | None) -> Question:
+    return Question(await new_message(encoder, typed, note, message_id=new_id("msg")), typed.prefix)
+
+
+async def new_message(
+    encoder: ChatEncoder, typed: Typed, note: str | None = None, *, message_id: str
+) -> NewMessage:
+    """The message as the model gets it, with a note of its own beside the one that was typed."""
+
+    def encoded() -> NewMessage:
+        notes = [each for each in (note, typed.note) if each is not None]
+        return NewMessage(
+            message_id,
+            typed.content,
+            encoder.encode_message(typed.role, typed.content),
+            tuple(note_segment(each, encoder) for each in notes),
+            typed.role,
+            quote_notes(encoder) if typed.kind == "qa" else None,
+        )
+
+    return await asyncio.to_thread(encoded)
 
 
 async def stored_question(
@@ -54,14 +95,15 @@ async def stored_question(
             raise NotFoundProblem(f"session {session_id} does not exist")
         else:
             asked = await messages.last(session_id)
-        if asked is None or asked.role != "user":
+        if asked is None or not (asked.role == "user" or asked.is_note):
             where = f"before reply {replaces}" if replaces else f"at the end of session {session_id}"
             raise NothingToAnswerProblem(f"there is no user's message {where}")
         if asked.turn in await marks.excluded_turns(session_id):
             raise NothingToAnswerProblem(f"message {asked.id} is in an excluded turn")
         kinds = (await marks.of([asked.id]))[asked.id]
-    token_ids = await asyncio.to_thread(encoder.encode_message, "user", asked.content)
-    return Question(NewMessage(asked.id, asked.content, token_ids), asked, kinds, reply)
+    typed = Typed(asked.content) if asked.prefix is None else read_typed(asked.prefix + asked.content)
+    message = await new_message(encoder, typed, message_id=asked.id)
+    return Question(message, asked.prefix, asked, kinds, reply)
 
 
 async def active_message(messages: Messages, message_id: str) -> MessageRow:

@@ -26,14 +26,15 @@ class SearchWhere(Wire):
 
 
 class SearchCreate(Wire):
-    """A search of what a session may recall, or of what a user has said and been told."""
+    """A search of what a session may recall, of what a user has said and been told, or of documents."""
 
     query: Text
     session_id: Name | None = None
-    scope: RecallScope | None = Field(
+    scope: RecallScope | Literal["documents"] | None = Field(
         None,
         description="Of a session: itself (`chat`), what its user and persona said (`persona`, the default), "
-        "or all of its user (`user`). Without a user it is always the session itself.",
+        "or all of its user (`user`). Without a user it is always the session itself. `documents`: "
+        "everybody's documents, and those of the user or the session's user.",
     )
     user_id: Name | None = None
     persona_id: Name | None = Field(None, description="Of a user: what was said with that persona.")
@@ -42,6 +43,12 @@ class SearchCreate(Wire):
 
     @model_validator(mode="after")
     def _of_one(self) -> Self:
+        if self.scope == "documents":
+            if self.session_id is not None and self.user_id is not None:
+                raise ValueError("give session_id or user_id, not both")
+            if self.persona_id is not None or self.where != SearchWhere():
+                raise ValueError("persona_id and where go with what was said, not with documents")
+            return self
         if (self.session_id is None) == (self.user_id is None):
             raise ValueError("give either session_id or user_id")
         if self.persona_id is not None and self.user_id is None:
@@ -54,7 +61,9 @@ class SearchCreate(Wire):
 class SearchHit(BaseModel):
     text: str
     message_id: str | None
-    session_id: str
+    session_id: str | None = Field(description="Of what was said.")
+    document_id: str | None = Field(description="Of what is in a document.")
+    citation: str = Field(description="Where in a document it is.")
     turn: int | None
     role: str | None
     speaker: str

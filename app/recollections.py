@@ -1,7 +1,7 @@
 """What is recalled for a message, on its way into the context: a fault costs the reply that, and no more."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -36,18 +36,31 @@ async def recollect(
     `asked`: the message, if it is stored: neither it nor what came after it is recalled. Raises
     NotFoundProblem if there is no such session.
     """
+    found = await _in_time(lambda: recall.for_turn(owner, session_id, text, scope, documents=documents))
+    ranked = found.ranked if asked is None else _said_before(asked, found.ranked)
+    return Found(ranked, encoder, RecallReport(scope, found.behind, found.degraded))
+
+
+async def recollect_documents(
+    recall: Recall, owner: str, user_id: str | None, text: str, *, encoder: ChatEncoder
+) -> Found:
+    """What everybody's documents, and those of the user, say for a question of that text."""
+    found = await _in_time(lambda: recall.of_documents(owner, user_id, text))
+    return Found(found.ranked, encoder, RecallReport("documents", found.behind, found.degraded))
+
+
+async def _in_time(search: Callable[[], Awaitable[Recollection]]) -> Recollection:
+    """What the search finds, in time and without a fault; else nothing, and why."""
     try:
         async with asyncio.timeout(RECALL_WAIT_S):
-            found = await recall.for_turn(owner, session_id, text, scope, documents=documents)
+            return await search()
     except NotFoundProblem:
         raise
     except TimeoutError:
-        found = Recollection((), degraded=f"nothing was found within {RECALL_WAIT_S:g} seconds")
+        return Recollection((), degraded=f"nothing was found within {RECALL_WAIT_S:g} seconds")
     except Exception:
-        log.exception("recall failed", session=session_id)
-        found = Recollection((), degraded="the search failed; the service's log says why")
-    ranked = found.ranked if asked is None else _said_before(asked, found.ranked)
-    return Found(ranked, encoder, RecallReport(scope, found.behind, found.degraded))
+        log.exception("recall failed")
+        return Recollection((), degraded="the search failed; the service's log says why")
 
 
 def _said_before(asked: MessageRow, ranked: Sequence[Ranked]) -> list[Ranked]:

@@ -5,7 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from app.fields import Name, StopString, Text, Time, Wire
+from app.fields import Name, StableText, StopString, Text, Time, Wire
 from llm.engine.interface import TokenCounts
 from memory.context import SegmentKind
 from memory.messages import Role
@@ -33,6 +33,7 @@ class SessionCreate(Wire):
     memory: dict[str, Any] | None = Field(
         None, description='`{"strategy": name, ...parameters}`; see `GET /v1/strategies`.'
     )
+    prefixes: bool = Field(False, description="Whether `system:`, `ci:` and `qa:` begin a message.")
 
 
 class SessionUpdate(Wire):
@@ -42,6 +43,10 @@ class SessionUpdate(Wire):
     user_name: Name | None = None
     title: Name | None = None
     memory: dict[str, Any] = Field({})
+    prefixes: bool = False
+    instructions: StableText | None = Field(
+        None, description="In the place of the persona's, in this session; null: those of the persona."
+    )
 
 
 class BranchedFrom(BaseModel):
@@ -56,6 +61,8 @@ class SessionView(BaseModel):
     user_name: str | None
     title: str | None
     memory: dict[str, Any]
+    prefixes: bool
+    instructions: str | None = Field(description="In the place of the persona's; null: those.")
     branched_from: BranchedFrom | None = Field(description="Where its first messages were copied from.")
     created_at: datetime
     updated_at: datetime
@@ -82,6 +89,14 @@ class Usage(BaseModel):
     )
 
 
+class SourceView(BaseModel):
+    """A place in a document that a reply was given to answer from."""
+
+    document_id: str
+    name: str = Field(description="The document's.")
+    place: str = Field(description="Where in it, such as `page 3`; empty: nowhere in particular.")
+
+
 class MessageView(BaseModel):
     id: str
     session_id: str
@@ -93,7 +108,11 @@ class MessageView(BaseModel):
     excluded: bool = Field(False, description="Its turn is never in the window.")
     turn: int
     role: Role
+    prefix: str | None = Field(None, description="What was typed before the content: `qa: `.")
     content: str
+    sources: list[SourceView] | None = Field(
+        None, description="What a reply to a `qa:` question could draw on; null: it is none."
+    )
     status: Literal["complete", "generating", "interrupted"]
     finish_reason: Literal["stop", "length", "cancelled", "error"] | None
     model: str | None
@@ -160,6 +179,13 @@ class ReplyView(BaseModel):
     usage: Usage
 
 
+class InstructionsView(BaseModel):
+    """The answer to `ci:`, which is no message and has no reply."""
+
+    notice: str
+    session: SessionView
+
+
 class AppendedMessage(Wire):
     role: Role
     content: Text
@@ -210,6 +236,9 @@ class SegmentView(BaseModel):
     through_turn: int | None = Field(None, description="A summary stands for the turns before this one.")
     fact_ids: list[str] = Field([], description="Of facts, in their order.")
     passages: list[RecalledPassageView] = Field([], description="What it tells, if it is what was recalled.")
+    since_turn: int | None = Field(
+        None, description="Of a persona with the chat's own instructions: since when it has them."
+    )
 
 
 class LeftOutView(BaseModel):
@@ -220,7 +249,7 @@ class LeftOutView(BaseModel):
 
 
 class RecallReportView(BaseModel):
-    scope: Literal["chat", "persona", "user"]
+    scope: Literal["chat", "persona", "user", "documents"]
     behind: int = Field(description="How many messages of that scope could not be found yet.")
     degraded: str | None = Field(description="Why not everything was searched; null: it was.")
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from app.chat_lore import open_lorebooks
 from app.chat_model import ChatModel
-from app.chat_persona import ChatPersona, encode_persona, user_of
+from app.chat_persona import ChatPersona, OwnInstructions, encode_persona, user_of
 from app.errors import NotFoundProblem
 from app.recall import Recall
-from app.recollections import recollect
+from app.recollections import recollect, recollect_documents
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
@@ -72,8 +72,7 @@ class SessionStates:
 
         Raises like `memory.assembly.assemble`.
         """
-        content = message.content if message else None
-        opened = self.open(owner, session_id, reply_tokens, content=content, asked=asked)
+        opened = self.open(owner, session_id, reply_tokens, message=message, asked=asked)
         async with opened as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
 
@@ -84,28 +83,39 @@ class SessionStates:
         session_id: str,
         reply_tokens: int | None = None,
         *,
-        content: str | None = None,
+        message: NewMessage | None = None,
         asked: MessageRow | None = None,
     ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
         """The session as it stands, its history within one read of the database, and its persona.
 
-        `content`: of a message to reply to, which may call lore, and for which is recalled what the strategy
-        has a place for. With `asked`, a stored message, as if the session ended before it.
+        `message`: to reply to; what a user says there may call lore, and for it is recalled what the strategy
+        has a place for, or what documents tell if it asks them. With `asked`, a stored message, as if the
+        session ended before it.
         """
+        content = message.content if message and message.role == "user" else None
         end = asked.position if asked else None
         row = await self.row(owner, session_id)
         await self.bring_up_index(owner, session_id)
         tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
         async with self._database.read() as session:
             stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
-            since = await SessionPersonas(session, owner).since_turn(session_id) if stored else None
+            given = SessionPersonas(session, owner)
+            since = await given.since_turn(session_id) if stored else None
+            own = None
+            if row.instructions is not None:
+                own = OwnInstructions(row.instructions, await given.instructed_since(session_id) or 0)
             persona = ChatPersona(stored, user_of(row), since) if stored else None
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             books = await open_lorebooks(session, row, persona, content, history)
         # Between two reads: a remote tokeniser may take its time, and recall takes some.
         strategy = parse_strategy(row.memory)
-        recalled = await self._recalled(owner, session_id, strategy, content, asked)
-        pinned, reminder = await asyncio.to_thread(encode_persona, persona, tokenizer)
+        if message and message.quotes:
+            recalled: Found | None = await recollect_documents(
+                self._recall, owner, row.user_id, message.content, encoder=tokenizer
+            )
+        else:
+            recalled = await self._recalled(owner, session_id, strategy, content, asked)
+        pinned, reminder = await asyncio.to_thread(encode_persona, persona, own, user_of(row), tokenizer)
         lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
         async with self._database.read() as session:
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)

@@ -18,6 +18,7 @@ from app.context_records import context_record
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
 from app.ids import new_id
 from app.recalled_records import source_messages
+from app.sources import sources_of
 from app.storage.database import Database
 from app.storage.marks import MarkKind
 from app.storage.message_tree import MessageTree
@@ -57,7 +58,9 @@ TurnEvent = TextDelta | TurnFinished | TurnFailed
 
 @dataclass(frozen=True, slots=True)
 class AdmittedTurn:
-    """All that is settled before the model starts. `replaces`: the reply whose place the new one takes."""
+    """All that is settled before the model starts. `replaces`: the reply whose place the new one takes;
+    `from_documents`: whether it was asked of documents.
+    """
 
     owner: str
     user_message: MessageRow
@@ -65,6 +68,7 @@ class AdmittedTurn:
     context: Context
     arrived_at: float
     replaces: MessageRow | None = None
+    from_documents: bool = False
     user_message_marks: frozenset[MarkKind] = frozenset()
 
 
@@ -182,6 +186,8 @@ class RunningTurn:
             reply = await self._write_reply(messages, "complete" if complete else "interrupted")
             reply.finish_reason = end.reason if isinstance(end, Finished) else "error"
             reply.usage = self._usage(end, self._started)
+            if turn.from_documents:
+                reply.sources = await sources_of(session, turn.owner, turn.context)
             if turn.replaces is not None and complete and end.text:
                 await MessageTree(session, turn.owner).activate(reply)
             if end.token_ids or not end.text:  # else the index is brought up from the text, later

@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from memory.context import Context, ContextMessage, Segment
-from memory.errors import MessageTooLargeError, OverBudgetError
+from memory.errors import MessageTooLargeError, OverBudgetError, WindowFullError
 from memory.lore import CalledLore, lore_within
 from memory.marks import left_out_with_marks
+from memory.messages import Role
 from memory.protocols import ChatEncoder, History
+from memory.quotes import QuoteNotes, quote_budget
 from memory.recall.found import Found
 from memory.reminder import StandingReminder
-from memory.strategies.base import Room, Strategy
+from memory.strategies.base import Room, Selection, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +28,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """The user's message that a reply is wanted to; it is not in the history yet.
+    """The message that a reply is wanted to; it is not in the history yet.
 
-    `note`: from `note_segment`, for this reply alone.
+    The user's, or with the `role` of the system a note that nothing was said to. `notes`: from
+    `note_segment`, for this reply alone. `quotes`: of a message that asks documents.
     """
 
     id: str
     content: str
     token_ids: tuple[int, ...]
-    note: Segment | None = None
+    notes: tuple[Segment, ...] = ()
+    role: Role = "user"
+    quotes: QuoteNotes | None = None
 
     @property
     def tokens(self) -> int:
-        return len(self.token_ids) + (self.note.tokens if self.note else 0)
+        noted = sum(note.tokens for note in self.notes) + (self.quotes.tokens if self.quotes else 0)
+        return len(self.token_ids) + noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +108,9 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     if the strategy keeps more than fits. Nothing is cut to fit.
     """
     limits, window = chat.limits, chat.limits.context_window
-    tail = _tail(message, chat.generation_prompt)
     room = chat.room(message.tokens if message else 0)
     if room.now < 0:
-        tail_tokens = sum(segment.tokens for segment in tail)
+        tail_tokens = (message.tokens if message else 0) + len(chat.generation_prompt)
         raise MessageTooLargeError(
             f"the message takes {tail_tokens} tokens, the persona {chat.persona_tokens}, "
             f"{f'pinned turns {chat.pinned_tokens} ' if chat.pinned_tokens else ''}and the reply up to "
@@ -118,7 +123,13 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         )
     lore = lore_within(chat.lore, room.now)
     lore_tokens = sum(segment.tokens for segment in lore)
-    selection = await chat.strategy.select(chat.history, replace(room, now=room.now - lore_tokens))
+    room = replace(room, now=room.now - lore_tokens)
+    asked = chat.recalled if message else None
+    budget = quote_budget(room) if message and message.quotes else room.recalled
+    if asked and message and message.quotes:
+        selection = await _select_beside(chat, room, await asyncio.to_thread(asked.within, budget, ()))
+    else:
+        selection = await chat.strategy.select(chat.history, room)
     pinned = chat.pinned_beside({segment.turn for segment in selection.segments})
     left_out = await left_out_with_marks(
         selection.left_out,
@@ -127,13 +138,13 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         excluded=chat.excluded,
     )
     turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
-    asked = chat.recalled if message else None
     recalled: Segment | None = None
     if asked is not None:
         # Beside a message so long that not all has room, it is what was recalled that gives way first.
-        budget = min(room.recalled, room.now - lore_tokens - selection.tokens)
-        standing = (*pinned, *selection.segments, *tail)
+        budget = min(budget, room.now - selection.tokens)
+        standing = (*pinned, *selection.segments, *_tail(message, (), quoted=False))
         recalled = await asyncio.to_thread(asked.within, budget, standing)
+    tail = _tail(message, chat.generation_prompt, quoted=recalled is not None)
     context = Context(
         segments=(*chat.persona, *pinned, *turns, *lore, *([recalled] if recalled else []), *tail),
         left_out=left_out,
@@ -153,6 +164,19 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     return context
 
 
+async def _select_beside(chat: ChatState, room: Room, quotes: Segment | None) -> Selection:
+    """What the strategy selects where quotes have their room, in this window alone.
+
+    One that gives up no turn for them selects as ever: quotes then have what it leaves.
+    """
+    if quotes is not None:
+        try:
+            return await chat.strategy.select(chat.history, replace(room, now=room.now - quotes.tokens))
+        except WindowFullError:
+            pass
+    return await chat.strategy.select(chat.history, room)
+
+
 def note_segment(note: str, encoder: ChatEncoder) -> Segment:
     """A note of the system to one reply: beside the persona, not instead of it."""
     return Segment(
@@ -163,14 +187,22 @@ def note_segment(note: str, encoder: ChatEncoder) -> Segment:
     )
 
 
-def _tail(message: NewMessage | None, generation_prompt: tuple[int, ...]) -> tuple[Segment, ...]:
+def _tail(
+    message: NewMessage | None, generation_prompt: tuple[int, ...], *, quoted: bool
+) -> tuple[Segment, ...]:
     asks = Segment(kind="generation_prompt", token_ids=generation_prompt, reason="asks the model to reply")
     if message is None:
         return (asks,)
+    is_note = message.role == "system"
     says = Segment(
-        kind="message",
+        kind="note" if is_note else "message",
         token_ids=message.token_ids,
-        reason="the message to reply to",
-        messages=(ContextMessage("user", message.content, message.id),),
+        reason="a note for this reply alone, which nothing was said to"
+        if is_note
+        else "the message to reply to",
+        messages=(ContextMessage(message.role, message.content, message.id),),
     )
-    return (message.note, says, asks) if message.note else (says, asks)
+    if message.quotes is None:
+        return (*message.notes, says, asks)
+    told = message.quotes.quoted if quoted else message.quotes.nothing_found
+    return (told, *message.notes, says, asks)

@@ -62,7 +62,8 @@ class Segment:
 
     A `summary` has its id, and stands for the turns before `through_turn`; `facts` have those of the facts
     that they tell, and what is `recalled` has the passages. `messages` say the same as
-    `token_ids`, for whoever renders them for another model.
+    `token_ids`, for whoever renders them for another model. `since_turn`: of a persona whose instructions
+    the chat's own stand in the place of, from that turn on.
     """
 
     kind: SegmentKind
@@ -74,6 +75,7 @@ class Segment:
     through_turn: int | None = None
     fact_ids: tuple[str, ...] = ()
     passages: tuple[RecalledPassage, ...] = ()
+    since_turn: int | None = None
 
     @property
     def tokens(self) -> int:

@@ -13,6 +13,9 @@ from memory.templates import fill
 ROOM_FOR_A_MESSAGE = 128
 """Tokens that a persona must leave for a user's message, beside the reply."""
 
+NAMELESS = "assistant"
+"""The name of a persona that a chat without one gets with instructions of its own."""
+
 NAMELESS_USER = "User"
 """What `{{user}}` stands for where nobody gave the user a name."""
 
@@ -115,10 +118,19 @@ class Persona:
         )
 
 
-def persona_segments(persona: Persona | None, encoder: ChatEncoder) -> tuple[Segment, ...]:
+def instructed(persona: Persona | None, instructions: str | None) -> Persona | None:
+    """The persona with instructions in the place of its own; with None as it is."""
+    if instructions is None:
+        return persona
+    return replace(persona, instructions=instructions) if persona else Persona(NAMELESS, instructions)
+
+
+def persona_segments(
+    persona: Persona | None, encoder: ChatEncoder, *, since_turn: int | None = None
+) -> tuple[Segment, ...]:
     """What stands at the head of every context; without a persona, what the chat template puts there.
 
-    `persona`: as the user of the chat meets it.
+    `persona`: as the user of the chat meets it. `since_turn`: since when it has the chat's own instructions.
     """
     if persona is None:
         preamble = encoder.encode_preamble(None)
@@ -127,8 +139,11 @@ def persona_segments(persona: Persona | None, encoder: ChatEncoder) -> tuple[Seg
     instructions = Segment(
         kind="persona",
         token_ids=encoder.encode_preamble(persona.system_message),
-        reason="pinned: the persona's instructions",
+        reason="pinned: the persona's instructions"
+        if since_turn is None
+        else f"pinned: the chat's own instructions since turn {since_turn}, in the place of the persona's",
         messages=persona.instruction_messages,
+        since_turn=since_turn,
     )
     if not persona.examples:
         return (instructions,)

@@ -20,6 +20,7 @@ from app.errors import InvalidProblem, NotFoundProblem
 from app.fields import Text
 from app.schemas import (
     ContextView,
+    InstructionsView,
     MessageCreate,
     MessagesAppend,
     MessagesView,
@@ -36,7 +37,7 @@ router = APIRouter(prefix="/v1", tags=["messages"])
 
 @router.post(
     "/sessions/{session_id}/messages",
-    response_model=ReplyView,
+    response_model=ReplyView | InstructionsView,
     responses=REPLY_RESPONSES,
 )
 async def create_message(
@@ -47,6 +48,8 @@ async def create_message(
     With `stream`, server-sent events: `started` with the stored message, `delta` with each piece of text,
     then `finished` with message and usage, or `error` with a problem document. A client that goes away
     ends the generation; what was generated until then is kept, marked `interrupted`.
+
+    Where the session has prefixes on, `ci:` is answered by a notice instead, or by one event `notice`.
     """
     arrived_at = time.perf_counter()
     starting = service.chat.start_turn(owner, session_id, body, arrived_at=arrived_at)

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["recall"])
 
 @router.post("/search")
 async def search(body: SearchCreate, service: ServiceDep, owner: OwnerDep) -> SearchView:
-    """Find what was said: by words and by sense, best first, with why."""
+    """Find what was said, or what is in documents: by words and by sense, best first, with why."""
     recall, where = service.chat.recall, body.where
     filters = Filter(
         source=where.session_id,
@@ -32,7 +32,12 @@ async def search(body: SearchCreate, service: ServiceDep, owner: OwnerDep) -> Se
         since=where.since,
         until=where.until,
     )
-    if body.session_id is not None:
+    if body.scope == "documents":
+        user_id = body.user_id
+        if body.session_id is not None:
+            user_id = (await service.chat.states.row(owner, body.session_id)).user_id
+        found = await recall.of_documents(owner, user_id, body.query, limit=body.limit)
+    elif body.session_id is not None:
         found = await recall.of_session(
             owner, body.session_id, body.query, body.scope or "persona", where=filters, limit=body.limit
         )
@@ -90,7 +95,9 @@ def _hit(ranked: Ranked) -> SearchHit:
     return SearchHit(
         text=passage.text,
         message_id=passage.message_id,
-        session_id=passage.key.source,
+        session_id=passage.key.source if passage.message_id else None,
+        document_id=None if passage.message_id else passage.key.source,
+        citation=passage.citation,
         turn=passage.turn,
         role=passage.role,
         speaker=passage.speaker,

@@ -9,9 +9,9 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.streams import EventStream, sse, until_disconnect
-from app.schemas import MessageView, ReplyView, Usage
+from app.schemas import InstructionsView, MessageView, ReplyView, SessionView, Usage
 from app.storage.marks import MarkKind
-from app.storage.tables import MessageRow
+from app.storage.tables import MessageRow, SessionRow
 from app.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
 
 REPLY_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -21,8 +21,13 @@ CLIENT_CLOSED_REQUEST = 499
 """For the log alone: nobody is there to receive it."""
 
 
-async def respond(request: Request, start: Coroutine[Any, Any, RunningTurn], *, stream: bool) -> Response:
-    """Start a turn and answer with its reply; a client that goes away ends it."""
+async def respond(
+    request: Request, start: Coroutine[Any, Any, RunningTurn | SessionRow], *, stream: bool
+) -> Response:
+    """Start a turn and answer with its reply; a client that goes away ends it.
+
+    A message that only gave a session other instructions is answered with a notice.
+    """
     starting = asyncio.ensure_future(start)
     async with until_disconnect(request, starting.cancel):
         try:
@@ -31,6 +36,11 @@ async def respond(request: Request, start: Coroutine[Any, Any, RunningTurn], *, 
             if starting.cancelled():  # the client went away before its message was stored
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
             raise
+    if isinstance(turn, SessionRow):
+        notice = _instructions_view(turn).model_dump(mode="json")
+        if stream:
+            return Response(sse("notice", notice), media_type=EventStream.media_type)
+        return JSONResponse(notice)
     if stream:
         return EventStream(_stream(turn), on_disconnect=turn.cancel)
     async with until_disconnect(request, turn.cancel):
@@ -44,6 +54,14 @@ async def respond(request: Request, start: Coroutine[Any, Any, RunningTurn], *, 
                 case TextDelta():
                     pass
     raise AssertionError("a turn ended without a last event")
+
+
+def _instructions_view(row: SessionRow) -> InstructionsView:
+    own = "the persona's own instructions" if row.instructions is None else "these instructions"
+    return InstructionsView(
+        notice=f"From the next turn on this chat has {own}.",
+        session=SessionView.model_validate(row, from_attributes=True),
+    )
 
 
 def message_view(row: MessageRow, marks: Collection[MarkKind] = ()) -> MessageView:

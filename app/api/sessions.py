@@ -4,22 +4,20 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.dependencies import (
     Cursor,
     Limit,
     OwnerDep,
-    Service,
     ServiceDep,
     decode_listing_cursor,
     encode_cursor,
 )
-from app.chat_persona import check_fits
 from app.errors import InvalidProblem, NotFoundProblem
 from app.schemas import Page, SessionCreate, SessionUpdate, SessionView
+from app.session_changes import existing_persona
 from app.storage.messages import MessageDraft, Messages
-from app.storage.personas import Personas, StoredPersona
+from app.storage.personas import StoredPersona
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
@@ -35,15 +33,16 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
     memory = body.memory if body.memory is not None else service.settings.memory
     memory = parse_strategy(memory).model_dump(mode="json")
     user = ChatUser(body.user_id, body.user_name)
-    await _check_fits(service, owner, body.persona_id, user)
+    await service.chat.changes.check_fits(owner, body.persona_id, user)
     async with service.database.write() as session:
-        stored = await _persona(session, owner, body.persona_id)
+        stored = await existing_persona(session, owner, body.persona_id)
         row = await Sessions(session, owner).create(
             persona_id=body.persona_id,
             user_id=user.id,
             user_name=user.name,
             title=body.title,
             memory=memory,
+            prefixes=body.prefixes,
         )
         if stored:
             await SessionPersonas(session, owner).give(row.id, stored.id)
@@ -86,21 +85,14 @@ async def get_session(session_id: str, service: ServiceDep, owner: OwnerDep) -> 
 async def update_session(
     session_id: str, body: SessionUpdate, service: ServiceDep, owner: OwnerDep
 ) -> SessionView:
-    """Change title, persona, the user's name or memory. The next turn goes by it; nothing said is lost."""
+    """Change title, persona, instructions, the user's name, memory or prefixes.
+
+    The next turn goes by it; nothing said is lost. Another persona brings its own instructions.
+    """
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     if "memory" in changes:
         changes["memory"] = parse_strategy(changes["memory"]).model_dump(mode="json")
-    async with service.database.read() as session:
-        row = _found(await Sessions(session, owner).get(session_id), session_id)
-    if {"persona_id", "user_name"} & changes.keys():
-        user = ChatUser(row.user_id, changes.get("user_name", row.user_name))
-        await _check_fits(service, owner, changes.get("persona_id", row.persona_id), user)
-    async with service.database.write() as session:
-        await _persona(session, owner, changes.get("persona_id"))
-        row = _found(await Sessions(session, owner).get(session_id), session_id)
-        if changes.get("persona_id", row.persona_id) != row.persona_id:
-            await SessionPersonas(session, owner).give(session_id, changes["persona_id"])
-        return _view(_found(await Sessions(session, owner).update(session_id, changes), session_id))
+    return _view(await service.chat.changes.apply(owner, session_id, changes))
 
 
 def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str | None:
@@ -109,25 +101,6 @@ def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str 
     if number >= len(greetings):
         raise InvalidProblem.of_field("greeting", f"the persona has {len(greetings) - 1} alternate greetings")
     return greetings[number]
-
-
-async def _check_fits(service: Service, owner: str, persona_id: str | None, user: ChatUser) -> None:
-    """Raise if the persona leaves no room for a turn under the name that this chat gives its user."""
-    if user.name is None:
-        return  # checked when the persona was saved
-    async with service.database.read() as session:
-        stored = await _persona(session, owner, persona_id)
-    if stored:
-        await check_fits(service.model, service.settings, stored.persona, user)
-
-
-async def _persona(session: AsyncSession, owner: str, persona_id: str | None) -> StoredPersona | None:
-    if persona_id is None:
-        return None
-    persona = await Personas(session, owner).get(persona_id)
-    if persona is None:
-        raise InvalidProblem.of_field("persona_id", f"persona {persona_id} does not exist")
-    return persona
 
 
 def _found(row: SessionRow | None, session_id: str) -> SessionRow:

@@ -17,6 +17,7 @@ from app.settings import Settings
 HELP = {
     "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
     "/facts": "show what is known of you and the persona, and what said so",
+    "/prefixes": "`/prefixes on` lets `system:`, `ci:` and `qa:` begin a message here; `/prefixes off` not",
     "/persona": "show the persona; `/persona You are a pirate.` gives this chat a new one",
     "/context": "show what is in the window; `/context What now?` what would be, for that message",
     "/regenerate": "ask for another reply in the place of the last one, which is kept",
@@ -67,6 +68,7 @@ class TerminalChat:
         self._commands: dict[str, Callable[[str], None]] = {
             "/memory": self._memory,
             "/facts": self._facts,
+            "/prefixes": self._prefixes,
             "/persona": self._persona,
             "/context": self._context,
             "/regenerate": self._regenerate,
@@ -98,7 +100,8 @@ class TerminalChat:
     def _show_latest(self) -> None:
         page = self._client.get(f"{self._session}/messages", limit=6, order="newest_first")
         for message in reversed(page["data"]):
-            self._console.print(f"{message['role']}: {message['content']}", style="dim", markup=False)
+            typed = (message["prefix"] or "") + message["content"]
+            self._console.print(f"{message['role']}: {typed}", style="dim", markup=False)
 
     def _say(self, content: str) -> None:
         self._show_reply(f"{self._session}/messages", {"content": content})
@@ -112,7 +115,11 @@ class TerminalChat:
                     self._console.print(data["text"], end="", markup=False, soft_wrap=True)
                 elif event == "finished":
                     self._console.print()
+                    if (sources := data["message"]["sources"]) is not None:
+                        show_sources(self._console, sources)
                     self._console.print(f"[dim]{_cost(data['usage'])}[/dim]")
+                elif event == "notice":
+                    self._console.print(data["notice"], style="dim", markup=False)
                 elif event == "error":
                     self._console.print()
                     raise ServiceError(data)
@@ -136,6 +143,15 @@ class TerminalChat:
             table.add_row(name, str(value))
         self._console.print(table)
 
+    def _prefixes(self, argument: str) -> None:
+        if argument not in ("", "on", "off"):
+            self._console.print("on or off? `/prefixes on`")
+            return
+        if argument:
+            self._client.patch(self._session, {"prefixes": argument == "on"})
+        are_on = self._client.get(self._session)["prefixes"]
+        self._console.print(f"[dim]prefixes are {'on' if are_on else 'off'}[/dim]")
+
     def _facts(self, _argument: str) -> None:
         facts = self._client.get(f"{self._session}/facts")["data"]
         if not facts:
@@ -154,7 +170,11 @@ class TerminalChat:
             persona = self._client.post("/v1/personas", {"name": self._speaker, "instructions": argument})
             self._client.patch(self._session, {"persona_id": persona["id"]})
             self._speaker = self._persona_name()
-        persona_id = self._client.get(self._session)["persona_id"]
+        session = self._client.get(self._session)
+        if session["instructions"] is not None:
+            self._console.print("[bold]this chat's own instructions[/bold], by `ci:`")
+            self._console.print(session["instructions"], markup=False)
+        persona_id = session["persona_id"]
         if persona_id is None:
             self._console.print("no persona; `/persona You are ...` gives this chat one")
             return
@@ -212,6 +232,15 @@ class TerminalChat:
         for command, about in HELP.items():
             table.add_row(f"[bold]{command}[/bold]", about)
         self._console.print(table)
+
+
+def show_sources(console: Console, sources: list[Json]) -> None:
+    """Say what a reply from documents could draw on, or that there was nothing."""
+    if not sources:
+        console.print("no document tells anything", style="dim")
+    for source in sources:
+        cited = ", ".join(filter(None, (source["name"], source["place"])))
+        console.print(f"source: {cited}", style="dim", markup=False)
 
 
 def parse_memory(text: str) -> Json:

@@ -162,7 +162,7 @@ class Deletions(Repository):
             if row.forgotten_at is None:  # else its place has left the tree already
                 row.status, row.forgotten_at = DELETED, datetime.now(UTC)
             row.content = ""
-            row.model = row.usage = row.finish_reason = None
+            row.prefix = row.sources = row.model = row.usage = row.finish_reason = None
             await Marks(self.session, self.owner).mark(row, "excluded")
         for session_id in sessions:
             position = min(row.position for row in rows if row.session_id == session_id)

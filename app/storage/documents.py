@@ -119,6 +119,13 @@ class Documents(Repository):
         rows = (await self.session.scalars(query)).all() if wanted else ()
         return {PassageKey(row.document_id, row.number): row.text for row in rows}
 
+    async def names(self, document_ids: "Sequence[str]") -> dict[str, str]:
+        """The names of those of these documents that are there, by id."""
+        query = self.select_columns(DocumentRow, DocumentRow.id, DocumentRow.name).where(
+            DocumentRow.id.in_(document_ids)
+        )
+        return {row.id: row.name for row in (await self.session.execute(query)).all()}
+
 
 def citation(name: str, place: dict[str, Any]) -> str:
     """Where a piece is from, which has that `place` in the document of that name: `guide.pdf, page 3`."""

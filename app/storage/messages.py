@@ -22,7 +22,7 @@ DELETED = "deleted"
 
 @dataclass(frozen=True, slots=True)
 class MessageDraft:
-    """A message to be stored. Without `created_at` it was said now."""
+    """A message to be stored. Without `created_at` it was said now. `prefix`: what was typed before it."""
 
     role: Role
     content: str
@@ -30,6 +30,7 @@ class MessageDraft:
     id: str | None = None
     status: MessageStatus = "complete"
     model: str | None = None
+    prefix: str | None = None
 
 
 class Messages(Repository):
@@ -167,6 +168,7 @@ def _row(
         turn=turn,
         is_active=is_active,
         role=draft.role,
+        prefix=draft.prefix,
         content=draft.content,
         status=draft.status,
         model=draft.model,

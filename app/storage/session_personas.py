@@ -1,6 +1,8 @@
-"""Which persona a chat session has had from which turn on. Rows are added, never changed."""
+"""Which persona a chat session has had from which turn on, and which instructions in the place of the
+persona's. Rows are added, never changed.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -13,8 +15,8 @@ from memory.messages import Role, starts_new_turn
 class SessionPersonas(Repository):
     """The personas that one owner's sessions were given."""
 
-    async def give(self, session_id: str, persona_id: str | None) -> None:
-        """Note that the session has this persona from its next turn on."""
+    async def give(self, session_id: str, persona_id: str | None, instructions: str | None = None) -> None:
+        """Note that the session has this persona, with these instructions, from its next turn on."""
         rows = await self._of(session_id)
         self.add(
             SessionPersonaRow(
@@ -22,6 +24,7 @@ class SessionPersonas(Repository):
                 number=len(rows),
                 turn=await self._next_turn(session_id),
                 persona_id=persona_id,
+                instructions=instructions,
                 created_at=datetime.now(UTC),
             )
         )
@@ -37,14 +40,16 @@ class SessionPersonas(Repository):
                         number=row.number,
                         turn=row.turn,
                         persona_id=row.persona_id,
+                        instructions=row.instructions,
                         created_at=row.created_at,
                     )
                 )
         await self.session.flush()
 
-    async def newest(self, session_id: str) -> str | None:
-        """The persona that the session was given last."""
-        return rows[-1].persona_id if (rows := await self._of(session_id)) else None
+    async def newest(self, session_id: str) -> tuple[str | None, str | None]:
+        """The persona that the session was given last, and the instructions."""
+        rows = await self._of(session_id)
+        return (rows[-1].persona_id, rows[-1].instructions) if rows else (None, None)
 
     async def by_turn(self, chat: SessionRow) -> Callable[[int], str | None]:
         """Tells the persona of a turn; of sessions from before that was kept, the one of now."""
@@ -56,12 +61,11 @@ class SessionPersonas(Repository):
 
     async def since_turn(self, session_id: str) -> int | None:
         """The turn from which on the session has had the persona of now; None if that was not kept then."""
-        last_of_turn = {row.turn: row.persona_id for row in await self._of(session_id)}
-        since, persona_id = None, None
-        for turn, given in last_of_turn.items():
-            if since is None or given != persona_id:
-                since, persona_id = turn, given
-        return since
+        return _last_change([(row.turn, row.persona_id) for row in await self._of(session_id)])
+
+    async def instructed_since(self, session_id: str) -> int | None:
+        """The same of the instructions of now."""
+        return _last_change([(row.turn, row.instructions) for row in await self._of(session_id)])
 
     async def _of(self, session_id: str) -> list[SessionPersonaRow]:
         query = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == session_id)
@@ -72,3 +76,12 @@ class SessionPersonas(Repository):
         if last is None:
             return 0
         return last.turn + starts_new_turn(cast(Role, last.role), "user")
+
+
+def _last_change(given: Sequence[tuple[int, str | None]]) -> int | None:
+    """The turn of the last change; what was taken back before anything was said is none."""
+    since, before = None, None
+    for turn, value in dict(given).items():
+        if since is None or value != before:
+            since, before = turn, value
+    return since

@@ -23,6 +23,8 @@ class Sessions(Repository):
         memory: dict[str, Any],
         user_name: str | None = None,
         branched_from: MessageRow | None = None,
+        prefixes: bool = False,
+        instructions: str | None = None,
     ) -> SessionRow:
         now = datetime.now(UTC)
         row = SessionRow(
@@ -32,6 +34,8 @@ class Sessions(Repository):
             user_name=user_name,
             title=title,
             memory=memory,
+            prefixes=prefixes,
+            instructions=instructions,
             branched_from_session=branched_from.session_id if branched_from else None,
             branched_from_message=branched_from.id if branched_from else None,
             created_at=now,

@@ -108,7 +108,7 @@ class PersonaCardRow(Owned, Table):
 
 
 class SessionRow(Owned, Table):
-    """A chat session and its memory settings."""
+    """A chat session and its settings. `instructions`: in the place of its persona's, None for those."""
 
     __tablename__ = "sessions"
     __table_args__ = (Index("ix_sessions_listing", "owner", "created_at", "id"),)
@@ -119,6 +119,8 @@ class SessionRow(Owned, Table):
     persona_id: Mapped[str | None] = mapped_column(ForeignKey("personas.id"), index=True)
     title: Mapped[str | None] = mapped_column(Text)
     memory: Mapped[dict[str, Any]]
+    prefixes: Mapped[bool] = mapped_column(Boolean, default=False)
+    instructions: Mapped[str | None] = mapped_column(Text)
     lore_scan_depth: Mapped[int] = mapped_column(Integer, default=DEFAULT_SCAN_DEPTH)
     lore_token_budget: Mapped[int] = mapped_column(Integer, default=DEFAULT_TOKEN_BUDGET)
     branched_from_session: Mapped[str | None] = mapped_column(String(32))
@@ -134,7 +136,8 @@ class SessionRow(Owned, Table):
 
 
 class SessionPersonaRow(Owned, Table):
-    """The persona, deleted since perhaps, that a session was given from `turn` on. `number` counts them."""
+    """The persona, deleted since perhaps, that a session was given from `turn` on, and the `instructions`
+    in the place of its own, if any. `number` counts them."""
 
     __tablename__ = "session_personas"
 
@@ -142,6 +145,7 @@ class SessionPersonaRow(Owned, Table):
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     turn: Mapped[int] = mapped_column(Integer)
     persona_id: Mapped[str | None] = mapped_column(String(32))
+    instructions: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
 
 
@@ -151,7 +155,8 @@ class MessageRow(Owned, Table):
     The active path is the chat as it stands: one message for each `position`, which orders it; `turn`
     groups it. `alternative` numbers the messages that share a parent, oldest first. `created_at` is when
     it was said. `status`: `complete`, `generating` (stored so far), or `interrupted`; `deleted` is an empty
-    place, of which nothing is shown: what stands behind it keeps its position and turn.
+    place, of which nothing is shown: what stands behind it keeps its position and turn. `prefix`: what was
+    typed before the content (`app.prefixes`); `sources`: of a reply from documents, where they say it.
     """
 
     __tablename__ = "messages"
@@ -185,12 +190,19 @@ class MessageRow(Owned, Table):
     forgotten_at: Mapped[datetime | None]
     copied_from: Mapped[str | None] = mapped_column(String(32))
     role: Mapped[str] = mapped_column(String(16))
+    prefix: Mapped[str | None] = mapped_column(Text)
     content: Mapped[str] = mapped_column(Text)
+    sources: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     status: Mapped[str] = mapped_column(String(16))
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     model: Mapped[str | None] = mapped_column(Text)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime]
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it is a note to its reply alone: it stands in no later window."""
+        return self.role == "system" and self.prefix is not None
 
 
 ON_ACTIVE_PATH = text("messages.is_active")

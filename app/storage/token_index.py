@@ -61,7 +61,7 @@ class TokenIndex(Repository):
             if message.id not in active or message.position > indexed_to + 1:
                 break
             indexed_to = message.position
-            is_excluded = message.turn in excluded_turns
+            is_excluded = message.turn in excluded_turns or message.is_note
             token_count = 0 if is_excluded else len(ids)
             self.add(
                 MessageTokensRow(

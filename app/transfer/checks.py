@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.cards.book import book_of
 from app.cards.files import CardError, check_card
 from app.cards.mapping import persona_fields
-from app.schemas import ContextView, Usage
+from app.schemas import ContextView, SourceView, Usage
 
 MAX_NUMBER = 2**31 - 1
 
@@ -57,6 +57,13 @@ def check_usage(usage: dict[str, Any]) -> dict[str, Any]:
     """Raises ValueError."""
     Usage.model_validate(usage, strict=True)
     return usage
+
+
+def check_sources(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Raises ValueError."""
+    for source in sources:
+        SourceView.model_validate(source, strict=True)
+    return sources
 
 
 def check_context(record: dict[str, Any]) -> dict[str, Any]:

@@ -273,7 +273,7 @@ class StoredRecords(Repository):
                     cast(Role, row.role),
                     row.content,
                     row.created_at,
-                    "excluded" in standing,
+                    "excluded" in standing or row.is_note,
                     tuple((each.content, each.created_at) for each in alternatives),
                     [each.id for each in alternatives].index(row.id),
                 )

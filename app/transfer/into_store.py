@@ -178,6 +178,8 @@ def _add_session(new: NewRows, session: SessionRecord, memory: Row, now: datetim
         persona_id=new.renamed(session.persona_id),
         title=session.title,
         memory=memory,
+        prefixes=session.prefixes,
+        instructions=session.instructions,
         lore_scan_depth=session.lore_scan_depth,
         lore_token_budget=session.lore_token_budget,
         branched_from_session=new.renamed(branched.session_id) if branched else None,
@@ -192,6 +194,7 @@ def _add_session(new: NewRows, session: SessionRecord, memory: Row, now: datetim
             number=number,
             turn=given.turn,
             persona_id=new.renamed(given.persona_id),
+            instructions=given.instructions,
             created_at=given.created_at,
         )
 
@@ -209,7 +212,11 @@ def _add_message(new: NewRows, message: MessageRecord, spot: Spot, session_id: s
         is_active=message.is_active,
         copied_from=new.renamed(message.copied_from),
         role=message.role,
+        prefix=message.prefix,
         content=message.content,
+        sources=None
+        if message.sources is None
+        else [each | {"document_id": new.renamed(each["document_id"])} for each in message.sources],
         status=message.status,
         forgotten_at=now if message.status == "deleted" else None,
         finish_reason=message.finish_reason,

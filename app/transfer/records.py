@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from app.cards.book import MAX_BUDGET, MAX_DEPTH
-from app.fields import Name, PlainText, Text, Time, Wire
+from app.fields import Name, PlainText, StableText, Text, Time, Wire
 from app.lore_schemas import LoreEntryFields
 from app.persona_schemas import PersonaCreate
+from app.prefixes import read_typed
 from app.transfer.checks import (
     MAX_NUMBER,
     Count,
     OutsideId,
     check_context,
     check_persona_card,
+    check_sources,
     check_usage,
 )
 from memory.facts.fact import OWNER
@@ -61,6 +63,7 @@ class GivenPersonaRecord(Wire):
 
     turn: Count
     persona_id: OutsideId | None
+    instructions: PlainText | None = None
     created_at: Time
 
 
@@ -79,6 +82,8 @@ class SessionRecord(Wire):
     persona_id: Id | None = None
     personas: list[GivenPersonaRecord] = Field([])
     memory: dict[str, Any] | None = None
+    prefixes: bool = False
+    instructions: StableText | None = None
     lore_scan_depth: int = Field(DEFAULT_SCAN_DEPTH, ge=0, le=MAX_DEPTH)
     lore_token_budget: int = Field(DEFAULT_TOKEN_BUDGET, ge=0, le=MAX_BUDGET)
     branched_from: BranchRecord | None = None
@@ -109,7 +114,9 @@ class MessageRecord(Wire):
     alternative: Count
     is_active: bool
     role: Role
+    prefix: PlainText | None = None
     content: PlainText
+    sources: Annotated[list[dict[str, Any]], AfterValidator(check_sources)] | None = None
     status: Literal["complete", "interrupted", "deleted"] = "complete"
     finish_reason: Literal["stop", "length", "cancelled", "error"] | None = None
     model: PlainText | None = None
@@ -119,6 +126,14 @@ class MessageRecord(Wire):
     marks: list[MarkRecord] = Field([])
     sampled: TokensRecord | None = None
     context: Annotated[dict[str, Any], AfterValidator(check_context)] | None = None
+
+    @model_validator(mode="after")
+    def _as_typed(self) -> "MessageRecord":
+        if self.prefix is not None:
+            typed = read_typed(self.prefix + self.content)
+            if typed.kind == "ci" or (typed.prefix, typed.role) != (self.prefix, self.role):
+                raise ValueError("prefix: is not what begins such a message")
+        return self
 
     @model_validator(mode="after")
     def _marked_once(self) -> "MessageRecord":

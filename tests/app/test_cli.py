@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
-from app.cli.chat import parse_memory
+from app.cli.chat import parse_memory, show_sources
 from app.cli.context_bar import _cells
 
 PERDURE = str(Path(sys.executable).parent / "perdure")
@@ -37,6 +38,13 @@ def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: ht
             "/facts",
             "/memory no_such",
             "/persona You are Anne, a pirate.",
+            "ci: ordinary",
+            "/prefixes perhaps",
+            "/prefixes on",
+            "ci: You are Bo, a cook.",
+            "/persona",
+            "qa: What do you cook?",
+            "/prefixes off",
             "/wrong",
             "/help",
             "/quit",
@@ -55,6 +63,12 @@ def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: ht
         "nothing is known yet",
         "unknown strategy 'no_such'; known are buffer, sliding_window, token_buffer",
         "You are Anne, a pirate.",
+        "on or off?",
+        "prefixes are on",
+        "From the next turn on this chat has these instructions.",
+        "You are Bo, a cook.",
+        "no document tells anything",
+        "prefixes are off",
         "no command /wrong",
         "leave (also Ctrl-D)",
     ):
@@ -62,7 +76,17 @@ def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: ht
     [session] = client.get("/v1/sessions").json()["data"]
     assert session["memory"] == {"strategy": "sliding_window", "turns": 3, "retention_ratio": 1.0}
     messages = client.get(f"/v1/sessions/{session['id']}/messages").json()["data"]
-    assert [message["role"] for message in messages] == ["user", "assistant"]
+    assert [message["content"] for message in messages if message["role"] == "user"] == [
+        "What is the capital of France?",
+        "ci: ordinary",
+        "What do you cook?",
+    ]
+    assert session["instructions"] == "You are Bo, a cook."
+
+
+def test_sources_are_shown_with_their_place(capsys: pytest.CaptureFixture[str]) -> None:
+    show_sources(Console(), [{"name": "[a].md", "place": "line 3"}, {"name": "b.txt", "place": ""}])
+    assert capsys.readouterr().out == "source: [a].md, line 3\nsource: b.txt\n"
 
 
 def test_a_terminal_chat_works_on_its_history(client: httpx.Client) -> None:

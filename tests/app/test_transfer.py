@@ -84,6 +84,7 @@ STEPS = st.lists(
         st.tuples(st.just("mark"), NUMBERS, st.sampled_from(["pinned", "excluded"]), st.booleans()),
         st.tuples(st.just("reply"), NUMBERS, st.lists(NUMBERS, max_size=3)),
         st.tuples(st.just("regenerate"), NUMBERS, TEXTS),
+        st.tuples(st.just("prefixed"), TEXTS),
         st.tuples(st.just("settings"), NUMBERS, NUMBERS, st.none() | TEXTS),
         st.tuples(st.just("lore"), NUMBERS, st.booleans(), TEXTS),
         st.tuples(st.just("summary"), NUMBERS, TEXTS),
@@ -133,6 +134,7 @@ FULL: list[tuple[Any, ...]] = [
     ("activate", 3),
     ("reply", 3, []),
     ("forget", 4),
+    ("prefixed", "What?"),
     ("branch", 3),
     ("correct", 0, "Not One, says the branch"),
 ]
@@ -155,6 +157,13 @@ class Life:
         async with self.database.write() as session:
             drafts = [MessageDraft(*message) for message in said]
             await Messages(session, self.owner).append(self.session_id, drafts)
+
+    async def _prefixed(self, question: str) -> None:
+        """A question to documents, and its answer."""
+        async with self.database.write() as session:
+            drafts = [MessageDraft("user", question, prefix="qa: "), MessageDraft("assistant", "That.")]
+            [_, reply] = await Messages(session, self.owner).append(self.session_id, drafts)
+            reply.sources = [{"document_id": "doc_1", "name": "a.md", "place": "line 1"}]
 
     async def _edit(self, at: int, content: str, keep_following: bool) -> None:
         if message := await self._on_path(at):
@@ -216,7 +225,10 @@ class Life:
         async with self.database.write() as session:
             changes: dict[str, Any] = {"lore_scan_depth": depth, "lore_token_budget": budget, "title": title}
             changes |= {"memory": {"strategy": "sliding_window", "turns": budget + 1}}
-            await Sessions(session, self.owner).update(self.session_id, changes)
+            changes |= {"prefixes": depth % 2 == 1, "instructions": title}
+            row = await Sessions(session, self.owner).update(self.session_id, changes)
+            assert row is not None
+            await SessionPersonas(session, self.owner).give(self.session_id, row.persona_id, title)
 
     async def _lore(self, at: int, of_message: bool, content: str) -> None:
         message = await self._on_path(at)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm.text.chat_format import ChatTokenizer
 from memory.context import Segment
-from memory.recall.fill import HEADING, fill
+from memory.recall.fill import DOCUMENTS_HEADING, HEADING, fill
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import Ranked
 from tests.memory.naive_recall import said
@@ -113,10 +113,9 @@ def test_pieces_of_documents_are_told_with_their_citation(
 ) -> None:
     piece = Passage(PassageKey("doc_1", 4), "Press the red button.", citation=citation)
     text = told(fill(ranked([piece, *said("I pressed it.")]), 1000, chat_tokenizer, ()))
-    assert (
-        text
-        == f"{HEADING}\n[Monday, 5 January 2026]\nAda: I pressed it.\n[{citation}]\nPress the red button."
-    )
+    quotes = f"{DOCUMENTS_HEADING}\n[{citation}]\nPress the red button."
+    assert text == f"{HEADING}\n[Monday, 5 January 2026]\nAda: I pressed it.\n{quotes}"
+    assert told(fill(ranked([piece]), 1000, chat_tokenizer, ())) == quotes
 
 
 def _days(lines: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ def test_what_was_recalled_stands_behind_all_that_changes_less_often(chat_tokeni
         "new",
         content,
         chat_tokenizer.encode_message("user", content),
-        note_segment("Be brief.", chat_tokenizer),
+        (note_segment("Be brief.", chat_tokenizer),),
     )
     kinds = [segment.kind for segment in asyncio.run(assemble(chat, message)).segments]
     assert [kind for place, kind in enumerate(kinds) if kind not in kinds[:place]] == [
