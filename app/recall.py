@@ -27,7 +27,7 @@ from memory.recall.dense import ChromaIndex, chroma_server, embedded_chroma
 from memory.recall.kept import KeptDense, KeptLexical
 from memory.recall.lexical import TantivyIndex
 from memory.recall.protocols import ANY, Embedder, Filter
-from memory.recall.ranking import Ranked
+from memory.recall.ranking import EMBEDDED, Ranked
 from memory.recall.search import Question, Searcher
 from memory.strategies.recalling import RecallScope
 
@@ -81,7 +81,7 @@ class Recall:
         opened = (
             chroma_server(settings.chroma_url) if settings.chroma_url else embedded_chroma(folder / "chroma")
         )
-        self._dense = ChromaIndex(opened, settings.embedding_model)
+        self._dense = ChromaIndex(opened, f"{settings.embedding_model} of {EMBEDDED}")
         self._lexical = TantivyIndex(folder / "lexical")
         self._kept = (KeptLexical(self._lexical), KeptDense(self._dense, embedder))
         self.indexing = Indexing(database, self._kept)

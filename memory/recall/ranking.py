@@ -13,18 +13,18 @@ from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
 WEIGHTS = {
-    "words": 2.08,
-    "sense": 0.95,
-    "beside": 1.41,
-    "near": 1.21,
-    "answers": 2.57,
-    "covers": 1.82,
-    "around": 4.72,
-    "episode": 1.95,
-    "speaker": 1.04,
-    "when": 1.86,
-    "period": 2.45,
-    "long": 1.29,
+    "words": 1.92,
+    "sense": 1.78,
+    "beside": 1.57,
+    "near": 1.22,
+    "answers": 2.37,
+    "covers": 1.61,
+    "around": 4.66,
+    "episode": 1.65,
+    "speaker": 1.15,
+    "when": 1.84,
+    "period": 2.62,
+    "long": 1.39,
     "asks": -1.07,
 }
 """How much each feature counts; fitted by `python -m evals.recall.tune` (docs/recall.md says how)."""
@@ -43,6 +43,8 @@ REASONS = {
     "period": "it is from the time that is meant",
 }
 """Why a passage was found, for a person. Its length and form say nothing to one."""
+EMBEDDED = "text alone"
+"""What vectors are made from: an index that says another thing is filled anew."""
 TOLD = np.array([name in REASONS for name in FEATURES])
 SPREAD = 0.2
 """How much less a further passage of an episode counts, by the logarithm of how many are before it."""
@@ -58,12 +60,17 @@ class Ranked:
 
 
 def indexed_text(passage: Passage) -> str:
-    """What both indexes hold of a passage: so "in May" and a name find it too."""
+    """What the lexical index holds of a passage: so "in May" and a name find it too."""
     said_at = passage.said_at
     date = f"[{said_at.day} {said_at:%B %Y}] " if said_at else ""
     citation = f"({passage.citation}) " if passage.citation else ""
     speaker = f"{passage.speaker}: " if passage.speaker else ""
     return f"{date}{citation}{speaker}{passage.text}"
+
+
+def embedded_text(passage: Passage) -> str:
+    """What the dense index's vector is made from: date and speaker would make passages look alike."""
+    return f"({passage.citation}) {passage.text}" if passage.citation else passage.text
 
 
 def rank(
