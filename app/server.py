@@ -40,8 +40,11 @@ CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, trans
 PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
 
 
-def create_app(settings: Settings, model: ChatModel) -> FastAPI:
-    """The service. It claims its home folder when it starts up, and closes the model when it ends."""
+def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -> FastAPI:
+    """The service. It claims its home folder when it starts up, and closes the model when it ends.
+
+    `warm_up`: what the first search needs is loaded at once, in the background.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,9 +61,12 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 app.state.service = Service(settings, database, model, chat, edits, imports, library)
                 await library.start()
+                warming = asyncio.create_task(chat.embedder.warm_up()) if warm_up else None
                 try:
                     yield
                 finally:
+                    if warming is not None:
+                        warming.cancel()
                     await library.close()
                     await chat.close()
                     await asyncio.to_thread(model.engine.close)
