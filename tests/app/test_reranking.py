@@ -34,8 +34,8 @@ def save_cross_encoder(folder: Path, models_folder: Path, *, scores: int = 1) ->
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=32,
-        num_labels=scores,
     )
+    config.num_labels = scores
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
