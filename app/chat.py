@@ -60,11 +60,11 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        embedder = SentenceEmbedder(settings)
-        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
+        self.embedder = SentenceEmbedder(settings)
+        self.recall = Recall(settings, database, self.embedder, is_busy=lambda: bool(self._running))
         self.changes = SessionChanges(settings, database, model)
         self.states = SessionStates(settings, database, model, self.recall)
-        summarisers = Summarisers(model, embedder)
+        summarisers = Summarisers(model, self.embedder)
         self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(

@@ -1,5 +1,6 @@
 """The sentence-embedding model of this service, loaded when it is first needed."""
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,13 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from app.settings import Settings
 from llm.catalog import ensure_model
-from llm.errors import ModelNotFoundError
-from llm.packages import PACKAGED_MODELS
+from llm.errors import ModelError, ModelNotFoundError
+from llm.packages import PACKAGED_MODELS, is_fetched
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+log = structlog.get_logger()
 
 SLICE = 32
 """Texts that are embedded before another caller gets its turn."""
@@ -45,6 +50,28 @@ class SentenceEmbedder:
             for index, vector in zip(some, made.tolist(), strict=True):
                 vectors[index] = vector
         return vectors
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the model can be loaded without a download."""
+        packaged = PACKAGED_MODELS.get(self._name)
+        if packaged is not None:
+            return is_fetched(packaged, self._models_folder / self._name)
+        cached = self._models_folder / "hub" / f"models--{self._name.replace('/', '--')}"
+        return Path(self._name).expanduser().exists() or cached.exists()
+
+    @property
+    def is_loaded(self) -> bool:
+        return "_model" in vars(self)
+
+    async def warm_up(self) -> None:
+        """Load the model in the background if it is there, so that the first search need not wait for it."""
+        if self.is_loaded or not self.is_fetched:
+            return
+        try:
+            await asyncio.to_thread(self.embed, ["Is it warm?"])
+        except ModelError as error:
+            log.warning("the embedding model could not be loaded", reason=str(error))
 
     def encode_bare(self, texts: Sequence[str]) -> None:
         """What sentence-transformers itself does with all the texts at once: what ours is measured by."""

@@ -14,6 +14,7 @@ from app.errors import NotFoundProblem
 from app.indexing import Indexing
 from app.recall_search import AskedDense, AskedLexical, ScopedPassages
 from app.recall_upkeep import RecallUpkeep
+from app.reranking import Reranker
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
@@ -27,7 +28,7 @@ from memory.recall.dense import ChromaIndex, chroma_server, embedded_chroma
 from memory.recall.kept import KeptDense, KeptLexical
 from memory.recall.lexical import TantivyIndex
 from memory.recall.protocols import ANY, Embedder, Filter
-from memory.recall.ranking import Ranked
+from memory.recall.ranking import EMBEDDED, Ranked
 from memory.recall.search import Question, Searcher
 from memory.strategies.recalling import RecallScope
 
@@ -82,9 +83,12 @@ class Recall:
             chroma_server(settings.chroma_url) if settings.chroma_url else embedded_chroma(folder / "chroma")
         )
         self._dense = ChromaIndex(
-            opened, settings.embedding_model, None if settings.chroma_url else folder / "chroma"
+            opened,
+            f"{settings.embedding_model} of {EMBEDDED}",
+            None if settings.chroma_url else folder / "chroma",
         )
         self._lexical = TantivyIndex(folder / "lexical")
+        self._reranker = Reranker(settings.reranker, settings) if settings.reranker else None
         self._kept = (KeptLexical(self._lexical), KeptDense(self._dense, embedder))
         self.indexing = Indexing(database, self._kept)
         self.upkeep = RecallUpkeep(database, self.indexing, is_busy=is_busy)
@@ -111,6 +115,8 @@ class Recall:
     async def close(self) -> None:
         """End what is being done in the background; it is made up for at the next start."""
         await self.upkeep.close()
+        if self._reranker is not None:
+            self._reranker.close()
         self._lexical.close()
         self._dense.close()
 
@@ -237,6 +243,9 @@ class Recall:
         )
         question = Question(text, datetime.now(UTC), scope.shelves, where)
         found = await searcher.search(question, limit) if scope.shelves else []
+        if self._reranker is not None:
+            found, unranked = await self._reranker.reranked(text, found)
+            fault = fault or unranked
         self.times.count += 1
         self.times.seconds += perf_counter() - began
         return Recollection(_each_once(found, scope.session_id), lagging, dense.fault or fault)

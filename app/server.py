@@ -42,8 +42,11 @@ CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, trans
 PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
 
 
-def create_app(settings: Settings, model: ChatModel) -> FastAPI:
-    """The service. It claims its home folder when it starts up, and closes the model when it ends."""
+def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -> FastAPI:
+    """The service. It claims its home folder when it starts up, and closes the model when it ends.
+
+    `warm_up`: what the first search needs is loaded at once, in the background.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,9 +67,12 @@ def create_app(settings: Settings, model: ChatModel) -> FastAPI:
                 )
                 await library.start()
                 deleting.start()
+                warming = asyncio.create_task(chat.embedder.warm_up()) if warm_up else None
                 try:
                     yield
                 finally:
+                    if warming is not None:
+                        warming.cancel()
                     await deleting.close()
                     await library.close()
                     await chat.close()

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         min_length=1,
         description="Sentence-embedding model of recall: its packaged name, a folder, or a hub id.",
     )
+    reranker: str | None = Field(
+        None,
+        min_length=1,
+        description="Cross-encoder that re-orders what recall found: a folder or a hub id.",
+    )
     chroma_url: str | None = Field(
         None, pattern=r"^https?://", description="Chroma server that keeps the vectors; none: this process."
     )

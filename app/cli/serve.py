@@ -27,7 +27,7 @@ def serve(
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)
     configure_logs(settings)
-    server = WebServer(create_app(settings, model), host=settings.host, port=settings.port)
+    server = WebServer(create_app(settings, model, warm_up=True), host=settings.host, port=settings.port)
     server.run()
     if not server.started:
         raise typer.Exit(1)

@@ -28,7 +28,7 @@ from evals.bench.script import SEED, Script
 from llm.progress import Progress
 from memory.recall.lexical import TantivyIndex
 from memory.recall.passage import Passage, PassageKey
-from memory.recall.ranking import indexed_text
+from memory.recall.ranking import embedded_text
 from memory.recall.words import terms
 
 OWNER = "bench"
@@ -140,7 +140,7 @@ class RecallBenchmark:
             await recall.bring_up(OWNER, session_id)
             ours = len(texts) / (time.perf_counter() - began)
             began = time.perf_counter()
-            real.encode_bare([indexed_text(_passage(n, text)) for n, text in enumerate(texts)])
+            real.encode_bare([embedded_text(_passage(n, text)) for n, text in enumerate(texts)])
             bare = len(texts) / (time.perf_counter() - began)
             rounds.append({"indexing": ours, "bare": bare, "ratio": ours / bare})
         self._progress("indexing", 3, 3)

@@ -10,7 +10,7 @@ from memory.recall.dense import ChromaIndex, embedded_chroma
 from memory.recall.lexical import TantivyIndex
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Embedder
-from memory.recall.ranking import indexed_text
+from memory.recall.ranking import embedded_text, indexed_text
 from memory.recall.search import Searcher
 
 BATCH = 64
@@ -36,12 +36,12 @@ class Shelves:
 
     def fill(self, shelf: str, passages: Sequence[Passage], progress: Progress = silent) -> Searcher:
         """Index passages as the service does; what searches them."""
-        texts = [indexed_text(passage) for passage in passages]
+        texts = [embedded_text(passage) for passage in passages]
         for start in range(0, len(passages), BATCH):
             batch = slice(start, start + BATCH)
             self.dense.add(shelf, passages[batch], self.embedder.embed(texts[batch]))
             progress(f"indexing {shelf}", min(start + BATCH, len(passages)), len(passages))
-        self.lexical.update(shelf, passages, texts)
+        self.lexical.update(shelf, passages, [indexed_text(passage) for passage in passages])
         return Searcher(self.dense, self.lexical, self.embedder, InMemoryPassages(passages))
 
 

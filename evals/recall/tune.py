@@ -27,7 +27,7 @@ from evals.recall.locomo import Conversation, read_locomo
 from evals.recall.shelf import Shelves, temporary_shelves
 from llm.progress import Progress
 from memory.recall.features import FEATURES, features
-from memory.recall.ranking import WEIGHTS
+from memory.recall.ranking import WEIGHTS, spread
 from memory.recall.search import Question
 
 PENALTY = 1e-3
@@ -131,7 +131,8 @@ def fit(examples: Sequence[Example]) -> NDArray[np.float64]:
 
 
 def _figures(example: Example, weights: Figures) -> tuple[float, ...]:
-    order = np.argsort(-(example.features @ weights), kind="stable")
+    scores = spread(example.features @ weights, example.sources)
+    order = np.argsort(-scores, kind="stable")
     recalls = [example.is_evidence[order[:top]].sum() / example.evidence for top in (5, 10, 50)]
     sources = list(dict.fromkeys(example.sources[place] for place in order))[:5]
     return (*recalls, float(example.sessions.issubset(sources)))

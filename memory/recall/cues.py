@@ -61,9 +61,16 @@ _SAYS_TIME = re.compile(
     rf"(?:night|morning|day|week|month|year|spring|summer|autumn|fall|winter)s?|{'|'.join(_WEEKDAYS)}"
     rf"|{'|'.join(name for name in _MONTHS if name not in ('may', 'march'))}|(?:19|20)\d\d)\b"
     r"|어제|그제|그저께|오늘|내일|모레|지난|이번|다음|작년|올해|내년|\d+\s?월"
-    r"|\d+\s?(?:일|주|개월|달|년)\s?(?:전|후|뒤)",
-    re.IGNORECASE,
+    r"|\d+\s?(?:일|주|개월|달|년)\s?(?:전|후|뒤)"
 )
+"""For texts in lower case: ignoring case, it takes ten times as long."""
+_HINTS = (
+    *("day", "night", "tomorrow", "ago", "week", "recent", "soon", "morning", "month", "year", "19", "20"),
+    *(name for name in (*_MONTHS, *_SEASONS) if name not in ("may", "march")),
+    *("어제", "그제", "그저께", "오늘", "내일", "모레", "지난", "이번", "다음", "작년", "올해", "내년", "월"),
+    *("전", "후", "뒤"),
+)
+"""Each time that is told has one of these in it: looking for them first takes a tenth of the time."""
 _ASKS_WHEN = re.compile(
     r"\b(?:when|(?:what|which) (?:date|day|week|month|year|time|season)|how (?:long|often))\b"
     r"|언제|며칠|몇\s?(?:월|일|년|시)|얼마나 (?:오래|자주)",
@@ -116,7 +123,8 @@ def cues(question: str, asked_at: datetime) -> Cues:
 
 def says_time(text: str) -> bool:
     """Whether a text tells a time: "yesterday", "last week", "in June"."""
-    return bool(_SAYS_TIME.search(text))
+    folded = text.lower()
+    return any(hint in folded for hint in _HINTS) and bool(_SAYS_TIME.search(folded))
 
 
 def named(question: str, names: Collection[str]) -> frozenset[str]:

@@ -3,7 +3,6 @@
 All are between 0 and 1. Passages that are not among those to be ranked count as not there.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from memory.messages import Role
 from memory.recall.cues import Period, cues, named, says_time
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
-from memory.recall.words import terms
+from memory.recall.words import shared, terms
 
 FEATURES = (
     "words",
@@ -33,6 +32,8 @@ FEATURES = (
     "long",
     "asks",
 )
+FAR = 2**40
+"""More than a source has passages."""
 LONG = 60
 """Words of a passage that is as long as counts."""
 GRAMMAR = frozenset(
@@ -72,7 +73,8 @@ def features(
     places = _Places(passages)
     score = np.array([found.both.get(passage.key, 0.0) for passage in passages])
     asks = np.array([_asks(passage.text) for passage in passages])
-    covers, around = _covered(question, passages, places)
+    parts = [passage.text.split() for passage in passages]
+    covers, around = _covered(question, passages, parts, places)
     before = places.shifted(score, -1)
     columns = {
         "words": [found.words.get(passage.key, 0.0) for passage in passages],
@@ -86,7 +88,7 @@ def features(
         "speaker": [who.is_meant(passage) for passage in passages],
         "when": [told.asks_when and says_time(passage.text) for passage in passages],
         "period": [_nearness(passage, told.period) for passage in passages],
-        "long": [_length(passage.text) for passage in passages],
+        "long": np.minimum(1.0, np.log1p([len(each) for each in parts]) / np.log1p(LONG)),
         "asks": asks,
     }
     return np.column_stack([np.asarray(columns[name], dtype=np.float64) for name in FEATURES])
@@ -97,9 +99,12 @@ class _Places:
     document."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
-        self._keys = [(passage.key.source, passage.key.number) for passage in passages]
-        self._at = {key: place for place, key in enumerate(self._keys)}
-        names = [(passage.key.source, passage.said_at and passage.said_at.date()) for passage in passages]
+        sources = {source: at for at, source in enumerate({passage.key.source for passage in passages})}
+        # Where a passage stands, as one number.
+        self._stands = np.array([sources[each.key.source] * FAR + each.key.number for each in passages])
+        self._order = np.argsort(self._stands)
+        self._shifts: dict[int, NDArray[np.intp]] = {}
+        names = [passage.episode for passage in passages]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         self.episode = np.array([numbers[name] for name in names])
         """The number of each passage's episode."""
@@ -109,7 +114,16 @@ class _Places:
     def shifted(self, values: NDArray[Any], distance: int) -> NDArray[Any]:
         """For each passage the value of the one so far behind it; zero where that is not among them."""
         padded = np.concatenate([values, np.zeros_like(values[:1])])
-        return padded[[self._at.get((source, number + distance), -1) for source, number in self._keys]]
+        if distance not in self._shifts:
+            self._shifts[distance] = self._shift(distance)
+        return padded[self._shifts[distance]]
+
+    def _shift(self, distance: int) -> NDArray[np.intp]:
+        """For each passage the place of the one so far behind it, or -1."""
+        wanted = self._stands + distance
+        places = np.searchsorted(self._stands, wanted, sorter=self._order)
+        places = self._order[np.minimum(places, len(self._order) - 1)]
+        return np.where(self._stands[places] == wanted, places, -1)
 
 
 class _Speaker:
@@ -132,7 +146,7 @@ def _scaled(hits: Sequence[Hit], low: float) -> dict[PassageKey, float]:
 
 
 def _covered(
-    question: str, passages: Sequence[Passage], places: _Places
+    question: str, passages: Sequence[Passage], parts: Sequence[Sequence[str]], places: _Places
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The share of the question's terms that are in a passage, and in it and the three on either side.
 
@@ -141,7 +155,7 @@ def _covered(
     asked = sorted(set(terms(question)) - GRAMMAR)
     if not asked:
         return np.zeros(len(passages)), np.zeros(len(passages))
-    told = (set(terms(f"{passage.speaker} {passage.text}")) for passage in passages)
+    told = shared(asked, [[*p.speaker.split(), *words] for p, words in zip(passages, parts, strict=True)])
     has = np.array([[term in found for term in asked] for found in told])
     weight = np.log(1 + (len(passages) + 0.5) / (has.sum(0) + 0.5))
     around = has.copy()
@@ -159,10 +173,6 @@ def _best_three(score: NDArray[np.float64], places: _Places) -> NDArray[np.float
 
 def _nearness(passage: Passage, period: Period | None) -> float:
     return period.nearness(passage.said_at) if period and passage.said_at else 0.0
-
-
-def _length(text: str) -> float:
-    return min(1.0, math.log1p(len(text.split())) / math.log1p(LONG))
 
 
 def _asks(text: str) -> bool:

@@ -8,7 +8,7 @@ from memory.recall.dense import ChromaIndex
 from memory.recall.lexical import TantivyIndex
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Embedder
-from memory.recall.ranking import indexed_text
+from memory.recall.ranking import embedded_text, indexed_text
 
 
 class KeptIndex(Protocol):
@@ -82,12 +82,11 @@ class KeptDense:
     def apply(
         self, shelf: str, added: Sequence[Passage], removed: Sequence[PassageKey], watermark: int | None
     ) -> None:
-        texts = {passage.key: indexed_text(passage) for passage in added}
-        marks = {key: _mark(text) for key, text in texts.items()}
+        marks = {passage.key: _mark(indexed_text(passage)) for passage in added}
         held = self._index.marks(shelf, list(marks))
         new = [passage for passage in added if held.get(passage.key) != marks[passage.key]]
         if new:
-            vectors = self._embedder.embed([texts[passage.key] for passage in new])
+            vectors = self._embedder.embed([embedded_text(passage) for passage in new])
             self._index.add(shelf, new, vectors, [marks[passage.key] for passage in new])
         self._index.remove(shelf, removed)
         if watermark is not None:
@@ -95,5 +94,5 @@ class KeptDense:
 
 
 def _mark(text: str) -> str:
-    """Tells whether a text is the one that was embedded."""
+    """Tells whether a passage is the one that was added, its date and speaker included."""
     return sha256(text.encode()).hexdigest()[:16]

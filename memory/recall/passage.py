@@ -1,7 +1,7 @@
 """Passages: what is indexed and recalled as one."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from memory.messages import Role
 
@@ -34,3 +34,8 @@ class Passage:
     turn: int | None = None
     message_id: str | None = None
     citation: str = ""
+
+    @property
+    def episode(self) -> tuple[str, date | None]:
+        """What it is a part of: a day of a chat, or a document."""
+        return self.key.source, self.said_at.date() if self.said_at else None

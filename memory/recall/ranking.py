@@ -1,27 +1,30 @@
 """Ranking: one order out of what the dense and the lexical index found."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
 WEIGHTS = {
-    "words": 2.08,
-    "sense": 0.95,
-    "beside": 1.41,
-    "near": 1.21,
-    "answers": 2.57,
-    "covers": 1.82,
-    "around": 4.72,
-    "episode": 1.95,
-    "speaker": 1.04,
-    "when": 1.86,
-    "period": 2.45,
-    "long": 1.29,
+    "words": 1.92,
+    "sense": 1.78,
+    "beside": 1.57,
+    "near": 1.22,
+    "answers": 2.37,
+    "covers": 1.61,
+    "around": 4.66,
+    "episode": 1.65,
+    "speaker": 1.15,
+    "when": 1.84,
+    "period": 2.62,
+    "long": 1.39,
     "asks": -1.07,
 }
 """How much each feature counts; fitted by `python -m evals.recall.tune` (docs/recall.md says how)."""
@@ -40,6 +43,11 @@ REASONS = {
     "period": "it is from the time that is meant",
 }
 """Why a passage was found, for a person. Its length and form say nothing to one."""
+EMBEDDED = "text alone"
+"""What vectors are made from: an index that says another thing is filled anew."""
+TOLD = np.array([name in REASONS for name in FEATURES])
+SPREAD = 0.2
+"""How much less a further passage of an episode counts, by the logarithm of how many are before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class Ranked:
 
 
 def indexed_text(passage: Passage) -> str:
-    """What both indexes hold of a passage: so "in May" and a name find it too."""
+    """What the lexical index holds of a passage: so "in May" and a name find it too."""
     said_at = passage.said_at
     date = f"[{said_at.day} {said_at:%B %Y}] " if said_at else ""
     citation = f"({passage.citation}) " if passage.citation else ""
@@ -60,20 +68,39 @@ def indexed_text(passage: Passage) -> str:
     return f"{date}{citation}{speaker}{passage.text}"
 
 
-def rank(question: str, asked_at: datetime, passages: Sequence[Passage], found: Matches) -> list[Ranked]:
-    """The passages, best first; equal ones in the order of their keys."""
+def embedded_text(passage: Passage) -> str:
+    """What the dense index's vector is made from: date and speaker would make passages look alike."""
+    return f"({passage.citation}) {passage.text}" if passage.citation else passage.text
+
+
+def rank(
+    question: str, asked_at: datetime, passages: Sequence[Passage], found: Matches, limit: int | None = None
+) -> list[Ranked]:
+    """The best `limit` passages, or all, best first; equal ones in the order of their keys."""
+    passages = sorted(passages, key=lambda passage: passage.key)
     parts = features(question, asked_at, passages, found) * np.array([WEIGHTS[name] for name in FEATURES])
-    ranked = [
-        Ranked(passage, round(float(row.sum()), 6), _why(row))
-        for passage, row in zip(passages, parts, strict=True)
+    scores = spread(parts.sum(1), [passage.episode for passage in passages]).round(6)
+    best = np.argsort(-scores, kind="stable")[:limit]
+    reasons = _why(parts[best] * TOLD)
+    return [
+        Ranked(passages[place], float(scores[place]), why) for place, why in zip(best, reasons, strict=True)
     ]
-    return sorted(ranked, key=lambda each: (-each.score, each.passage.key))
 
 
-def _why(parts: Sequence[float]) -> str:
-    """The three features that lift a passage most."""
-    lifting = sorted(
-        ((part, name) for part, name in zip(parts, FEATURES, strict=True) if part > 0 and name in REASONS),
-        reverse=True,
-    )
-    return ", ".join(REASONS[name] for _, name in lifting[:3])
+def spread(scores: NDArray[np.float64], episodes: Sequence[Hashable]) -> NDArray[np.float64]:
+    """The scores, less for each further passage of an episode: so that one does not crowd out the others."""
+    told: Counter[Hashable] = Counter()
+    less = np.zeros(len(scores))
+    for place in np.argsort(-scores, kind="stable"):
+        told[episodes[place]] += 1
+        less[place] = SPREAD * math.log(told[episodes[place]])
+    return scores - less
+
+
+def _why(parts: NDArray[np.float64]) -> list[str]:
+    """Of each passage the three features that lift it most."""
+    lifting = np.argsort(-parts, axis=1, kind="stable")[:, :3]
+    return [
+        ", ".join(REASONS[FEATURES[feature]] for feature in best if row[feature] > 0)
+        for row, best in zip(parts.tolist(), lifting.tolist(), strict=True)
+    ]

@@ -43,7 +43,7 @@ class Searcher:
         Nothing for a question without a letter or digit. What the store does not have is left out.
         """
         passages, found = await self.candidates(question)
-        return rank(question.text, question.asked_at, passages, found)[:limit]
+        return rank(question.text, question.asked_at, passages, found, limit)
 
     async def candidates(self, question: Question) -> tuple[Sequence[Passage], Matches]:
         """What is ranked: the passages that either index found, and those beside them."""

@@ -8,6 +8,7 @@ particles to them, give overlapping pairs of characters, as Lucene's CJK analyse
 import re
 import threading
 import unicodedata
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import Stemmer
@@ -17,6 +18,9 @@ _UNSPACED = re.compile(
     r"[\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     r"\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
+
+LONGEST_PART = 24
+"""Characters of a part of a text whose terms are remembered."""
 
 _local = threading.local()
 
@@ -36,6 +40,25 @@ def terms(text: str) -> list[str]:
             at = run.end()
         found += _stems(word[at:])
     return found
+
+
+def shared(asked: Collection[str], texts: Sequence[Sequence[str]]) -> list[set[str]]:
+    """Of each text, given as its parts between spaces, those terms that are among the `asked` ones.
+
+    The same as by `terms`, but each part is looked at once, in however many texts it is.
+    """
+    wanted = set(asked)
+    having = {}
+    for part in set[str]().union(*texts):
+        found = _known_terms(part) if len(part) <= LONGEST_PART else frozenset(terms(part))
+        if not wanted.isdisjoint(found):
+            having[part] = found & wanted
+    return [set().union(*(having[part] for part in having.keys() & parts)) for parts in texts]
+
+
+@lru_cache(maxsize=50_000)
+def _known_terms(part: str) -> frozenset[str]:
+    return frozenset(terms(part))
 
 
 def _pairs(run: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Filter, Hit
-from memory.recall.ranking import indexed_text
+from memory.recall.ranking import embedded_text, indexed_text
 from memory.recall.search import Question, Searcher
 from memory.recall.words import terms
 
@@ -47,7 +47,7 @@ class _Dense:
 
     def search(self, shelf: str, vector: Sequence[float], limit: int, where: Filter = ANY) -> list[Hit]:
         return _best(
-            (passage, float(np.dot(_unit(indexed_text(passage)), vector)))
+            (passage, float(np.dot(_unit(embedded_text(passage)), vector)))
             for passage in self._indexes.on(shelf, where)
         )[:limit]
 

@@ -4,7 +4,9 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from memory.recall.features import FEATURES
 from memory.recall.passage import Passage
 from memory.recall.protocols import Filter
-from memory.recall.ranking import WEIGHTS, Ranked
+from memory.recall.ranking import WEIGHTS, Ranked, spread
+from memory.recall.words import shared, terms
 from tests.memory.naive_recall import START, NaiveIndexes, asking, meets, said
 
 WORDS = ("tea", "dog", "blue", "house", "sister", "ran", "sea", "yesterday", "May", "why?")
@@ -52,6 +55,33 @@ def test_scores_fall_and_no_passage_comes_twice(chat: list[list[Passage]], quest
     ranked = found([passage for each in chat for passage in each], question)
     assert [each.score for each in ranked] == sorted((each.score for each in ranked), reverse=True)
     assert len({each.passage.key for each in ranked}) == len(ranked)
+
+
+def test_a_chat_that_says_a_thing_over_and_over_does_not_crowd_out_the_others() -> None:
+    scores = np.array([5.0, 4.9, 4.8, 4.7, 4.65])
+    spread_out = spread(scores, ["a", "a", "a", "a", "b"])
+    assert list(np.argsort(-spread_out)) == [0, 1, 4, 2, 3]
+    assert list(spread(scores, "abcde")) == list(scores)
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.sampled_from("abc")), max_size=20))
+def test_within_an_episode_the_order_stays(given_scores: list[tuple[float, str]]) -> None:
+    scores = np.array([score for score, _ in given_scores])
+    after = spread(scores, [episode for _, episode in given_scores])
+    for episode in "abc":
+        of_it = [place for place, (_, name) in enumerate(given_scores) if name == episode]
+        by_score = sorted(of_it, key=lambda place: (-scores[place], place))
+        assert all(after[one] >= after[next_] for one, next_ in pairwise(by_score))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text(alphabet="abS' ’.é어제日 -_\n1", max_size=40), max_size=6),
+    st.text("abS' 어é1", max_size=9),
+)
+def test_the_terms_that_a_question_shares_are_those_that_both_have(texts: list[str], question: str) -> None:
+    asked = set(terms(question))
+    assert shared(asked, [text.split() for text in texts]) == [asked & set(terms(text)) for text in texts]
 
 
 def test_a_limit_cuts_the_same_order() -> None:
