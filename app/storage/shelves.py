@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from app.ids import new_id
 from app.storage.repository import Repository
-from app.storage.tables import PassageRow, SessionRow, ShelfRow
+from app.storage.tables import IS_TOMBSTONE, PassageRow, SessionRow, ShelfRow
 from memory.strategies.recalling import RecallScope
 
 
@@ -129,14 +129,14 @@ class Shelves(Repository):
     async def is_untidy(self, shelf_id: str, through: int) -> bool:
         """Whether `tidy` would do anything."""
         rows = self.select_columns(PassageRow, PassageRow.source).where(PassageRow.shelf_id == shelf_id)
-        tombstones = rows.where(PassageRow.is_gone, PassageRow.change <= through).limit(1)
+        tombstones = rows.where(IS_TOMBSTONE, PassageRow.change <= through).limit(1)
         if (await self.session.execute(tombstones)).first() is not None:
             return True
         return (await self.session.execute(rows.limit(1))).first() is None
 
     async def tidy(self, shelf_id: str, through: int) -> bool:
         """Let go of the tombstones up to that change; whether the shelf is gone too, being empty."""
-        tombstones = (PassageRow.shelf_id == shelf_id, PassageRow.is_gone, PassageRow.change <= through)
+        tombstones = (PassageRow.shelf_id == shelf_id, IS_TOMBSTONE, PassageRow.change <= through)
         newest = self.select_columns(PassageRow, func.max(PassageRow.change)).where(*tombstones)
         tidied_to = (await self.session.execute(newest)).scalar_one()
         if tidied_to is not None:
@@ -161,7 +161,14 @@ class Shelves(Repository):
         return found.id
 
     def _holding(self, session_id: str) -> Select[Any]:
-        return self.select_columns(PassageRow, PassageRow.shelf_id).where(PassageRow.source == session_id)
+        """The shelves of a session's passages, found one after the other: there are few of them."""
+        next_one = self.select_columns(PassageRow, func.min(PassageRow.shelf_id).label("id")).where(
+            PassageRow.source == session_id
+        )
+        held = next_one.cte("held", recursive=True)
+        after = next_one.where(PassageRow.shelf_id > held.c.id).correlate(held).scalar_subquery()
+        held = held.union_all(select(after).where(held.c.id.is_not(None)))
+        return select(held.c.id).where(held.c.id.is_not(None))
 
     async def _states(self, *conditions: ColumnElement[bool]) -> list[ShelfState]:
         query = self.select_columns(

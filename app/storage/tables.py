@@ -401,6 +401,14 @@ class PassageRow(Owned, Table):
         Index("ix_passages_changes", "shelf_id", "change", "source", "number"),
         Index("ix_passages_positions", "source", "position"),
         Index("ix_passages_key", "key"),
+        Index("ix_passages_shelves", "source", "shelf_id"),
+        Index(
+            "ix_passages_tombstones",
+            "shelf_id",
+            "change",
+            sqlite_where=text("is_gone"),
+            postgresql_where=text("is_gone"),
+        ),
     )
 
     shelf_id: Mapped[str] = mapped_column(ForeignKey("shelves.id", ondelete="CASCADE"), primary_key=True)
@@ -417,6 +425,10 @@ class PassageRow(Owned, Table):
     said_at: Mapped[datetime]
     change: Mapped[int] = mapped_column(Integer)
     is_gone: Mapped[bool] = mapped_column(Boolean)
+
+
+IS_TOMBSTONE = text("passages.is_gone")
+"""As `ON_ACTIVE_PATH`, of the index of tombstones."""
 
 
 class ShelvedSessionRow(Owned, Table):

@@ -20,6 +20,7 @@ from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
 from app.storage.passages import StoredPassages
+from app.storage.shelves import Shelves
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex, bring_up
 from memory.messages import Role
@@ -28,6 +29,7 @@ from tests.app.test_storage import ByteEncoder, new_session, store
 OWNER = "local"
 SHORT, LONG = 30, 600
 """Turns; what is chosen from is larger than what is chosen."""
+MANY_CHANGES = 10**9
 ENCODER = ByteEncoder()
 
 
@@ -69,6 +71,11 @@ async def replace(chat: Chat, session: AsyncSession) -> MessageRow:
     return await tree.replace(chat.last, MessageDraft("user", "new"), keep_following=True)
 
 
+async def untidy(chat: Chat, session: AsyncSession) -> bool:
+    [shelf_id] = await Shelves(session, OWNER).of_session(chat.id)
+    return await Shelves(session, OWNER).is_untidy(shelf_id, MANY_CHANGES)
+
+
 QUESTIONS: dict[str, Question] = {
     "last": lambda chat, session: Messages(session, OWNER).last(chat.id),
     "newest page": lambda chat, session: Messages(session, OWNER).list(
@@ -83,6 +90,8 @@ QUESTIONS: dict[str, Question] = {
         chat.id, ENCODER.fingerprint, limit=10
     ),
     "to be shelved": lambda chat, session: StoredPassages(session, OWNER).missing(chat.id, limit=10),
+    "shelves": lambda chat, session: Shelves(session, OWNER).of_session(chat.id),
+    "tidiness": untidy,
     "marked turns": lambda chat, session: marked(chat, session, None),
     "marked turns before a reply": lambda chat, session: marked(chat, session, chat.last.position),
     "replace": replace,

@@ -55,6 +55,14 @@ def upgrade() -> None:
     op.create_index("ix_passages_changes", "passages", ["shelf_id", "change", "source", "number"])
     op.create_index("ix_passages_positions", "passages", ["source", "position"])
     op.create_index("ix_passages_key", "passages", ["key"])
+    op.create_index("ix_passages_shelves", "passages", ["source", "shelf_id"])
+    op.create_index(
+        "ix_passages_tombstones",
+        "passages",
+        ["shelf_id", "change"],
+        sqlite_where=sa.text("is_gone"),
+        postgresql_where=sa.text("is_gone"),
+    )
     op.create_table(
         "shelved_sessions",
         sa.Column("session_id", sa.String(32), nullable=False),
