@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
 from safetensors.torch import save_file
 
 from llm.checksums import FileRecord, record_files, sha256_of, sizes_match, verify_files
@@ -118,8 +119,17 @@ def _write_model(gguf: Path, folder: Path, progress: Progress) -> None:
 def _read(gguf: Path) -> Any:
     from gguf import GGUFReader
 
+    class BoundedReader(GGUFReader):
+        """Refuses to read behind the end of the file: the library reads nothing there, again and again until
+        memory runs out, where an array claims to be longer than the file."""
+
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError(f"it ends within what stands at byte {offset}")
+            return super()._get(offset, dtype, count, override_order)
+
     try:
-        return GGUFReader(gguf)
+        return BoundedReader(gguf)
     except Exception as error:  # whatever the reader stumbles over in bytes that are no GGUF
         raise CorruptModelError(f"{gguf} is not a whole GGUF file: {error}") from error
 

@@ -175,6 +175,17 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+def test_a_gguf_with_an_array_longer_than_the_file_is_refused_and_not_read_on_and_on(
+    tiny_gguf: bytes, tmp_path: Path
+) -> None:
+    key = b"tokenizer.ggml.token_type"
+    length_at = tiny_gguf.index(key) + len(key) + 8  # behind the types of the field and of its elements
+    path = tmp_path / "long.gguf"
+    path.write_bytes(tiny_gguf[:length_at] + (1_000_000).to_bytes(8, "little") + tiny_gguf[length_at + 8 :])
+    with pytest.raises(CorruptModelError, match=r"long\.gguf is not a whole GGUF file: it ends within"):
+        load_model(str(path), tmp_path / "models")
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_gguf_with_changed_bytes_is_loaded_or_refused_by_an_error_of_ours(
