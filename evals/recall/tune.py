@@ -1,6 +1,6 @@
 """Fits the weights of ranking, and shows what they are worth on a conversation that they were not fitted on.
 
-    python -m evals.recall.tune ../shared/data/locomo_dev.json
+    python -m evals.recall.tune locomo10.json
 
 The loss is listwise: each piece of evidence against all other candidates of its question, with a penalty on
 large weights. Each conversation is held out once.
