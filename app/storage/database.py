@@ -11,6 +11,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from app.storage.sqlite_connection import RollingBackConnection
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_TRIES, CHECKPOINT_PAUSE_S = 100, 0.1
@@ -21,7 +23,9 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        self._engine = create_async_engine(
+            f"sqlite+aiosqlite:///{path}", async_creator=lambda: RollingBackConnection(path)
+        )
         _configure_sqlite(self._engine)
         self._writing = asyncio.Lock()
 

@@ -10,7 +10,7 @@ from tests.app.test_recalled import FACT, FILLER, new_session, preview, settled,
 
 Json = dict[str, Any]
 
-ORDER = ["persona", "pinned", "summary", "turn", "recalled", "message", "generation_prompt"]
+ORDER = ["persona", "pinned", "facts", "summary", "turn", "recalled", "message", "generation_prompt"]
 SUMMARISED = {"max_summary_tokens": 64, "retention_ratio": 0.5}
 MEMORIES = [
     {"strategy": "summary_buffer", "token_budget": 260, **SUMMARISED},

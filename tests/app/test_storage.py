@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from app.storage.database import Database, migrate
 from app.storage.facts import Facts
@@ -52,6 +52,38 @@ async def new_session(database: Database, owner: str = "local") -> str:
 async def store(database: Database, session_id: str, said: Sequence[tuple[Role, str]]) -> None:
     async with database.write() as session:
         await Messages(session, "local").append(session_id, [MessageDraft(*message) for message in said])
+
+
+def test_a_write_that_is_cancelled_in_a_query_keeps_nobody_from_writing(
+    empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.storage.database.BUSY_TIMEOUT_MS", 100)
+    two_slow_rows = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000000) "
+        "SELECT i FROM n WHERE i > 4999998"
+    )
+
+    async def run() -> None:
+        database = Database(empty_database)
+        asked = asyncio.Event()
+
+        async def query() -> None:
+            async with database.write() as session:
+                await Sessions(session, "local").create(persona_id=None, user_id=None, title=None, memory={})
+                asked.set()
+                await session.execute(two_slow_rows)
+
+        task = asyncio.create_task(query())
+        await asked.wait()
+        await asyncio.sleep(0.1)  # until SQLite is at it
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await task
+        await new_session(database)
+        assert cancelled.tb is not None, "holds what was asked, which so was not collected as garbage"
+        await database.close()
+
+    asyncio.run(run())
 
 
 def test_migrations_make_the_tables_and_may_run_again(empty_database: Path) -> None:
