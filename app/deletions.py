@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.chat import Chat
-from app.chat_model import ChatModel
+from app.chat.service import Chat
 from app.documents.library import Library
 from app.errors import NotFoundProblem, SessionBusyProblem
+from app.models.chat import ChatModel
 from app.storage.database import Database
 from app.storage.deletion_tables import DeletionRow
 from app.storage.deletions import DeletionKind, Deletions, Scope, pending, scope_of

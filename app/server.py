@@ -24,19 +24,19 @@ from app.api import (
     transfer,
 )
 from app.api.dependencies import LOCAL_OWNER, Service
-from app.chat import Chat
-from app.chat_model import ChatModel
+from app.chat.history_edits import HistoryEdits
+from app.chat.service import Chat
 from app.deletions import Deleting
 from app.documents.library import Library
-from app.history_edits import HistoryEdits
 from app.home import claim_home
-from app.imports import Imports
 from app.middleware import BodyLimit, RequestLog
+from app.models.chat import ChatModel
 from app.problem_responses import install_problem_handlers
-from app.schemas import ProblemView
+from app.schemas.chat import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
+from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
 PARTS = (cards, personas, *CHATS, documents, catalog, metrics)

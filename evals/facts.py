@@ -19,10 +19,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.chat_model import open_chat_model
-from app.extractors import Extractors
+from app.models.chat import open_chat_model
 from app.settings import Settings
-from app.writer import ModelWriter
+from app.upkeep.extractors import Extractors
+from app.upkeep.writer import ModelWriter
 from memory.facts.extractor import Extractor
 from memory.facts.fact import Found
 from memory.messages import Message

@@ -18,10 +18,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.chat_model import open_chat_model
-from app.embedding import SentenceEmbedder
+from app.models.chat import open_chat_model
+from app.models.embedding import SentenceEmbedder
 from app.settings import Settings
-from app.summarisers import Summarisers
+from app.upkeep.summarisers import Summarisers
 from memory.messages import Message
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.summaries.extractive import sentences

@@ -13,9 +13,9 @@ from app.cards.book import book_of
 from app.cards.files import CardError, Json, Spec, picture_with, read_card
 from app.cards.mapping import SOURCES, card_of, persona_fields
 from app.cards.png import plain_picture
-from app.chat_persona import check_fits
+from app.chat.persona import check_fits
 from app.errors import InvalidProblem
-from app.persona_schemas import PersonaCreate, PersonaView
+from app.schemas.personas import PersonaCreate, PersonaView
 from app.storage.persona_cards import PersonaCards
 from app.storage.personas import Personas, written_persona
 

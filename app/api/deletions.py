@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 
 from app.api.dependencies import OwnerDep, ServiceDep
-from app.deletion_schemas import DeletionView
 from app.deletions import Receipt
+from app.schemas.deletions import DeletionView
 
 router = APIRouter(prefix="/v1", tags=["deletions"])
 

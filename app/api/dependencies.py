@@ -8,15 +8,15 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query, Request
 
-from app.chat import Chat
-from app.chat_model import ChatModel
+from app.chat.history_edits import HistoryEdits
+from app.chat.service import Chat
 from app.deletions import Deleting
 from app.documents.library import Library
 from app.errors import InvalidProblem
-from app.history_edits import HistoryEdits
-from app.imports import Imports
+from app.models.chat import ChatModel
 from app.settings import Settings
 from app.storage.database import Database
+from app.transfer.imports import Imports
 
 LOCAL_OWNER = "local"
 """Whoever reaches the service on this machine."""

@@ -17,14 +17,6 @@ from app.api.dependencies import (
     decode_position_cursor,
     encode_cursor,
 )
-from app.document_schemas import (
-    DocumentSearch,
-    DocumentView,
-    FoundPiecesView,
-    FoundPieceView,
-    PieceView,
-    PlaceView,
-)
 from app.documents.formats import UnknownFormatError
 from app.documents.reading import DocumentError
 from app.errors import (
@@ -35,7 +27,15 @@ from app.errors import (
     UnknownFormatProblem,
 )
 from app.fields import Name
-from app.schemas import Page
+from app.schemas.chat import Page
+from app.schemas.documents import (
+    DocumentSearch,
+    DocumentView,
+    FoundPiecesView,
+    FoundPieceView,
+    PieceView,
+    PlaceView,
+)
 from app.storage.documents import Documents, citation
 from app.storage.tables import DocumentPieceRow, DocumentRow
 

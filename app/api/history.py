@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from app.api.dependencies import OwnerDep, ServiceDep
 from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.errors import NotFoundProblem
-from app.schemas import (
+from app.schemas.chat import (
     ForgottenView,
     MessageEdit,
     MessagesView,

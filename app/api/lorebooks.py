@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.api.dependencies import OwnerDep, ServiceDep
 from app.cards.book import MAX_ENTRIES
 from app.errors import InvalidProblem, NotFoundProblem
-from app.lore_schemas import (
+from app.schemas.lore import (
     LorebookUpdate,
     LorebookView,
     LoreEntryCreate,

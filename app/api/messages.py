@@ -15,10 +15,10 @@ from app.api.dependencies import (
     encode_cursor,
 )
 from app.api.replies import REPLY_RESPONSES, message_view, respond
-from app.context_records import recorded_view
+from app.chat.context_records import recorded_view
 from app.errors import InvalidProblem, NotFoundProblem
 from app.fields import Text
-from app.schemas import (
+from app.schemas.chat import (
     ContextView,
     InstructionsView,
     MessageCreate,

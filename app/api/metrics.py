@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app.api.dependencies import ServiceDep
-from app.recall import QueryTimes
+from app.recall.service import QueryTimes
 from llm.engine.interface import EngineStats
 
 router = APIRouter()

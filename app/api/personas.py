@@ -15,10 +15,10 @@ from app.api.dependencies import (
     decode_listing_cursor,
     encode_cursor,
 )
-from app.chat_persona import check_fits
+from app.chat.persona import check_fits
 from app.errors import NotFoundProblem, PersonaInUseProblem
-from app.persona_schemas import PersonaCreate, PersonaUpdate, PersonaView
-from app.schemas import Page
+from app.schemas.chat import Page
+from app.schemas.personas import PersonaCreate, PersonaUpdate, PersonaView
 from app.storage.personas import Personas, StoredPersona, written_persona
 from memory.persona import ChatUser, persona_tokens
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
-from app.recall_schemas import (
+from app.schemas.recall import (
     RecallStatusView,
     ReindexCreate,
     SearchCreate,

@@ -9,10 +9,10 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.streams import EventStream, sse, until_disconnect
-from app.schemas import InstructionsView, MessageView, ReplyView, SessionView, Usage
+from app.chat.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
+from app.schemas.chat import InstructionsView, MessageView, ReplyView, SessionView, Usage
 from app.storage.marks import MarkKind
 from app.storage.tables import MessageRow, SessionRow
-from app.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
 
 REPLY_RESPONSES: dict[int | str, dict[str, Any]] = {
     HTTPStatus.OK: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}

@@ -13,9 +13,9 @@ from app.api.dependencies import (
     decode_listing_cursor,
     encode_cursor,
 )
+from app.chat.changes import existing_persona
 from app.errors import InvalidProblem, NotFoundProblem
-from app.schemas import Page, SessionCreate, SessionUpdate, SessionView
-from app.session_changes import existing_persona
+from app.schemas.chat import Page, SessionCreate, SessionUpdate, SessionView
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import StoredPersona
 from app.storage.session_personas import SessionPersonas

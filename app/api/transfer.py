@@ -10,10 +10,10 @@ from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
 from app.errors import InvalidProblem
-from app.exports import export_all, export_persona, export_session, export_user
+from app.schemas.transfer import ImportView
 from app.strict_json import StrictJsonError, read_json
+from app.transfer.exports import export_all, export_persona, export_session, export_user
 from app.transfer.formats import WRITERS, Format, WrittenFormat
-from app.transfer_schemas import ImportView
 
 router = APIRouter(prefix="/v1", tags=["transfer"])
 

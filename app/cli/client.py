@@ -131,8 +131,8 @@ def service_client(settings: Settings, url: str | None) -> Iterator[tuple[Servic
 
 @contextmanager
 def _service_in_process(settings: Settings) -> Iterator[str]:
-    from app.chat_model import open_chat_model
     from app.logs import configure_logs
+    from app.models.chat import open_chat_model
     from app.server import create_app
     from app.web_server import serve_in_thread
 

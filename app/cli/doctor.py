@@ -86,7 +86,7 @@ def _database(settings: Settings) -> str:
 
 
 def _chat_model(settings: Settings) -> str:
-    from app.chat_model import open_chat_model
+    from app.models.chat import open_chat_model
     from llm.engine.interface import Finished, GenerationRequest, SamplingParameters
     from llm.packages import PACKAGED_MODELS
 

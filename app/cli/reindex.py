@@ -25,7 +25,7 @@ def reindex(
     """Make the indexes of recall anew. Cut off, the next run goes on."""
     from app.cli.client import ServiceClient, ServiceError
     from app.home import claim_home
-    from app.reindexing import reindex as reindex_here
+    from app.recall.reindexing import reindex as reindex_here
 
     settings = Settings()
     client = ServiceClient(url or f"http://{settings.host}:{settings.port}")

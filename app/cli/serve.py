@@ -16,9 +16,9 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
-    from app.chat_model import open_chat_model
     from app.home import claim_home
     from app.logs import configure_logs
+    from app.models.chat import open_chat_model
     from app.server import create_app
     from app.web_server import WebServer
     from llm.catalog import EMBEDDING_MODEL, ensure_model

@@ -156,7 +156,7 @@ class MessageRow(Owned, Table):
     groups it. `alternative` numbers the messages that share a parent, oldest first. `created_at` is when
     it was said. `status`: `complete`, `generating` (stored so far), or `interrupted`; `deleted` is an empty
     place, of which nothing is shown: what stands behind it keeps its position and turn. `prefix`: what was
-    typed before the content (`app.prefixes`); `sources`: of a reply from documents, where they say it.
+    typed before the content (`app.chat.prefixes`); `sources`: of a reply from documents, where they say it.
     """
 
     __tablename__ = "messages"

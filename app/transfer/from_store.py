@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import select
 
-from app.lore_schemas import LoreEntryFields
+from app.schemas.lore import LoreEntryFields
 from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.messages import DELETED

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from app.cards.book import MAX_BUDGET, MAX_DEPTH
+from app.chat.prefixes import read_typed
 from app.fields import Name, PlainText, StableText, Text, Time, Wire
-from app.lore_schemas import LoreEntryFields
-from app.persona_schemas import PersonaCreate
-from app.prefixes import read_typed
+from app.schemas.lore import LoreEntryFields
+from app.schemas.personas import PersonaCreate
 from app.transfer.checks import (
     MAX_NUMBER,
     Count,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
-from app.chat_model import ChatModel, open_chat_model
+from app.models.chat import ChatModel, open_chat_model
 from app.settings import Settings
 from evals.bench.runners import OURS, FirstToken
 from llm.engine.interface import (

@@ -17,8 +17,8 @@ from zlib import crc32
 
 import numpy as np
 
-from app.embedding import SentenceEmbedder
-from app.recall import Recall
+from app.models.embedding import SentenceEmbedder
+from app.recall.service import Recall
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import MessageDraft, Messages

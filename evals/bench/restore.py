@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from app.chat_model import ChatModel
+from app.models.chat import ChatModel
 from app.settings import Settings
 from evals.bench.ours import OurChat, our_engine
 from evals.bench.peers import Peers

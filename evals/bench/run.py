@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.embedding import SentenceEmbedder
+from app.models.embedding import SentenceEmbedder
 from app.settings import Settings
 from evals.bench.batch import BatchBenchmark, BatchSizes
 from evals.bench.choose import ChooseBenchmark, ChooseSizes

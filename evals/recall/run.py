@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from app.embedding import SentenceEmbedder
+from app.models.embedding import SentenceEmbedder
 from app.settings import Settings
 from evals.recall.locomo import read_locomo
 from evals.recall.measure import BUDGETS, CountingOnce, measure

@@ -21,7 +21,7 @@ from rich.table import Table
 from torch.nn.functional import softplus
 
 from app.cli.progress import stage_progress
-from app.embedding import SentenceEmbedder
+from app.models.embedding import SentenceEmbedder
 from app.settings import Settings
 from evals.recall.locomo import Conversation, read_locomo
 from evals.recall.shelf import Shelves, temporary_shelves

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.chat_model import start_engine
+from app.models.chat import start_engine
 from app.server import create_app
 from app.settings import Settings
 from app.storage.database import migrate

@@ -7,8 +7,8 @@ from zlib import crc32
 
 import numpy as np
 
-from app.indexing import Indexing
-from app.shelving import shelve
+from app.recall.indexing import Indexing
+from app.recall.shelving import shelve
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions

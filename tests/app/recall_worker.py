@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app.shelving import shelve
+from app.recall.shelving import shelve
 from app.storage.database import Database
 from tests.app.recall_parts import OWNER, Library
 

@@ -13,7 +13,7 @@ from app.cards import png
 from app.cards.examples import parse_examples, render_examples
 from app.cards.files import MAX_CARD_BYTES, CardError, picture_with, read_card
 from app.cards.mapping import card_of, persona_fields
-from app.persona_schemas import PersonaCreate
+from app.schemas.personas import PersonaCreate
 from app.storage.personas import written_persona
 from memory.persona import Persona
 from tests.app.cards_data import V2, V3, chunk, packed, picture_of

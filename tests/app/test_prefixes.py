@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.prefixes import PrefixError, Typed, read_typed
+from app.chat.prefixes import PrefixError, Typed, read_typed
 from app.settings import Settings
 from llm.loading import LoadedModel
 from tests.app.conftest import running_service

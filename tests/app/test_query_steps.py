@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.shelving import shelve
+from app.recall.shelving import shelve
 from app.storage.database import Database
 from app.storage.derived import cut_derived
 from app.storage.history import StoredHistory

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from app import shelving
+from app.recall import shelving
 from app.storage.database import Database
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages

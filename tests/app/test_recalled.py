@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.recall import Recall
+from app.recall.service import Recall
 from tests.app.test_next_window import let_it_prepare
 from tests.app.test_summaries import wait_for
 

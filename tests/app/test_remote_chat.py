@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.chat_model import open_chat_model
+from app.models.chat import open_chat_model
 from app.server import create_app
 from app.settings import Settings, SettingsError
 from app.web_server import serve_in_thread

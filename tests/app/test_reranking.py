@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from app.chat_model import start_engine
-from app.embedding import SentenceEmbedder
-from app.reranking import RERANKED, Reranker
+from app.models.chat import start_engine
+from app.models.embedding import SentenceEmbedder
+from app.models.reranking import RERANKED, Reranker
 from app.server import create_app
 from app.settings import Settings
 from app.web_server import serve_in_thread

@@ -15,10 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Select, select
 
-from app.exports import export_all, export_session
 from app.ids import new_id
-from app.lore_schemas import LoreEntryFields
-from app.shelving import shelve
+from app.recall.shelving import shelve
+from app.schemas.lore import LoreEntryFields
 from app.storage.database import Database
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
@@ -35,6 +34,7 @@ from app.storage.summaries import Summaries
 from app.storage.tables import DocumentRow, MessageRow, Table
 from app.storage.token_index import TokenIndex, bring_up
 from app.transfer.archive import Archive
+from app.transfer.exports import export_all, export_session
 from app.transfer.formats import Format, read_file
 from app.transfer.from_store import StoredRecords
 from app.transfer.into_store import Intake, new_rows

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from app.storage.database import Database
-from app.upkeep import AT_ONCE, Upkeep
+from app.upkeep.service import AT_ONCE, Upkeep
 from memory.strategies import parse_strategy
 
 OWNER = "local"

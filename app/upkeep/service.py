@@ -14,16 +14,16 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_persona import ChatPersona, names_in_notes
+from app.chat.persona import ChatPersona, names_in_notes
 from app.errors import NotFoundProblem
-from app.extractors import Extractors
-from app.fact_upkeep import FactUpkeep
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
-from app.summarisers import Summarisers
+from app.upkeep.extractors import Extractors
+from app.upkeep.facts import FactUpkeep
+from app.upkeep.summarisers import Summarisers
 from memory.assembly import ChatState
 from memory.strategies.base import Strategy
 from memory.strategies.summarising import SummarisingStrategy, summarising

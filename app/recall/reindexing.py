@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.embedding import SentenceEmbedder
-from app.recall import Recall
+from app.models.embedding import SentenceEmbedder
+from app.recall.service import Recall
+from app.recall.shelving import shelve
 from app.settings import Settings
-from app.shelving import shelve
 from app.storage.database import Database, migrate
 from app.storage.repository import owners
 from app.storage.sessions import Sessions

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from app.indexing import Indexing
-from app.shelving import shelve
+from app.recall.indexing import Indexing
+from app.recall.shelving import shelve
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
 from app.storage.repository import owners

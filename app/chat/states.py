@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.chat_lore import open_lorebooks
-from app.chat_model import ChatModel
-from app.chat_persona import ChatPersona, OwnInstructions, encode_persona, user_of
+from app.chat.lore import open_lorebooks
+from app.chat.persona import ChatPersona, OwnInstructions, encode_persona, user_of
 from app.errors import NotFoundProblem
-from app.recall import Recall
-from app.recollections import recollect, recollect_documents
+from app.models.chat import ChatModel
+from app.recall.recollections import recollect, recollect_documents
+from app.recall.service import Recall
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory

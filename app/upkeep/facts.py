@@ -6,13 +6,13 @@ from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_persona import names_with
-from app.extractors import Extractors
+from app.chat.persona import names_with
 from app.storage.database import Database
 from app.storage.facts import Facts
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
+from app.upkeep.extractors import Extractors
 from memory.facts.extractor import Extracted
 from memory.facts.fact import told
 from memory.messages import Message, Role

@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_model import ChatModel
-from app.chat_persona import check_fits
+from app.chat.persona import check_fits
 from app.errors import InvalidProblem, NotFoundProblem
+from app.models.chat import ChatModel
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.personas import Personas, StoredPersona

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cards.book import book_of
-from app.chat_persona import ChatPersona
+from app.chat.persona import ChatPersona
 from app.storage.history import StoredHistory
 from app.storage.lorebooks import SessionLore
 from app.storage.persona_cards import PersonaCards

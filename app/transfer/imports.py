@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from app.chat import Chat
-from app.chat_model import ChatModel
-from app.chat_persona import check_fits
+from app.chat.persona import check_fits
+from app.chat.service import Chat
 from app.errors import InvalidProblem
+from app.models.chat import ChatModel
+from app.schemas.transfer import ImportedDocumentView, ImportedSessionView, ImportedView, ImportView
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.personas import written_persona
@@ -15,7 +16,6 @@ from app.transfer.archive import Archive, ChatArchive, TransferError
 from app.transfer.formats import Format, read_file
 from app.transfer.into_store import Intake, NewRows, new_rows
 from app.transfer.records import PersonaRecord, TokensRecord
-from app.transfer_schemas import ImportedDocumentView, ImportedSessionView, ImportedView, ImportView
 from memory.errors import InvalidParametersError, UnknownStrategyError
 from memory.persona import ChatUser, Persona, instructed
 from memory.strategies import parse_strategy

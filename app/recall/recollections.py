@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from app.errors import NotFoundProblem
-from app.recall import Recall, Recollection
+from app.recall.service import Recall, Recollection
 from app.storage.tables import MessageRow
 from memory.context import RecallReport
 from memory.protocols import ChatEncoder

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat_model import ChatModel
+from app.models.chat import ChatModel
 from app.settings import Settings
 from app.storage.personas import Personas, StoredPersona
 from app.storage.tables import SessionRow

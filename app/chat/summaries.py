@@ -3,13 +3,13 @@
 import asyncio
 
 from app.errors import NoSummaryProblem, SummaryTooLargeProblem
-from app.schemas import SummaryView
+from app.schemas.chat import SummaryView
 from app.storage.database import Database
 from app.storage.summaries import Summaries
 from app.storage.tables import SummaryRow
 from app.storage.token_index import unpack_ids
-from app.summarisers import Summarisers
-from app.upkeep import OpenState
+from app.upkeep.service import OpenState
+from app.upkeep.summarisers import Summarisers
 from memory.assembly import ChatState
 from memory.strategies.summarising import SummarisingStrategy, summarising
 

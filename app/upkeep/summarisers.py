@@ -1,8 +1,8 @@
 """Who writes the summaries: the model of this service, or its sentence embedder."""
 
-from app.chat_model import ChatModel
-from app.embedding import SentenceEmbedder
-from app.writer import ModelWriter
+from app.models.chat import ChatModel
+from app.models.embedding import SentenceEmbedder
+from app.upkeep.writer import ModelWriter
 from llm.text.chat_format import ChatEncoding
 from memory.strategies.summarising import SummarisingStrategy
 from memory.summaries.extractive import ExtractiveSummariser

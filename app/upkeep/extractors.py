@@ -1,6 +1,6 @@
 """Who extracts the facts: patterns, or the model of this service."""
 
-from app.writer import ModelWriter
+from app.upkeep.writer import ModelWriter
 from memory.facts.extractor import Extractor
 from memory.facts.rules import RuleExtractor
 from memory.facts.written import WrittenExtractor

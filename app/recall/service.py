@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from app.errors import NotFoundProblem
-from app.indexing import Indexing
-from app.recall_search import AskedDense, AskedLexical, ScopedPassages
-from app.recall_upkeep import RecallUpkeep
-from app.reranking import Reranker
+from app.models.reranking import Reranker
+from app.recall.indexing import Indexing
+from app.recall.search import AskedDense, AskedLexical, ScopedPassages
+from app.recall.upkeep import RecallUpkeep
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.passages import StoredPassages

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from app.chat_persona import names_with
+from app.chat.persona import names_with
 from app.errors import NotFoundProblem
-from app.fact_schemas import FactCreate, FactView
+from app.schemas.facts import FactCreate, FactView
 from app.storage.database import Database
 from app.storage.facts import Facts, KnownFact
 from app.storage.messages import Messages

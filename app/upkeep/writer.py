@@ -3,7 +3,7 @@
 import asyncio
 from uuid import uuid4
 
-from app.chat_model import ChatModel
+from app.models.chat import ChatModel
 from llm.engine.interface import Failed, Finished, GenerationRequest, SamplingParameters
 from llm.errors import ModelError, PromptTooLongError, QueueFullError
 from memory.errors import NotWrittenError

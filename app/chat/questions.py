@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
+from app.chat.prefixes import DEFAULT_INSTRUCTIONS, PrefixError, Typed, read_typed
 from app.errors import InvalidProblem, NotActiveProblem, NotFoundProblem, NothingToAnswerProblem
 from app.ids import new_id
-from app.prefixes import DEFAULT_INSTRUCTIONS, PrefixError, Typed, read_typed
 from app.storage.database import Database
 from app.storage.marks import MarkKind, Marks
 from app.storage.messages import Messages

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.remote_model import open_remote_model
+from app.models.remote import open_remote_model
 from app.settings import Settings, SettingsError
 from llm.engine.interface import Engine
 from llm.engine.local_engine import LocalEngine

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from app.chat import Chat
-from app.chat_model import ChatModel
+from app.chat.questions import active_message, read_message
+from app.chat.service import Chat
 from app.errors import InvalidProblem, NotFoundProblem
-from app.questions import active_message, read_message
-from app.schemas import MessageEdit
+from app.models.chat import ChatModel
+from app.schemas.chat import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory

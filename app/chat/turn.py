@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.chat_model import ChatModel
-from app.chat_persona import ChatPersona
-from app.context_records import context_record
+from app.chat.context_records import context_record
+from app.chat.persona import ChatPersona
+from app.chat.sources import sources_of
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
 from app.ids import new_id
-from app.recalled_records import source_messages
-from app.sources import sources_of
+from app.models.chat import ChatModel
+from app.recall.records import source_messages
 from app.storage.database import Database
 from app.storage.marks import MarkKind
 from app.storage.message_tree import MessageTree

@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import structlog
 
-from app.chat_model import ChatModel
-from app.context_records import context_view
-from app.embedding import SentenceEmbedder
-from app.errors import InvalidProblem, NotFoundProblem, ShuttingDownProblem
-from app.extractors import Extractors
-from app.prefixes import Typed
-from app.questions import (
+from app.chat.changes import SessionChanges
+from app.chat.context_records import context_view
+from app.chat.facts import SessionFacts
+from app.chat.locks import SessionLocks
+from app.chat.prefixes import Typed
+from app.chat.questions import (
     Question,
     new_message,
     new_question,
@@ -24,23 +23,24 @@ from app.questions import (
     read_message,
     stored_question,
 )
-from app.recall import Recall
-from app.schemas import ContextView, MessageCreate, ReplyCreate
-from app.session_changes import SessionChanges
-from app.session_facts import SessionFacts
-from app.session_locks import SessionLocks
-from app.session_states import SessionStates
-from app.session_summaries import SessionSummaries
+from app.chat.states import SessionStates
+from app.chat.summaries import SessionSummaries
+from app.chat.turn import AdmittedTurn, RunningTurn
+from app.errors import InvalidProblem, NotFoundProblem, ShuttingDownProblem
+from app.models.chat import ChatModel
+from app.models.embedding import SentenceEmbedder
+from app.recall.service import Recall
+from app.schemas.chat import ContextView, MessageCreate, ReplyCreate
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex
-from app.summarisers import Summarisers
-from app.turn import AdmittedTurn, RunningTurn
-from app.upkeep import Upkeep
-from app.writer import ModelWriter
+from app.upkeep.extractors import Extractors
+from app.upkeep.service import Upkeep
+from app.upkeep.summarisers import Summarisers
+from app.upkeep.writer import ModelWriter
 from llm.engine.interface import GenerationRequest, SamplingParameters
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes

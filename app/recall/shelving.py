@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.chat_persona import names_with
+from app.chat.persona import names_with
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
 from app.storage.session_personas import SessionPersonas

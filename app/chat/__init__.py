@@ -1,0 +1,1 @@
+"""The chat sessions at work: turns, their contexts, and changes of what was said."""

@@ -1,0 +1,1 @@
+"""The models of this service, opened by the settings."""
