@@ -15,6 +15,7 @@ from tests.app.conftest import running_service
 from tests.app.service import open_stream
 from tests.app.test_cli import perdure
 from tests.app.test_faults import service_process
+from tests.traces import files_with
 
 WORD = "Quaggamarker"
 STORES = {
@@ -47,13 +48,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared(default_model: LoadedModel, home: Path) -> Iterator[httpx.Client]:
     with running_service(default_model, Settings(home=home)) as client:
         yield client
-
-
-def files_with(home: Path, word: str) -> list[str]:
-    """The files of a home folder that have the word in any case, but for those of models."""
-    asked = word.lower().encode()
-    files = [path for path in home.rglob("*") if path.is_file() and "models" not in path.parts]
-    return [str(path.relative_to(home)) for path in files if asked in path.read_bytes().lower()]
 
 
 def new_session(client: httpx.Client, **given: Any) -> str:
