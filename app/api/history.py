@@ -8,17 +8,8 @@ from fastapi import APIRouter, Request, Response
 from app.api.dependencies import OwnerDep, ServiceDep
 from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.errors import NotFoundProblem
-from app.schemas.chat import (
-    ForgottenView,
-    MessageEdit,
-    MessagesView,
-    MessageView,
-    ReplyCreate,
-    ReplyView,
-    SessionBranch,
-    SessionForget,
-    SessionView,
-)
+from app.schemas.messages import MessageEdit, MessagesView, MessageView, ReplyCreate, ReplyView
+from app.schemas.sessions import ForgottenView, SessionBranch, SessionForget, SessionView
 from app.storage.marks import Marks
 from app.storage.messages import Messages
 from app.storage.tables import MessageRow

@@ -18,14 +18,14 @@ from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.chat.context_records import recorded_view
 from app.errors import InvalidProblem, NotFoundProblem
 from app.fields import Text
-from app.schemas.chat import (
-    ContextView,
+from app.schemas.contexts import ContextView
+from app.schemas.listings import Page
+from app.schemas.messages import (
     InstructionsView,
     MessageCreate,
     MessagesAppend,
     MessagesView,
     MessageView,
-    Page,
     ReplyView,
 )
 from app.storage.marks import Marks

@@ -15,7 +15,8 @@ from app.api.dependencies import (
 )
 from app.chat.changes import existing_persona
 from app.errors import InvalidProblem, NotFoundProblem
-from app.schemas.chat import Page, SessionCreate, SessionUpdate, SessionView
+from app.schemas.listings import Page
+from app.schemas.sessions import SessionCreate, SessionUpdate, SessionView
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import StoredPersona
 from app.storage.session_personas import SessionPersonas

@@ -12,7 +12,7 @@ from app.chat.questions import active_message, read_message
 from app.chat.service import Chat
 from app.errors import InvalidProblem, NotFoundProblem
 from app.models.chat import ChatModel
-from app.schemas.chat import MessageEdit
+from app.schemas.messages import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory

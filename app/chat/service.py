@@ -30,7 +30,8 @@ from app.errors import InvalidProblem, NotFoundProblem, ShuttingDownProblem
 from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
 from app.recall.service import Recall
-from app.schemas.chat import ContextView, MessageCreate, ReplyCreate
+from app.schemas.contexts import ContextView
+from app.schemas.messages import MessageCreate, ReplyCreate
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
