@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from app.chat.existing import existing_session
 from app.chat.lore import open_lorebooks
 from app.chat.persona import ChatPersona, OwnInstructions, encode_persona, user_of
-from app.errors import NotFoundProblem
 from app.models.chat import ChatModel
 from app.recall.recollections import recollect, recollect_documents
 from app.recall.service import Recall
@@ -16,7 +16,6 @@ from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.personas import Personas
 from app.storage.session_personas import SessionPersonas
-from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import bring_up
 from memory.assembly import ChatState, Limits, NewMessage, assemble
@@ -50,10 +49,7 @@ class SessionStates:
 
     async def row(self, owner: str, session_id: str) -> SessionRow:
         async with self._database.read() as session:
-            row = await Sessions(session, owner).get(session_id)
-        if row is None:
-            raise NotFoundProblem(f"session {session_id} does not exist")
-        return row
+            return await existing_session(session, owner, session_id)
 
     async def bring_up_index(self, owner: str, session_id: str) -> None:
         tokenizer = self._model.tokenizer

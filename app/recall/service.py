@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 
-from app.errors import NotFoundProblem
+from app.chat.existing import existing_session
 from app.models.reranking import Reranker
 from app.recall.indexing import Indexing
 from app.recall.search import AskedDense, AskedLexical, ScopedPassages
@@ -149,9 +149,7 @@ class Recall:
     ) -> Recollection:
         """What a session recalls for a text, of documents too if asked to. Raises NotFoundProblem."""
         async with self._database.read() as session:
-            chat = await Sessions(session, owner).get(session_id)
-            if chat is None:
-                raise NotFoundProblem(f"session {session_id} does not exist")
+            chat = await existing_session(session, owner, session_id)
             asked = await Shelves(session, owner).in_scope(chat, scope)
             if documents:
                 told = await Shelves(session, owner).of_documents(chat.user_id)
