@@ -110,7 +110,7 @@ async def preview_context(
     """What would be in the window now. A dry run: nothing is stored or generated."""
     if note is not None and content is None:
         raise InvalidProblem.of_field("note", "there is no content that it could be a note to")
-    return await service.chat.preview(owner, session_id, content, note, max_tokens=max_tokens)
+    return await service.chat.states.preview(owner, session_id, content, note, max_tokens=max_tokens)
 
 
 @router.get("/messages/{message_id}")

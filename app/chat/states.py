@@ -5,12 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from app.chat.context_records import context_view
 from app.chat.existing import existing_session
 from app.chat.lore import OpenLorebook, lorebooks, open_lorebooks
 from app.chat.persona import ChatPersona, encode_persona, persona_of, user_of
+from app.chat.questions import new_message, read_message
+from app.errors import InvalidProblem
 from app.models.chat import ChatModel
 from app.recall.recollections import recollect, recollect_documents
 from app.recall.service import Recall
+from app.schemas.contexts import ContextView
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
@@ -69,6 +73,29 @@ class SessionStates:
         opened = self.open(owner, session_id, reply_tokens, message=message, asked=asked)
         async with opened as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
+
+    async def preview(
+        self, owner: str, session_id: str, content: str | None, note: str | None, *, max_tokens: int | None
+    ) -> ContextView:
+        """What would be in the window now, for a message of that content with that note, or for none."""
+        message = None
+        if content is not None:
+            row = await self.row(owner, session_id)
+            typed = read_message(content, prefixes=row.prefixes)
+            if typed.kind == "ci":
+                raise InvalidProblem.of_field("content", "`ci:` asks for no reply, so there is no context")
+            message = await new_message(self._model.tokenizer, typed, note, message_id="")
+        assembled = await self.assemble(
+            owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
+        )
+        engine = self._model.engine
+        return context_view(
+            session_id,
+            assembled.context,
+            assembled.persona,
+            cached_tokens=engine.cached_tokens(assembled.context.token_ids, owner),
+            model=engine.model,
+        )
 
     @asynccontextmanager
     async def open(
