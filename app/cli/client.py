@@ -66,24 +66,22 @@ class ServiceClient:
 
     def save(self, path: str, params: dict[str, str], file: Path) -> None:
         """Write what the service sends to a file: all of it, or the file stays as it was."""
-        try:
-            with (
-                self._http.stream("GET", path, params=params) as response,
-                NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as partial,
-            ):
-                try:
-                    _check(response)
-                    for chunk in response.iter_bytes():
-                        partial.write(chunk)
-                    Path(partial.name).replace(file)
-                finally:
-                    Path(partial.name).unlink(missing_ok=True)
-        except httpx.TransportError as error:
-            raise ServiceError({"detail": f"the export broke off: {error}"}) from error
+        with (
+            _connected(),
+            self._http.stream("GET", path, params=params) as response,
+            NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as partial,
+        ):
+            try:
+                _check(response)
+                for chunk in response.iter_bytes():
+                    partial.write(chunk)
+                Path(partial.name).replace(file)
+            finally:
+                Path(partial.name).unlink(missing_ok=True)
 
     def stream_reply(self, path: str, body: Json) -> Generator[tuple[str, Json]]:
         """The events of a reply as (event, data). Closing the iterator ends the generation."""
-        with connect_sse(self._http, "POST", path, json={**body, "stream": True}) as source:
+        with _connected(), connect_sse(self._http, "POST", path, json={**body, "stream": True}) as source:
             _check(source.response)
             for event in source.iter_sse():
                 yield event.event, event.json()
@@ -97,9 +95,20 @@ class ServiceClient:
         return dict(response.json()) if response.content else {}
 
     def _request(self, method: str, path: str, **sent: Any) -> httpx.Response:
-        response = self._http.request(method, path, **sent)
+        with _connected():
+            response = self._http.request(method, path, **sent)
         _check(response)
         return response
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Raises ServiceError where the connection does not hold."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        why = str(error) or type(error).__name__
+        raise ServiceError({"detail": f"the connection to the service broke off: {why}"}) from error
 
 
 def _check(response: httpx.Response) -> None:

@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -11,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from app.cli.chat import parse_memory, show_sources
+from app.cli.client import ServiceClient, ServiceError, service_client
 from app.cli.context_bar import _cells
 
 PERDURE = str(Path(sys.executable).parent / "perdure")
@@ -145,6 +150,38 @@ def test_a_service_that_is_not_there_is_said_so() -> None:
     done = perdure("chat", "--url", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "no service is ready at http://127.0.0.1:1" in done.stderr
+
+
+class _Ailing(BaseHTTPRequestHandler):
+    """Ready, but closes the connection on whatever else it is asked."""
+
+    def do_GET(self) -> None:
+        if self.path == "/readyz":
+            self.send_response(HTTPStatus.OK)
+            self.end_headers()
+
+    def do_POST(self) -> None:
+        """Say nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_service_that_goes_away_is_said_so(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ailing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        asked: list[Callable[[ServiceClient], object]] = [
+            lambda client: client.get("/v1/documents"),
+            lambda client: client.save("/v1/export", {}, tmp_path / "file"),
+            lambda client: list(client.stream_reply("/v1/sessions/ses_1/messages", {})),
+        ]
+        with service_client(url) as client:
+            for ask in asked:
+                with pytest.raises(ServiceError, match="connection to the service broke off"):
+                    ask(client)
+        server.shutdown()
+    assert not list(tmp_path.iterdir())
 
 
 def test_models_are_listed_with_where_they_are(models_folder: Path) -> None:
