@@ -17,6 +17,9 @@ from rich.console import Console
 from app.cli.chat import parse_memory, show_sources
 from app.cli.client import ServiceClient, ServiceError, service_client
 from app.cli.context_bar import _cells
+from app.cli.doctor import CheckFailedError, _embedding_model
+from app.settings import Settings
+from llm.catalog import EMBEDDING_MODEL
 
 PERDURE = str(Path(sys.executable).parent / "perdure")
 
@@ -222,6 +225,13 @@ def test_the_doctor_finds_a_whole_installation_well_and_a_broken_one_not(tmp_pat
     broken = perdure("doctor", COLUMNS="200", PERDURE_MODELS=str(tmp_path / "none"))
     assert broken.returncode == 1
     assert "perdure models fetch" in broken.stdout
+
+
+def test_the_doctor_looks_at_the_embedding_model_in_use(models_folder: Path) -> None:
+    own = str(models_folder / EMBEDDING_MODEL)
+    assert _embedding_model(Settings(embedding_model=own)) == f"{own}, 384 numbers to a text"
+    with pytest.raises(CheckFailedError, match="nobody/nothing is not here"):
+        _embedding_model(Settings(embedding_model="nobody/nothing"))
 
 
 @pytest.mark.parametrize(
