@@ -91,4 +91,4 @@ def _reply_view(turn: RunningTurn, reply: MessageRow) -> ReplyView:
 
 
 def _user_message(turn: RunningTurn) -> MessageView:
-    return message_view(turn.turn.user_message, turn.turn.user_message_marks)
+    return message_view(turn.admitted.user_message, turn.admitted.user_message_marks)

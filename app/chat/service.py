@@ -262,10 +262,10 @@ class Chat:
 
     def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
         turn = self._running.get(session_id)
-        if turn is None or turn.turn.context.strategy != strategy.model_dump(mode="json"):
+        if turn is None or turn.admitted.context.strategy != strategy.model_dump(mode="json"):
             return None
-        held = (segment.turn for segment in turn.turn.context.segments if segment.kind == "turn")
-        return min((number for number in held if number is not None), default=turn.turn.user_message.turn)
+        held = (segment.turn for segment in turn.admitted.context.segments if segment.kind == "turn")
+        return min((number for number in held if number is not None), default=turn.admitted.user_message.turn)
 
     async def _settled(self, owner: str, session_id: str) -> SessionRow:
         """The session. A reply that could not be stored to its end is marked so: with the lock held, nobody
