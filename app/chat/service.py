@@ -5,7 +5,7 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -180,11 +180,8 @@ class Chat:
         self, owner: str, session_id: str, *, if_busy: str = "reject"
     ) -> AsyncIterator[SessionRow]:
         """Hold the session's lock, with no reply on its way; afterwards the coming window is prepared."""
-        await self._lock(session_id, if_busy)
-        try:
+        async with self._held(session_id, if_busy):
             yield await self._settled(owner, session_id)
-        finally:
-            self._locks.release(session_id)
         self.after_change(owner, session_id)
 
     async def append(
@@ -210,14 +207,9 @@ class Chat:
                 await self._upkeep.stop(session_id)
             yield
 
-    @asynccontextmanager
-    async def quiet(self, session_id: str) -> AsyncIterator[None]:
+    def quiet(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the session's lock, once it is free, for what changes nothing that was said."""
-        await self._lock(session_id, "wait")
-        try:
-            yield
-        finally:
-            self._locks.release(session_id)
+        return self._held(session_id, "wait")
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
@@ -229,6 +221,14 @@ class Chat:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._next_windows.close()
+
+    @asynccontextmanager
+    async def _held(self, session_id: str, if_busy: str) -> AsyncIterator[None]:
+        await self._lock(session_id, if_busy)
+        try:
+            yield
+        finally:
+            self._locks.release(session_id)
 
     async def _lock(self, session_id: str, if_busy: str) -> None:
         wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
