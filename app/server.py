@@ -32,7 +32,7 @@ from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
 from app.problem_responses import install_problem_handlers
-from app.schemas.chat import ProblemView
+from app.schemas.problems import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 
 from app.api.dependencies import ServiceDep
 from app.errors import NotReadyProblem
-from app.schemas.chat import HealthView, ListView, ModelView, StrategyView
+from app.schemas.catalog import HealthView, ModelView, StrategyView
+from app.schemas.listings import ListView
 from llm.errors import ModelError
 from memory.strategies import STRATEGIES
 from memory.strategies.aliases import ALIASES

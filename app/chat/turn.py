@@ -77,7 +77,7 @@ class RunningTurn:
 
     def __init__(
         self,
-        turn: AdmittedTurn,
+        admitted: AdmittedTurn,
         generation: Generation,
         *,
         model: ChatModel,
@@ -85,7 +85,7 @@ class RunningTurn:
         checkpoint_s: float,
         on_end: Callable[[], None],
     ) -> None:
-        self.turn = turn
+        self.admitted = admitted
         self._generation = generation
         self._model = model
         self._database = database
@@ -115,9 +115,11 @@ class RunningTurn:
             last = await self._generate()
         except Exception:
             self._generation.cancel()
-            log.exception("turn failed", user_message=self.turn.user_message.id)
+            log.exception("turn failed", user_message=self.admitted.user_message.id)
             last = TurnFailed(
-                InternalProblem("the reply could not be stored", user_message_id=self.turn.user_message.id)
+                InternalProblem(
+                    "the reply could not be stored", user_message_id=self.admitted.user_message.id
+                )
             )
         # Before the client hears of the end: its next message must not find the session busy.
         self._on_end()
@@ -146,7 +148,7 @@ class RunningTurn:
     async def _checkpoint(self) -> None:
         """Store what there is of the reply, so that a killed process loses at most the last moment."""
         async with self._database.write() as session:
-            await self._write_reply(Messages(session, self.turn.owner), "generating")
+            await self._write_reply(Messages(session, self.admitted.owner), "generating")
 
     async def _finish(self, finished: Finished) -> TurnEvent:
         self._text = finished.text
@@ -154,21 +156,23 @@ class RunningTurn:
             return TurnFailed(
                 GenerationFailedProblem(
                     "the generation was cancelled before the first word",
-                    user_message_id=self.turn.user_message.id,
+                    user_message_id=self.admitted.user_message.id,
                 )
             )
         return TurnFinished(await self._store(finished))
 
     async def _fail(self, failed: Failed) -> TurnEvent:
         if failed.reason == "timeout":
-            return TurnFailed(QueueTimeoutProblem(failed.error, user_message_id=self.turn.user_message.id))
-        log.error("generation failed", error=failed.error, user_message=self.turn.user_message.id)
+            return TurnFailed(
+                QueueTimeoutProblem(failed.error, user_message_id=self.admitted.user_message.id)
+            )
+        log.error("generation failed", error=failed.error, user_message=self.admitted.user_message.id)
         self._text = failed.text
         reply = await self._store(failed) if failed.text else None
         return TurnFailed(
             GenerationFailedProblem(
                 failed.error,
-                user_message_id=self.turn.user_message.id,
+                user_message_id=self.admitted.user_message.id,
                 reply_message_id=reply.id if reply else None,
             )
         )
@@ -178,7 +182,7 @@ class RunningTurn:
 
         One that is whole and not empty takes the place of the reply that it replaces; else that one stays.
         """
-        turn = self.turn
+        turn = self.admitted
         assert self._started is not None
         complete = isinstance(end, Finished) and end.reason != "cancelled"
         async with self._database.write() as session:
@@ -215,10 +219,10 @@ class RunningTurn:
                 id=self._reply_id,
                 model=self._model.engine.model.name,
             )
-            if self.turn.replaces is not None:
-                reply = await messages.add_alternative(self.turn.replaces, draft)
+            if self.admitted.replaces is not None:
+                reply = await messages.add_alternative(self.admitted.replaces, draft)
             else:
-                [reply] = await messages.append(self.turn.user_message.session_id, [draft])
+                [reply] = await messages.append(self.admitted.user_message.session_id, [draft])
             self._is_stored = True
         else:
             stored = await messages.get(self._reply_id)
@@ -251,4 +255,4 @@ class RunningTurn:
         return started.cached_tokens if reported is None else reported
 
     def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self.turn.arrived_at) * 1000
+        return (time.perf_counter() - self.admitted.arrived_at) * 1000

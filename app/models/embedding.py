@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.models.loading import folder_or_id, loading
 from app.settings import Settings
 from llm.catalog import ensure_model
-from llm.errors import ModelError, ModelNotFoundError
+from llm.errors import ModelError
 from llm.packages import PACKAGED_MODELS, is_fetched
 
 if TYPE_CHECKING:
@@ -94,15 +95,9 @@ class SentenceEmbedder:
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        name, cache = self._name, self._models_folder / "hub"
-        if name in PACKAGED_MODELS:
-            name = str(ensure_model(name, self._models_folder))
-        elif Path(name).expanduser().exists():
-            name = str(Path(name).expanduser())
-        try:
-            return SentenceTransformer(name, device="cpu", cache_folder=str(cache))
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelNotFoundError(
-                f"the embedding model {self._name!r} could not be loaded: {reason}"
-            ) from error
+        if self._name in PACKAGED_MODELS:
+            name = str(ensure_model(self._name, self._models_folder))
+        else:
+            name = folder_or_id(self._name)
+        with loading(f"the embedding model {self._name!r}"):
+            return SentenceTransformer(name, device="cpu", cache_folder=str(self._models_folder / "hub"))

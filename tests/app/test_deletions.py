@@ -286,6 +286,13 @@ def test_a_forgotten_user_is_in_no_file_by_word_or_name(shared: httpx.Client, ho
     done(shared, anew)
 
 
+def test_a_user_of_any_name_can_be_forgotten(shared: httpx.Client) -> None:
+    session_id = new_session(shared, user_id="a/b?c")
+    done(shared, shared.delete("/v1/users/a%2Fb%3Fc"))
+    assert shared.get(f"/v1/sessions/{session_id}").status_code == 404
+    assert shared.delete("/v1/users/").status_code == 422
+
+
 def test_deleting_a_message_waits_for_no_reply_and_deleting_its_chat_ends_it(shared: httpx.Client) -> None:
     session_id = new_session(shared)
     said = append(shared, session_id, "Hello.", "Good day.")
