@@ -66,6 +66,8 @@ class RemoteEngine:
         self._model.check_length(tokens, request.sampling.max_tokens)
         if self._api == "chat" and not request.messages:
             raise ValueError("a server that is used by its chat API needs the request's messages")
+        if request.sampling.logprobs is not None:
+            raise UnsupportedByEngineError("log-probabilities are not to be had from a remote server")
         self._places.take(tokens)
         return HeldPlace(start=lambda: self._start(request), give_back=lambda: self._places.give_back(tokens))
 
