@@ -130,6 +130,12 @@ class ReplyCreate(Wire):
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is all.")
     min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, allow_inf_nan=False, description="For each time that the reply has a token."
+    )
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, allow_inf_nan=False, description="Once the reply has a token."
+    )
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: list[StopString] = Field([], max_length=16, description="The reply ends before any of these.")
     if_busy: Literal["reject", "wait"] = Field(
@@ -307,17 +313,6 @@ class StrategyView(BaseModel):
     description: str
     parameters: dict[str, Any] = Field(description="JSON schema.")
     aliases: list[str] = Field(description="LangChain's names for it; their parameters are mapped.")
-
-
-class ModelView(BaseModel):
-    id: str
-    architecture: str
-    parameters: int | None = Field(description="Null if a remote server does not say.")
-    context_window: int
-    token_counts: TokenCounts
-    dtype: str
-    device: str
-    fingerprint: str
 
 
 class ListView(BaseModel, Generic[Item]):

@@ -96,7 +96,7 @@ def test_a_repetition_penalty_counts_prompt_and_reply_but_no_special_tokens() ->
 def test_presence_and_frequency_penalties_lower_what_the_reply_has_said() -> None:
     logits = torch.tensor([3.0, 2.5, 0.0])
 
-    def chosen(count: int, prompt_ids: tuple[int, ...] = (), **penalties: float) -> list[int]:
+    def chosen(count: int, prompt_ids: tuple[int, ...] = (), **penalties: Any) -> list[int]:
         sampler = Sampler(replace(PLAIN, temperature=0.0, **penalties), prompt_ids, frozenset())
         return [sampler.next(logits) for _ in range(count)]
 
