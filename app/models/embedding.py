@@ -68,7 +68,7 @@ class SentenceEmbedder:
     def dimensions(self) -> int:
         """Numbers of a vector. Blocks. Raises like `embed`."""
         with self._turn():
-            return int(self._model.get_sentence_embedding_dimension() or 0)
+            return int(self._model.get_embedding_dimension() or 0)
 
     @property
     def is_fetched(self) -> bool:

@@ -1,4 +1,4 @@
-"""Errors on the addresses of OpenAI's API have its form and statuses; elsewhere they are problem documents."""
+"""Errors on the addresses of OpenAI's API have its form; elsewhere they are problem documents."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
