@@ -231,13 +231,14 @@ def test_offered_tools_and_unknown_fields_are_ignored_and_demanded_tools_refused
     )
     assert reply.choices[0].message.content
     assert reply.choices[0].message.tool_calls is None
-    for choice in ("required", {"type": "function", "function": {"name": "search"}}):
+    demands: list[Any] = ["required", {"type": "function", "function": {"name": "search"}}]
+    for demand in demands:
         with pytest.raises(openai.BadRequestError) as refused:
             standard.chat.completions.create(
                 model=CHAT_MODEL,
                 messages=FRANCE,
                 tools=[tool],
-                tool_choice=choice,  # type: ignore[arg-type]
+                tool_choice=demand,
             )
         assert refused.value.param == "tool_choice"
         assert refused.value.code == "unsupported_parameter"
