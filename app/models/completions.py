@@ -22,6 +22,8 @@ from llm.engine.interface import (
 
 log = structlog.get_logger()
 
+CANCELLED = "the generation was cancelled"
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -104,7 +106,7 @@ class Completion:
             if not is_first:
                 await self._is_computed[self._first[index]].wait()
                 if self._is_cancelled:
-                    return
+                    raise GenerationFailedProblem(CANCELLED)
                 self._generations[index] = self._engine.submit(self._requests[index])
             await self._listen(index, self._generations[index])
         except Exception as error:
@@ -126,7 +128,7 @@ class Completion:
                 case Finished(reason):
                     self._count(index, started, event)
                     if reason == "cancelled":
-                        raise GenerationFailedProblem("the generation was cancelled")
+                        raise GenerationFailedProblem(CANCELLED)
                     self._events.put_nowait(Ended(index, reason))
                 case Failed():
                     raise _problem_of(event)

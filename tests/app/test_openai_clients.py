@@ -1,4 +1,4 @@
-"""An unmodified chat client that takes a base URL. It has dependencies of its own: it runs where it is found."""
+"""An unmodified chat client that takes a base URL; the test runs where its command is found."""
 
 import os
 import shutil
