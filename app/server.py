@@ -31,6 +31,8 @@ from app.documents.library import Library
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
+from app.models.completions import Completions
+from app.openai import chat_completions, completions, embeddings, models
 from app.problem_responses import install_problem_handlers
 from app.schemas.problems import ProblemView
 from app.settings import Settings
@@ -39,7 +41,8 @@ from app.storage.messages import Messages
 from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
-PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
+STANDARD = (chat_completions, completions, embeddings, models)
+PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
 
 def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -> FastAPI:
@@ -58,12 +61,13 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
                 chat = Chat(settings, database, model)
                 chat.recall.start()
+                whole_prompts = Completions(model.engine)
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 deleting = Deleting(database, model, chat, library)
                 app.state.service = Service(
-                    settings, database, model, chat, edits, imports, library, deleting
+                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting
                 )
                 await library.start()
                 deleting.start()
@@ -75,6 +79,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                         warming.cancel()
                     await deleting.close()
                     await library.close()
+                    await whole_prompts.close()
                     await chat.close()
                     await asyncio.to_thread(model.engine.close)
             finally:

@@ -14,6 +14,7 @@ from app.deletions import Deleting
 from app.documents.library import Library
 from app.errors import InvalidProblem
 from app.models.chat import ChatModel
+from app.models.completions import Completions
 from app.settings import Settings
 from app.storage.database import Database
 from app.transfer.imports import Imports
@@ -30,6 +31,7 @@ class Service:
     database: Database
     model: ChatModel
     chat: Chat
+    completions: Completions
     history: HistoryEdits
     imports: Imports
     library: Library

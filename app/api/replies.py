@@ -57,10 +57,14 @@ async def respond(
     raise AssertionError("a turn ended without a last event")
 
 
-def _instructions_view(row: SessionRow) -> InstructionsView:
+def instructions_notice(row: SessionRow) -> str:
     own = "the persona's own instructions" if row.instructions is None else "these instructions"
+    return f"From the next turn on this chat has {own}."
+
+
+def _instructions_view(row: SessionRow) -> InstructionsView:
     return InstructionsView(
-        notice=f"From the next turn on this chat has {own}.",
+        notice=instructions_notice(row),
         session=SessionView.model_validate(row, from_attributes=True),
     )
 

@@ -73,9 +73,16 @@ class Chat:
         self._is_closing = False
 
     async def start_turn(
-        self, owner: str, session_id: str, message: MessageCreate, *, arrived_at: float
+        self,
+        owner: str,
+        session_id: str,
+        message: MessageCreate,
+        *,
+        arrived_at: float,
+        logprobs: int | None = None,
     ) -> RunningTurn | SessionRow:
-        """Admit and store the message, then start its reply. `arrived_at`: `time.perf_counter()` then.
+        """Admit and store the message, then start its reply. `arrived_at`: `time.perf_counter()` then;
+        `logprobs`: how many of the likeliest tokens its deltas report beside each of theirs, if any.
 
         One that gives the session other instructions has no reply: the session is the answer. Raises a
         problem, or an error of `memory` or `llm`, before anything is stored.
@@ -85,7 +92,7 @@ class Chat:
         if typed.kind == "ci":
             return await self._instruct(owner, session_id, typed, message)
         ask = partial(new_question, self._model.tokenizer, typed, message.note)
-        return await self._start(owner, session_id, message, ask, arrived_at)
+        return await self._start(owner, session_id, message, ask, arrived_at, logprobs=logprobs)
 
     async def start_reply(
         self, owner: str, session_id: str, reply: ReplyCreate, *, replaces: str | None, arrived_at: float
@@ -105,13 +112,16 @@ class Chat:
         reply: ReplyCreate,
         ask: Callable[[], Awaitable[Question]],
         arrived_at: float,
+        *,
+        logprobs: int | None = None,
     ) -> RunningTurn:
         await self._lock(session_id, reply.if_busy)
         try:
             if self._is_closing:
                 raise ShuttingDownProblem("no new turns are taken")
             await self._settled(owner, session_id)
-            turn = await self._start_locked(owner, session_id, reply, await ask(), arrived_at)
+            sampling = replace(self._sampling(reply), logprobs=logprobs)
+            turn = await self._start_locked(owner, session_id, sampling, await ask(), arrived_at)
         except BaseException:
             self._locks.release(session_id)
             raise
@@ -122,9 +132,13 @@ class Chat:
         return turn
 
     async def _start_locked(
-        self, owner: str, session_id: str, reply: ReplyCreate, question: Question, arrived_at: float
+        self,
+        owner: str,
+        session_id: str,
+        sampling: SamplingParameters,
+        question: Question,
+        arrived_at: float,
     ) -> RunningTurn:
-        sampling = self._sampling(reply)
         message, user_message = question.message, question.stored
         assembled = await self.states.assemble(
             owner,
@@ -297,6 +311,8 @@ class Chat:
         asked = message.model_dump(include=set(defaults), exclude_none=True)
         return SamplingParameters(
             max_tokens=message.max_tokens or self._settings.reply_tokens,
+            frequency_penalty=message.frequency_penalty,
+            presence_penalty=message.presence_penalty,
             seed=message.seed,
             stop=tuple(message.stop),
             **(defaults | asked),

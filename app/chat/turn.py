@@ -27,6 +27,7 @@ from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex
 from llm.engine.interface import (
+    ChosenToken,
     Delta,
     Failed,
     Finished,
@@ -40,7 +41,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
+    """`tokens`: those of the text, where log-probabilities are wanted."""
+
     text: str
+    tokens: tuple[ChosenToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class RunningTurn:
         self._checkpoint_s = checkpoint_s
         self._on_end = on_end
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
-        self._reply_id = new_id("msg")
+        self.reply_id = new_id("msg")
         self._text = ""
         self._is_stored = False
         self._started: Started | None = None
@@ -131,11 +135,11 @@ class RunningTurn:
             match event:
                 case Started():
                     self._started = event
-                case Delta(text) if text:
+                case Delta(text, tokens) if text or tokens:
                     if self._ttft_ms is None:
                         self._ttft_ms = self._elapsed_ms()
                     self._text += text
-                    self._events.put_nowait(TextDelta(text))
+                    self._events.put_nowait(TextDelta(text, tokens))
                     if time.monotonic() >= checkpoint_at:
                         await self._checkpoint()
                         checkpoint_at = time.monotonic() + self._checkpoint_s
@@ -216,7 +220,7 @@ class RunningTurn:
             draft = MessageDraft(
                 role="assistant",
                 content=self._text,
-                id=self._reply_id,
+                id=self.reply_id,
                 model=self._model.engine.model.name,
             )
             if self.admitted.replaces is not None:
@@ -225,7 +229,7 @@ class RunningTurn:
                 [reply] = await messages.append(self.admitted.user_message.session_id, [draft])
             self._is_stored = True
         else:
-            stored = await messages.get(self._reply_id)
+            stored = await messages.get(self.reply_id)
             assert stored is not None
             reply = stored
         reply.content = self._text

@@ -73,6 +73,12 @@ class ReplyCreate(Wire):
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is all.")
     min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, allow_inf_nan=False, description="For each time that the reply has a token."
+    )
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, allow_inf_nan=False, description="Once the reply has a token."
+    )
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: list[StopString] = Field([], max_length=16, description="The reply ends before any of these.")
     if_busy: Literal["reject", "wait"] = Field(
