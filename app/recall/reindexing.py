@@ -1,6 +1,7 @@
 """Making the indexes of recall anew in this process, while no service runs; cut off, it is gone on with."""
 
 import asyncio
+import shutil
 from dataclasses import dataclass
 
 from app.models.embedding import SentenceEmbedder
@@ -38,6 +39,8 @@ async def reindex(settings: Settings, user_id: str | None, progress: Progress) -
         everybody = await _owners(database)
         is_resumed = marker.is_file() and marker.read_text(encoding="utf-8") == (user_id or "")
         if not is_resumed:
+            if user_id is None:  # a damaged index could not even be emptied
+                await asyncio.to_thread(shutil.rmtree, settings.recall_folder, ignore_errors=True)
             for owner in everybody:
                 await recall.reindex(owner, user_id, progress)
             marker.parent.mkdir(parents=True, exist_ok=True)

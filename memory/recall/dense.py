@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import chromadb
 import numpy as np
 from chromadb.api import ClientAPI
+from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
 from chromadb.errors import NotFoundError
 from numpy.typing import NDArray
@@ -43,7 +44,16 @@ OpenClient = Callable[[], ClientAPI]
 
 def embedded_chroma(folder: Path) -> OpenClient:
     """Chroma in this process, in that folder."""
-    return lambda: chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
+
+    def open_client() -> ClientAPI:
+        try:
+            return chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
+        except BaseException:
+            # Chroma keeps what it could not start, and would hand that out from then on.
+            SharedSystemClient._identifier_to_system.pop(str(folder), None)
+            raise
+
+    return open_client
 
 
 def chroma_server(url: str) -> OpenClient:

@@ -226,5 +226,10 @@ def test_indexes_are_made_anew_with_and_without_a_service(
         subprocess.run(["cp", home / name, copied], check=True)  # a reader of our own would drop the locks
     alone = CliRunner().invoke(cli, ["reindex", "--user", "mia"])
     assert "2 passages are indexed" in alone.output
+    damaged = copied / "recall" / "chroma" / "chroma.sqlite3"
+    damaged.write_bytes(b"damaged" * 1000)
+    assert "Chroma" in str(CliRunner().invoke(cli, ["reindex", "--user", "mia"]).exception)
+    assert "2 passages are indexed" in CliRunner().invoke(cli, ["reindex"]).output
+    assert damaged.read_bytes().startswith(b"SQLite format 3")
     assert list((copied / "recall" / "lexical").glob("shf_*"))
     assert not (copied / "recall" / "reindexing").exists()
