@@ -6,9 +6,8 @@ nothing, and neither does a pattern in the middle of a clause.
 
 from collections.abc import Iterator, Sequence
 
-from memory.errors import FactRefusedError
 from memory.facts import english, korean
-from memory.facts.checks import check_found, is_template, sentences
+from memory.facts.checks import Source
 from memory.facts.extractor import Extracted, about, distinct
 from memory.facts.fact import TO_REMEMBER, USER, Found
 from memory.facts.rule import Rule
@@ -30,14 +29,14 @@ class RuleExtractor:
 
 def facts_by_rules(message: Message) -> tuple[Found, ...]:
     """The facts that the patterns find in a message, in the order in which it tells them."""
-    subject, content = about(message), message.content
-    if subject is None or is_template(content):
+    subject, source = about(message), Source(message.content)
+    if subject is None or source.is_template:
         return ()
     found = [
         each
-        for start, end in sentences(content)
-        for each in _of_sentence(subject, content, start, end)
-        if _holds(each, content)
+        for start, end in source.sentences
+        for each in _of_sentence(subject, source.content, start, end)
+        if source.says(each)
     ]
     return distinct(sorted(found, key=lambda each: each.start))[:MOST_FOUND]
 
@@ -71,14 +70,6 @@ def _found(rules: Sequence[Rule], subject: str, content: str, start: int, end: i
                 end=start + match.end(),
                 ends=value if rule.ends else None,
             )
-
-
-def _holds(found: Found, content: str) -> bool:
-    try:
-        check_found(found, content)
-    except FactRefusedError:
-        return False
-    return True
 
 
 RULES = (*english.RULES, *korean.RULES)
