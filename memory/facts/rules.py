@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from memory.facts import english, korean
 from memory.facts.checks import Source
 from memory.facts.extractor import Extracted, about, distinct
-from memory.facts.fact import TO_REMEMBER, USER, Found
+from memory.facts.fact import USER, Found
 from memory.facts.rule import Rule
 from memory.messages import Message
 
 AUTHOR = "rules"
 MOST_FOUND = 40
 """Facts of one message: more than anybody tells of themselves at once is no chat."""
+
+RULES = (*english.RULES, *korean.RULES)
+TO_REMEMBER_RULES = (*english.TO_REMEMBER_RULES, *korean.TO_REMEMBER_RULES)
 
 
 class RuleExtractor:
@@ -70,8 +73,3 @@ def _found(rules: Sequence[Rule], subject: str, content: str, start: int, end: i
                 end=start + match.end(),
                 ends=value if rule.ends else None,
             )
-
-
-RULES = (*english.RULES, *korean.RULES)
-TO_REMEMBER_RULES = (*english.TO_REMEMBER_RULES, *korean.TO_REMEMBER_RULES)
-assert all(rule.key == TO_REMEMBER for rule in TO_REMEMBER_RULES)
