@@ -4,7 +4,7 @@ import re
 from functools import partial
 
 from memory.facts.checks import is_denied_or_reported
-from memory.facts.english_words import CLOSE, DATE, DIET, ILLNESS, JOB, KIN, LANGUAGES, PETS, WHEN
+from memory.facts.english_words import CLOSE, DATE, DIET, ILLNESS, JOB, KIN, LANGUAGES, MONTH, PETS, WHEN
 from memory.facts.fact import TO_REMEMBER
 from memory.facts.rule import REFUSES_NOTHING, rules
 
@@ -29,7 +29,9 @@ def _before(words: str) -> str:
 
 
 _STOP = _before(_NEXT_CLAUSE)
-_PLACE_STOP = _before(_NEXT_CLAUSE + r"|(?:in \d+|with|for|after|until|till|last|this|at|just|again|as)\b")
+_ELSEWHERE = r"with|for|after|until|till|last|this|at|just|again|as"
+_PLACE_STOP = _before(rf"{_NEXT_CLAUSE}|(?:in (?:\d+|{MONTH})|{_ELSEWHERE})\b")
+_JOB_STOP = _before(rf"{_NEXT_CLAUSE}|(?:in|near|on|{_ELSEWHERE})\b")
 _V = r"(?P<v>[^,;:!?.…()\"“”—–\n]{1,100}?)" + _STOP
 _LONG = r"(?P<v>[^;!?\n\"“”]{1,200}?)(?=\s*(?:[.;!?\n]|$))"
 _PLACE = r"(?P<v>(?:the )?[^\W\d_][^,;:!?.…()\"“”—–\n]{0,60}?)" + _PLACE_STOP
@@ -173,7 +175,7 @@ RULES = (
     ),
     *_tells(
         "job",
-        rf"\bi{_ADVERB} work(?:ed)? as (?P<v>an? [^,;:!?.\n]{{2,50}}?){_PLACE_STOP}",
+        rf"\bi{_ADVERB} work(?:ed)? as (?P<v>an? [^,;:!?.\n]{{2,50}}?){_JOB_STOP}",
         rf"{_I_AM}{_ADVERB} (?P<v>an? {JOB})(?=\W|$)",
         rf"{_I_AM} (?P<v>an? [\w -]{{2,40}}?) by (?:profession|trade)",
     ),

@@ -1,6 +1,9 @@
 """Words that people tell of themselves in, in English, as parts of patterns."""
 
-MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b"
+)
 PETS = (
     r"dog|cat|puppy|kitten|rabbit|bunny|hamster|parrot|budgie|tortoise|turtle|goldfish|fish|horse|pony"
     r"|guinea pig|snake|lizard|gecko|ferret|rat|mouse|bird|hen"
