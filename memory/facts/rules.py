@@ -47,10 +47,9 @@ def facts_by_rules(message: Message) -> tuple[Found, ...]:
 def _of_sentence(subject: str, content: str, start: int, end: int) -> Iterator[Found]:
     asked = [] if subject != USER else list(_found(TO_REMEMBER_RULES, subject, content, start, end))
     yield from asked
-    taken = [(each.start, each.end) for each in asked]
     for each in _found(RULES, subject, content, start, end):
-        # What is to be remembered is kept as it was said; a pattern may find more exactly what it says.
-        if not any(each.start < at for at, _ in taken):
+        # A pattern may find more exactly what is to be remembered, but not run into it from before.
+        if not any(each.start < request.start < each.end for request in asked):
             yield each
 
 

@@ -66,6 +66,11 @@ def stands(facts: list[Fact]) -> list[tuple[str, str]]:
         ("I'm allergic to peanuts. I don't eat pork.", [("allergies", "peanuts"), ("does not eat", "pork")]),
         ("My favourite colour is green.", [("favourite colour", "green")]),
         ("Please remember that the door code is 4711.", [("to remember", "the door code is 4711")]),
+        (
+            "My name is Ann, and please remember that the exam is on Friday.",
+            [("name", "Ann"), ("to remember", "the exam is on Friday")],
+        ),
+        ("I will please note that it starts on Friday.", [("to remember", "it starts on Friday")]),
         ("I quit my job yesterday.", [("job", ""), ("employer", "")]),
         ("I no longer like tea.", [("likes", "")]),
         ("제 이름은 민수예요. 지금은 부산에 살고 있어요.", [("name", "민수"), ("home", "부산")]),
