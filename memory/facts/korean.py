@@ -12,6 +12,7 @@ _IS = r"(?:이야|야|이에요|예요|에요|입니다|이라고|라고|이고|
 _END = rf"(?={_IS}|[\s.,!~…]|$)"
 _NAME = r"(?P<v>[가-힣A-Za-z]{1,12}?)"
 _THING = r"(?P<v>(?<!\S)(?:[가-힣A-Za-z0-9]+(?<![은는이가을를도에서고로제금말짜주]) )?[가-힣A-Za-z0-9]+?)"
+_WHOLE_WORD = r"(?<![가-힣A-Za-z0-9])[가-힣A-Za-z0-9]+"
 _WORD = r"(?P<v>(?<!\S)[가-힣A-Za-z0-9]+?)"
 _PETS = r"강아지|고양이|개|토끼|햄스터|앵무새|거북이|물고기|고슴도치"
 _KIN = (
@@ -78,10 +79,10 @@ RULES = (
     ),
     *_tells(
         "employer",
-        r"(?P<v>[가-힣A-Za-z0-9]+)에서 일(?:해|하고 ?있|합니다|한다)",
-        rf"(?P<v>[가-힣A-Za-z0-9]+(?<!학교)(?<!대학)){_STUDIES_OR_WORKS}",
+        rf"(?P<v>{_WHOLE_WORD})에서 일(?:해|하고 ?있|합니다|한다)",
+        rf"(?P<v>{_WHOLE_WORD}(?<!학교)(?<!대학)){_STUDIES_OR_WORKS}",
     ),
-    *_tells("school", rf"(?P<v>[가-힣A-Za-z0-9]+(?:학교|대학)){_STUDIES_OR_WORKS}"),
+    *_tells("school", rf"(?P<v>{_WHOLE_WORD}(?:학교|대학)){_STUDIES_OR_WORKS}"),
     *_tells("job", _QUIT, ends=True),
     *_tells("employer", _QUIT, ends=True),
     *_tells("studies", rf"{_WORD}(?:을|를) 전공(?:해|하고|합니다|했)"),
@@ -117,7 +118,8 @@ RULES = (
     ),
     *_tells(
         "languages",
-        r"(?P<v>[가-힣]+어)(?:를|을)? (?:할 줄 알|할 수 있|배우고 ?있|배워|공부하고 ?있|잘해|유창)",
+        r"(?P<v>(?<![가-힣])[가-힣]+어)(?:를|을)? "
+        r"(?:할 줄 알|할 수 있|배우고 ?있|배워|공부하고 ?있|잘해|유창)",
     ),
     *_tells("relationship", r"(?P<v>결혼|이혼|약혼)(?:을 )?했", rf"(?P<v>미혼|기혼|싱글|솔로){_END}"),
     *_tells("relationship", r"(?:남자친구|여자친구|남친|여친|애인)(?:랑|이랑|와|과|하고)? 헤어졌", ends=True),

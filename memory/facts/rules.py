@@ -4,6 +4,7 @@ Precise rather than many: a sentence that is a question, a supposition, a denial
 nothing, and neither does a pattern in the middle of a clause.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 from memory.facts import english, korean
@@ -16,6 +17,8 @@ from memory.messages import Message
 AUTHOR = "rules"
 MOST_FOUND = 40
 """Facts of one message: more than anybody tells of themselves at once is no chat."""
+LONGEST_SENTENCE = 1000
+"""Characters; a longer one is no sentence that somebody says, and takes the patterns too long."""
 
 RULES = (*english.RULES, *korean.RULES)
 TO_REMEMBER_RULES = (*english.TO_REMEMBER_RULES, *korean.TO_REMEMBER_RULES)
@@ -27,17 +30,18 @@ class RuleExtractor:
     batch = 100
 
     async def extract(self, message: Message) -> Extracted:
-        return Extracted(facts_by_rules(message), AUTHOR)
+        return Extracted(await asyncio.to_thread(facts_by_rules, message), AUTHOR)
 
 
 def facts_by_rules(message: Message) -> tuple[Found, ...]:
     """The facts that the patterns find in a message, in the order in which it tells them."""
-    subject, source = about(message), Source(message.content)
-    if subject is None or source.is_template:
+    subject = about(message)
+    if subject is None or (source := Source(message.content)).is_template:
         return ()
     found = [
         each
         for start, end in source.sentences
+        if end - start <= LONGEST_SENTENCE
         for each in _of_sentence(subject, source.content, start, end)
         if source.says(each)
     ]

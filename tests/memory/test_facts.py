@@ -111,6 +111,15 @@ def test_small_talk_questions_suppositions_denials_and_others_words_are_no_facts
     assert told_by(content) == []
 
 
+def test_a_pasted_text_is_read_but_what_is_longer_than_any_sentence_tells_nothing() -> None:
+    assert told_by("I love tea. " * 500 + "I live in Oslo.") == [
+        ("user", "likes", "tea"),
+        ("user", "home", "Oslo"),
+    ]
+    assert told_by("I love tea, and " * 5_000 + "I live in Oslo.") == []
+    assert told_by("가" * 50_000) == []
+
+
 @pytest.mark.parametrize(
     "template",
     ["{{user}}", "<|im_start|>user", "[INST]", "<START>", "\n### Instruction", "\nUser: hi", "{name}"],
