@@ -104,7 +104,7 @@ class ChromaIndex:
                 )
                 distances = cast(list[list[float]], found["distances"])[0]
                 hits = [
-                    Hit(_key(name), 1 - distance)
+                    Hit(PassageKey.of_name(name), 1 - distance)
                     for name, distance in zip(found["ids"][0], distances, strict=True)
                 ]
         hits.sort(key=lambda hit: (-hit.score, hit.key))
@@ -128,7 +128,7 @@ class ChromaIndex:
             collection = self._collection(shelf) or self._create(shelf)
             for start in range(0, len(passages), BATCH):
                 collection.upsert(
-                    ids=[_name(passage.key) for passage in passages[start : start + BATCH]],
+                    ids=[passage.key.name for passage in passages[start : start + BATCH]],
                     embeddings=np.asarray(vectors[start : start + BATCH], dtype=np.float32),
                     metadatas=cast(Any, metadata[start : start + BATCH]),
                 )
@@ -139,9 +139,9 @@ class ChromaIndex:
         with _chroma_errors():
             if (collection := self._collection(shelf)) is None or not keys:
                 return {}
-            found = collection.get(ids=[_name(key) for key in keys], include=["metadatas"])
+            found = collection.get(ids=[key.name for key in keys], include=["metadatas"])
             return {
-                _key(name): str(metadata.get("mark", ""))
+                PassageKey.of_name(name): str(metadata.get("mark", ""))
                 for name, metadata in zip(found["ids"], found["metadatas"] or (), strict=True)
             }
 
@@ -172,7 +172,7 @@ class ChromaIndex:
             if not keys or (collection := self._collection(shelf)) is None:
                 return
             for start in range(0, len(keys), BATCH):
-                collection.delete(ids=[_name(key) for key in keys[start : start + BATCH]])
+                collection.delete(ids=[key.name for key in keys[start : start + BATCH]])
             self._forget_small(str(collection.id))
 
     def watermark(self, shelf: str) -> int:
@@ -196,7 +196,11 @@ class ChromaIndex:
         """All that is on the shelf, for checks."""
         with _chroma_errors():
             collection = self._collection(shelf)
-            return {_key(name) for name in collection.get(include=[])["ids"]} if collection else set()
+            return (
+                {PassageKey.of_name(name) for name in collection.get(include=[])["ids"]}
+                if collection
+                else set()
+            )
 
     def drop(self, shelf: str) -> None:
         """Let go of the whole shelf, whichever model filled it."""
@@ -272,7 +276,7 @@ class ChromaIndex:
                 return self._small[place]
         found = collection.get(include=["embeddings", "metadatas"])
         small = _SmallShelf(
-            [_key(name) for name in found["ids"]],
+            [PassageKey.of_name(name) for name in found["ids"]],
             np.asarray(found["embeddings"], dtype=np.float32),
             [dict(each) for each in found["metadatas"] or ()],
         )
@@ -295,15 +299,6 @@ def _nearest(shelf: _SmallShelf, vector: NDArray[np.float32], where: Filter) -> 
         for key, score, metadata in zip(shelf.keys, scores, shelf.metadata, strict=True)
         if matches(metadata, where)
     ]
-
-
-def _name(key: PassageKey) -> str:
-    return f"{key.source}/{key.number}"
-
-
-def _key(name: str) -> PassageKey:
-    source, _, number = name.rpartition("/")
-    return PassageKey(source, int(number))
 
 
 def _metadata(passage: Passage) -> dict[str, str | int | float]:

@@ -80,7 +80,10 @@ class TantivyIndex:
             if query is None:
                 return []
             hits = opened.searcher.search(query, limit, count=False).hits
-            return [Hit(_key(opened.searcher.doc(address)["key"][0]), score) for score, address in hits]
+            return [
+                Hit(PassageKey.of_name(opened.searcher.doc(address)["key"][0]), score)
+                for score, address in hits
+            ]
 
         nothing: list[Hit] = []
         return sorted(self._ask(shelf, found, nothing), key=lambda hit: (-hit.score, hit.key))
@@ -103,7 +106,7 @@ class TantivyIndex:
         documents = [_document(passage, text) for passage, text in zip(added, texts, strict=True)]
         if watermark is not None:
             documents.append(tantivy.Document(key=FORMAT, **{WATERMARK: watermark}))
-        gone = {*(_name(key) for key in removed), *(document["key"][0] for document in documents)}
+        gone = {*(key.name for key in removed), *(document["key"][0] for document in documents)}
         with self._writing:
             try:
                 if rewrite:
@@ -129,7 +132,11 @@ class TantivyIndex:
 
     def keys(self, shelf: str) -> set[PassageKey]:
         """All that is on the shelf, for checks."""
-        return {_key(name) for document in self._documents(shelf) if (name := document["key"][0]) != FORMAT}
+        return {
+            PassageKey.of_name(name)
+            for document in self._documents(shelf)
+            if (name := document["key"][0]) != FORMAT
+        }
 
     def drop(self, shelf: str) -> None:
         """Let go of the whole shelf."""
@@ -250,7 +257,7 @@ def _conditions(where: Filter) -> list[Query]:
 
 def _document(passage: Passage, text: str) -> tantivy.Document:
     fields: dict[str, Any] = {
-        "key": _name(passage.key),
+        "key": passage.key.name,
         "terms": " ".join(terms(text)),
         "source": passage.key.source,
     }
@@ -271,15 +278,6 @@ def _read(searcher: tantivy.Searcher) -> _Shelf:
 
 def _microseconds(time: datetime) -> int:
     return round(time.timestamp() * 1_000_000)
-
-
-def _name(key: PassageKey) -> str:
-    return f"{key.source}/{key.number}"
-
-
-def _key(name: str) -> PassageKey:
-    source, _, number = name.rpartition("/")
-    return PassageKey(source, int(number))
 
 
 def _is_damage(error: BaseException) -> bool:
