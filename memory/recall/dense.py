@@ -24,7 +24,7 @@ from chromadb.errors import NotFoundError
 from numpy.typing import NDArray
 
 from memory.errors import IndexUnavailableError
-from memory.recall.filters import chroma_where, matches
+from memory.recall.filters import chroma_where, meets, metadata_of
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import ANY, Filter, Hit
 
@@ -121,7 +121,7 @@ class ChromaIndex:
 
         `marks`: of what each vector was made from, for `marks` to tell.
         """
-        metadata = [_metadata(passage) for passage in passages]
+        metadata = [metadata_of(passage) for passage in passages]
         for each, mark in zip(metadata, marks or (), strict=False):
             each["mark"] = mark
         with _chroma_errors():
@@ -293,23 +293,12 @@ class ChromaIndex:
 
 
 def _nearest(shelf: _SmallShelf, vector: NDArray[np.float32], where: Filter) -> list[Hit]:
-    scores = shelf.vectors @ vector
+    scores, is_met = shelf.vectors @ vector, meets(where)
     return [
         Hit(key, float(score))
         for key, score, metadata in zip(shelf.keys, scores, shelf.metadata, strict=True)
-        if matches(metadata, where)
+        if is_met(metadata)
     ]
-
-
-def _metadata(passage: Passage) -> dict[str, str | int | float]:
-    metadata: dict[str, str | int | float] = {"source": passage.key.source, "number": passage.key.number}
-    if passage.speaker:
-        metadata["speaker"] = passage.speaker.casefold()
-    if passage.role is not None:
-        metadata["role"] = passage.role
-    if passage.said_at is not None:
-        metadata["said_at"] = passage.said_at.timestamp()
-    return metadata
 
 
 @contextmanager

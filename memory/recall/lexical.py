@@ -17,6 +17,7 @@ import tantivy
 from tantivy import Occur, Query
 
 from memory.errors import IndexUnavailableError
+from memory.recall.filters import asked_fields, exact_fields
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import ANY, Filter, Hit
 from memory.recall.words import terms
@@ -233,13 +234,8 @@ def _query(searcher: tantivy.Searcher, asked: Sequence[str], where: Filter) -> Q
 
 
 def _conditions(where: Filter) -> list[Query]:
-    exact = {
-        "source": where.source,
-        "speaker": where.speaker.casefold() if where.speaker is not None else None,
-        "role": where.role,
-    }
     queries = [
-        Query.term_query(SCHEMA, field, value, "basic") for field, value in exact.items() if value is not None
+        Query.term_query(SCHEMA, field, value, "basic") for field, value in asked_fields(where).items()
     ]
     if where.since is not None or where.until is not None:
         queries.append(
@@ -259,12 +255,8 @@ def _document(passage: Passage, text: str) -> tantivy.Document:
     fields: dict[str, Any] = {
         "key": passage.key.name,
         "terms": " ".join(terms(text)),
-        "source": passage.key.source,
+        **exact_fields(passage),
     }
-    if passage.speaker:
-        fields["speaker"] = passage.speaker.casefold()
-    if passage.role is not None:
-        fields["role"] = passage.role
     if passage.said_at is not None:
         fields["said_at"] = _microseconds(passage.said_at)
     return tantivy.Document(**fields)
