@@ -10,7 +10,7 @@ from memory.errors import MessageTooLargeError, OverBudgetError, WindowFullError
 from memory.lore import CalledLore, lore_within
 from memory.marks import left_out_with_marks
 from memory.messages import Role
-from memory.protocols import ChatEncoder, History
+from memory.protocols import History
 from memory.quotes import QuoteNotes, quote_budget
 from memory.recall.found import Found
 from memory.reminder import StandingReminder
@@ -31,7 +31,7 @@ class NewMessage:
     """The message that a reply is wanted to; it is not in the history yet.
 
     The user's, or with the `role` of the system a note that nothing was said to. `notes`: from
-    `note_segment`, for this reply alone. `quotes`: of a message that asks documents.
+    `memory.notes.note_segment`, for this reply alone. `quotes`: of a message that asks documents.
     """
 
     id: str
@@ -175,16 +175,6 @@ async def _select_beside(chat: ChatState, room: Room, quotes: Segment | None) ->
         except WindowFullError:
             pass
     return await chat.strategy.select(chat.history, room)
-
-
-def note_segment(note: str, encoder: ChatEncoder) -> Segment:
-    """A note of the system to one reply: beside the persona, not instead of it."""
-    return Segment(
-        kind="note",
-        token_ids=encoder.encode_message("system", note),
-        reason="a note for this reply alone",
-        messages=(ContextMessage("system", note),),
-    )
 
 
 def _tail(
