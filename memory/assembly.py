@@ -10,7 +10,7 @@ from memory.errors import MessageTooLargeError, OverBudgetError, WindowFullError
 from memory.lore import CalledLore, lore_within
 from memory.marks import left_out_with_marks
 from memory.messages import Role
-from memory.protocols import ChatEncoder, History
+from memory.protocols import History
 from memory.quotes import QuoteNotes, quote_budget
 from memory.recall.found import Found
 from memory.reminder import StandingReminder
@@ -31,7 +31,7 @@ class NewMessage:
     """The message that a reply is wanted to; it is not in the history yet.
 
     The user's, or with the `role` of the system a note that nothing was said to. `notes`: from
-    `note_segment`, for this reply alone. `quotes`: of a message that asks documents.
+    `memory.notes.note_segment`, for this reply alone. `quotes`: of a message that asks documents.
     """
 
     id: str
@@ -122,14 +122,8 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
             context_window=window,
         )
     lore = lore_within(chat.lore, room.now)
-    lore_tokens = sum(segment.tokens for segment in lore)
-    room = replace(room, now=room.now - lore_tokens)
-    asked = chat.recalled if message else None
-    budget = quote_budget(room) if message and message.quotes else room.recalled
-    if asked and message and message.quotes:
-        selection = await _select_beside(chat, room, await asyncio.to_thread(asked.within, budget, ()))
-    else:
-        selection = await chat.strategy.select(chat.history, room)
+    room = replace(room, now=room.now - sum(segment.tokens for segment in lore))
+    selection, recalled = await _select(chat, room, message)
     pinned = chat.pinned_beside({segment.turn for segment in selection.segments})
     left_out = await left_out_with_marks(
         selection.left_out,
@@ -138,20 +132,18 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         excluded=chat.excluded,
     )
     turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
-    recalled: Segment | None = None
-    if asked is not None:
-        # Beside a message so long that not all has room, it is what was recalled that gives way first.
-        budget = min(budget, room.now - selection.tokens)
-        standing = (*pinned, *selection.segments, *_tail(message, (), quoted=False))
-        recalled = await asyncio.to_thread(asked.within, budget, standing)
-    tail = _tail(message, chat.generation_prompt, quoted=recalled is not None)
+    before_message = (recalled,) if recalled else ()
+    asks = Segment(
+        kind="generation_prompt", token_ids=chat.generation_prompt, reason="asks the model to reply"
+    )
+    said = _said(message, has_quotes=recalled is not None) if message else ()
     context = Context(
-        segments=(*chat.persona, *pinned, *turns, *lore, *([recalled] if recalled else []), *tail),
+        segments=(*chat.persona, *pinned, *turns, *lore, *before_message, *said, asks),
         left_out=left_out,
         strategy=chat.strategy.model_dump(mode="json"),
         context_window=window,
         reply_tokens=limits.reply_tokens,
-        recall=asked.report if asked else None,
+        recall=chat.recalled.report if chat.recalled and message else None,
     )
     if context.tokens + context.reply_tokens > window:
         raise OverBudgetError(
@@ -162,6 +154,26 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
             context_window=window,
         )
     return context
+
+
+async def _select(
+    chat: ChatState, room: Room, message: NewMessage | None
+) -> tuple[Selection, Segment | None]:
+    """What the strategy selects, and beside it as much of what was recalled for the message as has room."""
+    found = chat.recalled
+    if message is None or found is None:
+        return await chat.strategy.select(chat.history, room), None
+    if message.quotes is None:
+        most = room.recalled
+        selection = await chat.strategy.select(chat.history, room)
+    else:
+        most = quote_budget(room)
+        selection = await _select_beside(chat, room, await asyncio.to_thread(found.within, most, ()))
+    # Beside a message so long that not all has room, it is what was recalled that gives way first.
+    most = min(most, room.now - selection.tokens)
+    pinned = chat.pinned_beside({segment.turn for segment in selection.segments})
+    standing = (*pinned, *selection.segments, _message_segment(message))
+    return selection, await asyncio.to_thread(found.within, most, standing)
 
 
 async def _select_beside(chat: ChatState, room: Room, quotes: Segment | None) -> Selection:
@@ -177,24 +189,17 @@ async def _select_beside(chat: ChatState, room: Room, quotes: Segment | None) ->
     return await chat.strategy.select(chat.history, room)
 
 
-def note_segment(note: str, encoder: ChatEncoder) -> Segment:
-    """A note of the system to one reply: beside the persona, not instead of it."""
-    return Segment(
-        kind="note",
-        token_ids=encoder.encode_message("system", note),
-        reason="a note for this reply alone",
-        messages=(ContextMessage("system", note),),
-    )
+def _said(message: NewMessage, *, has_quotes: bool) -> tuple[Segment, ...]:
+    """The message behind its notes; a question to documents is told whether they said anything."""
+    said = (*message.notes, _message_segment(message))
+    if message.quotes is None:
+        return said
+    return (message.quotes.quoted if has_quotes else message.quotes.nothing_found, *said)
 
 
-def _tail(
-    message: NewMessage | None, generation_prompt: tuple[int, ...], *, quoted: bool
-) -> tuple[Segment, ...]:
-    asks = Segment(kind="generation_prompt", token_ids=generation_prompt, reason="asks the model to reply")
-    if message is None:
-        return (asks,)
+def _message_segment(message: NewMessage) -> Segment:
     is_note = message.role == "system"
-    says = Segment(
+    return Segment(
         kind="note" if is_note else "message",
         token_ids=message.token_ids,
         reason="a note for this reply alone, which nothing was said to"
@@ -202,7 +207,3 @@ def _tail(
         else "the message to reply to",
         messages=(ContextMessage(message.role, message.content, message.id),),
     )
-    if message.quotes is None:
-        return (*message.notes, says, asks)
-    told = message.quotes.quoted if quoted else message.quotes.nothing_found
-    return (told, *message.notes, says, asks)

@@ -65,10 +65,6 @@ class SummaryRefusedError(MemoryLayerError):
     """What was to be a summary cannot be used; the message says why."""
 
 
-class FactRefusedError(MemoryLayerError):
-    """What was to be a fact is not said by its message; the error says why."""
-
-
 class IndexUnavailableError(MemoryLayerError):
     """An index of recall cannot be asked or filled just now; the message says why."""
 

@@ -8,6 +8,7 @@ from memory.errors import PinsTooLargeError
 from memory.messages import Message
 from memory.persona import ROOM_FOR_A_MESSAGE
 from memory.protocols import TurnCounts
+from memory.strategies.base import turns_left_out
 
 
 def pinned_segment(turn: int, messages: Sequence[Message]) -> Segment:
@@ -61,8 +62,6 @@ async def left_out_with_marks(
     for span in left_out:
         first = span.first_turn
         for turn in (*(turn for turn in apart if first <= turn <= span.last_turn), span.last_turn + 1):
-            if first < turn:
-                tokens = await counts.tokens_before(turn) - await counts.tokens_before(first)
-                found.append(LeftOut(first, turn - 1, tokens, span.reason))
+            found += await turns_left_out(counts, first, turn, span.reason)
             first = turn + 1
     return tuple(sorted(found, key=lambda span: span.first_turn))

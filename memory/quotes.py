@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from memory.context import ContextMessage, Segment
+from memory.context import Segment
+from memory.notes import note_segment
 from memory.protocols import ChatEncoder
 from memory.strategies.base import Room
 
@@ -16,6 +17,7 @@ QUOTED = (
 NOTHING_FOUND = (
     "No document tells anything for the next message. Say that nothing was found, and do not make it up."
 )
+REASON = "the message asks documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +34,12 @@ class QuoteNotes:
 
 def quote_notes(encoder: ChatEncoder) -> QuoteNotes:
     """Blocks as long as the encoder does."""
-    return QuoteNotes(_note(QUOTED, encoder), _note(NOTHING_FOUND, encoder))
+    return QuoteNotes(
+        note_segment(QUOTED, encoder, REASON),
+        note_segment(NOTHING_FOUND, encoder, REASON),
+    )
 
 
 def quote_budget(room: Room) -> int:
     """Tokens that quotes may take: of this window only, and never more than half of what turns have."""
     return min(max(room.recalled, min(QUOTE_TOKENS, (room.steady + room.recalled) // 2)), max(0, room.now))
-
-
-def _note(text: str, encoder: ChatEncoder) -> Segment:
-    return Segment(
-        kind="note",
-        token_ids=encoder.encode_message("system", text),
-        reason="the message asks documents",
-        messages=(ContextMessage("system", text),),
-    )

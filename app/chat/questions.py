@@ -11,7 +11,8 @@ from app.storage.database import Database
 from app.storage.marks import MarkKind, Marks
 from app.storage.messages import Messages
 from app.storage.tables import MessageRow
-from memory.assembly import NewMessage, note_segment
+from memory.assembly import NewMessage
+from memory.notes import note_segment
 from memory.protocols import ChatEncoder
 from memory.quotes import quote_notes
 from memory.templates import clock_template

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
+from evals.bench.script import NAME
 from llm.text.chat_format import ChatEncoding
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.facts.block import FactBlock
@@ -70,7 +71,7 @@ class Planner:
 
     def __init__(self, tokenizer: ChatEncoding, persona: str, limits: Limits) -> None:
         self._tokenizer = tokenizer
-        self._persona = persona_segments(Persona("Companion", persona), tokenizer)
+        self._persona = persona_segments(Persona(NAME, persona), tokenizer)
         self._limits = limits
 
     def plan(self, turns: Turns, strategy: Strategy, first: int) -> list[PlannedTurn]:

@@ -92,6 +92,7 @@ WHEN = ("last summer", "on Sunday", "before the storm", "in the morning", "years
 ASKED = ("What do you think of that?", "Has that ever happened to you?", "Would you have done it?")
 ANSWERED = ("I like that.", "That sounds familiar!", "Oh, I am not so sure.", "How lovely.", "Really?")
 MADE_EXCHANGES = 2000
+NAME = "Companion"
 PERSONA = "I live by the sea. I mend boats. I love old songs and warm bread. I have a dog and two sisters."
 
 

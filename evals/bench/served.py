@@ -5,8 +5,10 @@ No model computes anything: the prompts are made, and the summaries by a summari
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from evals.bench.plan import ScriptHistory, Turns
+from evals.bench.script import NAME
 from llm.text.chat_format import ChatEncoding
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import RecallReport
@@ -24,7 +26,6 @@ from memory.summaries.plan import enters_at, next_step
 from memory.summaries.summariser import Names, Summariser, Task
 from memory.summaries.summary import Summary, as_message
 
-NAME = "Companion"
 MOST_FOUND = 40
 
 
@@ -66,6 +67,12 @@ class SummarisedHistory(ScriptHistory):
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:  # noqa: ARG002
         fitting = (each.summary for each in self.made if each.enters_at <= first_turn)
         return max(fitting, key=lambda summary: summary.through_turn, default=None)
+
+
+@lru_cache(maxsize=10_000)
+def _terms(text: str) -> frozenset[str]:
+    """Remembered: what was said is asked for its terms again in each later turn."""
+    return frozenset(terms(text))
 
 
 def _passage(message: Message, number: int) -> Passage:
@@ -149,11 +156,13 @@ class ServedChat:
         if recalls is None:
             return None
         said = [message for turn in whole.turns[:number] for message in turn]
-        asked = set(terms(whole.turns[number][0].content))
-        shared = {place: len(asked & set(terms(message.content))) for place, message in enumerate(said)}
+        asked = _terms(whole.turns[number][0].content)
+        shared = {place: len(asked & _terms(message.content)) for place, message in enumerate(said)}
         best = sorted((place for place in shared if shared[place]), key=lambda place: (-shared[place], place))
-        ranked = [Ranked(_passage(said[place], place), shared[place], "same words") for place in best]
-        return Found(ranked[:MOST_FOUND], self._tokenizer, RecallReport(recalls.scope))
+        ranked = [
+            Ranked(_passage(said[place], place), shared[place], "same words") for place in best[:MOST_FOUND]
+        ]
+        return Found(ranked, self._tokenizer, RecallReport(recalls.scope))
 
     async def _upkeep(self, whole: ScriptHistory, count: int, used: int) -> None:
         """Make all summaries that are wanting. `used`: the first turn of the newest reply's window."""

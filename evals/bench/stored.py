@@ -8,6 +8,7 @@ from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.storage.token_index import TokenIndex
+from evals.bench.script import NAME
 from llm.text.chat_format import ChatTokenizer
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
@@ -27,7 +28,7 @@ class StoredChat:
     def __init__(self, database: Database, tokenizer: ChatTokenizer, persona: str, session_id: str) -> None:
         self._database = database
         self._tokenizer = tokenizer
-        self._persona = persona_segments(Persona("Companion", persona), tokenizer)
+        self._persona = persona_segments(Persona(NAME, persona), tokenizer)
         self._session_id = session_id
 
     @classmethod

@@ -31,7 +31,7 @@ from memory.recall.ranking import WEIGHTS, spread
 from memory.recall.search import Question
 
 PENALTY = 1e-3
-Figures = NDArray[np.float64]
+COLUMNS = ("recall at 5", "at 10", "at 50", "all sessions in 5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,6 @@ def main(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> 
     console = Console()
     console.print(table)
     console.print({name: round(float(weight), 2) for name, weight in zip(FEATURES, fitted, strict=True)})
-
-
-COLUMNS = ("recall at 5", "at 10", "at 50", "all sessions in 5")
 
 
 async def _examples(conversation: Conversation, shelves: Shelves, progress: Progress) -> list[Example]:
@@ -130,7 +127,7 @@ def fit(examples: Sequence[Example]) -> NDArray[np.float64]:
     return weights.detach().double().numpy()
 
 
-def _figures(example: Example, weights: Figures) -> tuple[float, ...]:
+def _figures(example: Example, weights: NDArray[np.float64]) -> tuple[float, ...]:
     scores = spread(example.features @ weights, example.sources)
     order = np.argsort(-scores, kind="stable")
     recalls = [example.is_evidence[order[:top]].sum() / example.evidence for top in (5, 10, 50)]

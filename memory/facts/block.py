@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from memory.facts.fact import OWNER, Fact
+from memory.fitting import most_that_fit
 
 OPENING = "What is known, and since when:"
+FEW = 8
+"""Facts that are tried first."""
 
 Encode = Callable[[str], tuple[int, ...]]
 """Token ids that the model gets of a system message."""
@@ -39,19 +43,13 @@ def fact_block(facts: Sequence[Fact], encode: Encode, max_tokens: int, *, read_t
     """
     ranked = sorted(range(len(facts)), key=lambda place: (facts[place].author == OWNER, place), reverse=True)
 
-    def first(count: int) -> tuple[tuple[Fact, ...], tuple[int, ...]]:
+    @cache
+    def first(count: int) -> FactBlock:
         chosen = tuple(facts[place] for place in sorted(ranked[:count]))
-        return chosen, encode(as_message([line_of(fact) for fact in chosen])) if chosen else ()
+        token_ids = encode(as_message([line_of(fact) for fact in chosen])) if chosen else ()
+        return FactBlock(chosen, token_ids, len(facts) - count, read_to)
 
-    fits, too_many, count = 0, len(facts) + 1, min(len(facts), 8)
-    while too_many - fits > 1:
-        if len(first(count)[1]) <= max_tokens:
-            fits = count
-        else:
-            too_many = count
-        count = min(2 * fits, too_many - 1) if too_many > len(facts) else (fits + too_many) // 2
-    chosen, token_ids = first(fits)
-    return FactBlock(chosen, token_ids, len(facts) - fits, read_to)
+    return first(most_that_fit(len(facts), lambda count: first(count).tokens <= max_tokens, FEW))
 
 
 def line_of(fact: Fact) -> str:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 
-from memory.errors import FactRefusedError
 from memory.facts.fact import NEGATIVE, TO_REMEMBER, Found, words_of
 
 LONGEST_VALUE = 300
@@ -43,42 +42,56 @@ _REPORTED = re.compile(
 _QUOTED = re.compile(r"[\"“«「『][^\"”»」』]*[\"”»」』]")
 
 
-def check_found(found: Found, content: str) -> None:
-    """Raise FactRefusedError unless the message says so in the quote, and means it."""
-    quote = content[found.start : found.end]
-    if not 0 <= found.start < found.end <= len(content) or not quote.strip():
-        raise FactRefusedError("its quote is not in the message")
-    if is_template(content):
-        raise FactRefusedError("the message is template text")
-    if not found.key.strip() or len(found.key) > LONGEST_KEY or len(found.value) > LONGEST_VALUE:
-        raise FactRefusedError("its key or its value is too long, or empty")
-    if not found.value and found.ends is None:
-        raise FactRefusedError("it says nothing")
-    for part in (found.value, found.ends):
-        if part and not _occurs(part, quote):
-            raise FactRefusedError(f"its quote does not say {part!r}")
-    sentence = _around(found, content)
-    if found.key != TO_REMEMBER and (why := not_meant(sentence)):
-        raise FactRefusedError(why)
-    may_deny = found.ends is not None or found.key in NEGATIVE or found.key == TO_REMEMBER
-    if not may_deny and _DENIED.search(quote):
-        raise FactRefusedError("its quote is a denial")
-    if any(span.start() < found.start and found.end < span.end() for span in _QUOTED.finditer(content)):
-        raise FactRefusedError("it stands in quotation marks: somebody else's words")
+class Source:
+    """What a message says, looked through once for all the facts that are found in it."""
 
+    def __init__(self, content: str) -> None:
+        self.content = content
+        self.is_template = _TEMPLATE.search(content) is not None
+        """Whether it holds what a template leaves: its markers, or the roles of a pasted prompt."""
+        self.sentences = tuple(_sentences(content))
+        """Where its sentences begin and end, their end marks included."""
+        self._in_marks = [quoted.span() for quoted in _QUOTED.finditer(content)]
 
-def is_template(content: str) -> bool:
-    """Whether a message holds what a template leaves: its markers, or the roles of a pasted prompt."""
-    return _TEMPLATE.search(content) is not None
+    def says(self, found: Found) -> bool:
+        """Whether it says so in the quote, and means it."""
+        return self.refusal(found) is None
 
+    def refusal(self, found: Found) -> str | None:
+        """Why something is no fact; None if the message says so in the quote, and means it."""
+        quote = self.content[found.start : found.end]
+        if not 0 <= found.start < found.end <= len(self.content) or not quote.strip():
+            return "its quote is not in the message"
+        if self.is_template:
+            return "the message is template text"
+        if not found.key.strip() or len(found.key) > LONGEST_KEY or len(found.value) > LONGEST_VALUE:
+            return "its key or its value is too long, or empty"
+        if not found.value and found.ends is None:
+            return "it says nothing"
+        for part in (found.value, found.ends):
+            if part and not _occurs(part, quote):
+                return f"its quote does not say {part!r}"
+        return self._not_meant(found, quote)
 
-def not_meant(sentence: str) -> str | None:
-    """Why what a sentence says is not meant to be so; None if it is."""
-    if _QUESTION.search(sentence):
-        return "it stands in a question"
-    if _SUPPOSED.search(sentence):
-        return "it is supposed, not said to be so"
-    return None
+    def _not_meant(self, found: Found, quote: str) -> str | None:
+        """Why what the quote says is not so."""
+        if found.key != TO_REMEMBER:
+            around = self._around(found)
+            if _QUESTION.search(around):
+                return "it stands in a question"
+            if _SUPPOSED.search(around):
+                return "it is supposed, not said to be so"
+        may_deny = found.ends is not None or found.key in NEGATIVE or found.key == TO_REMEMBER
+        if not may_deny and _DENIED.search(quote):
+            return "its quote is a denial"
+        if any(start < found.start and found.end < end for start, end in self._in_marks):
+            return "it stands in quotation marks: somebody else's words"
+        return None
+
+    def _around(self, found: Found) -> str:
+        """The sentences that a quote touches."""
+        touched = [span for span in self.sentences if span[0] < found.end and found.start < span[1]]
+        return self.content[touched[0][0] : touched[-1][1]] if touched else self.content
 
 
 def is_denied_or_reported(before: str) -> bool:
@@ -86,8 +99,7 @@ def is_denied_or_reported(before: str) -> bool:
     return bool(_DENIED.search(before) or _REPORTED.search(before))
 
 
-def sentences(content: str) -> Iterator[tuple[int, int]]:
-    """Where the sentences of a text begin and end, their end marks included."""
+def _sentences(content: str) -> Iterator[tuple[int, int]]:
     start = 0
     for end in _SENTENCE_END.finditer(content):
         if _GOES_ON.search(content[start : end.start() + 1]):
@@ -97,12 +109,6 @@ def sentences(content: str) -> Iterator[tuple[int, int]]:
         start = end.end()
     if content[start:].strip():
         yield start, len(content)
-
-
-def _around(found: Found, content: str) -> str:
-    """The sentences that a quote touches."""
-    touched = [span for span in sentences(content) if span[0] < found.end and found.start < span[1]]
-    return content[touched[0][0] : touched[-1][1]] if touched else content
 
 
 def _occurs(part: str, quote: str) -> bool:

@@ -1,8 +1,12 @@
-"""What a pattern of the rules is."""
+"""What a pattern of the rules is, and how the tables of a language are written."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+REFUSES_NOTHING = re.compile(r"(?!)")
+
+MayFollow = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +19,21 @@ class Rule:
 
     key: str
     pattern: re.Pattern[str]
-    may_follow: Callable[[str], bool]
+    may_follow: MayFollow
     refused: re.Pattern[str]
     ends: bool = False
 
     def takes(self, value: str) -> bool:
         return not self.refused.match(value) if value else self.ends
+
+
+def rules(
+    key: str,
+    *patterns: str,
+    may_follow: MayFollow,
+    refused: re.Pattern[str],
+    ends: bool = False,
+    flags: re.RegexFlag = re.NOFLAG,
+) -> tuple[Rule, ...]:
+    """A rule for each of the patterns of one key."""
+    return tuple(Rule(key, re.compile(each, flags), may_follow, refused, ends) for each in patterns)

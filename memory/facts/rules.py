@@ -4,19 +4,24 @@ Precise rather than many: a sentence that is a question, a supposition, a denial
 nothing, and neither does a pattern in the middle of a clause.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
-from memory.errors import FactRefusedError
 from memory.facts import english, korean
-from memory.facts.checks import check_found, is_template, sentences
+from memory.facts.checks import Source
 from memory.facts.extractor import Extracted, about, distinct
-from memory.facts.fact import TO_REMEMBER, USER, Found
+from memory.facts.fact import USER, Found
 from memory.facts.rule import Rule
 from memory.messages import Message
 
 AUTHOR = "rules"
 MOST_FOUND = 40
 """Facts of one message: more than anybody tells of themselves at once is no chat."""
+LONGEST_SENTENCE = 1000
+"""Characters; a longer one is no sentence that somebody says, and takes the patterns too long."""
+
+RULES = (*english.RULES, *korean.RULES)
+TO_REMEMBER_RULES = (*english.TO_REMEMBER_RULES, *korean.TO_REMEMBER_RULES)
 
 
 class RuleExtractor:
@@ -25,19 +30,20 @@ class RuleExtractor:
     batch = 100
 
     async def extract(self, message: Message) -> Extracted:
-        return Extracted(facts_by_rules(message), AUTHOR)
+        return Extracted(await asyncio.to_thread(facts_by_rules, message), AUTHOR)
 
 
 def facts_by_rules(message: Message) -> tuple[Found, ...]:
     """The facts that the patterns find in a message, in the order in which it tells them."""
-    subject, content = about(message), message.content
-    if subject is None or is_template(content):
+    subject = about(message)
+    if subject is None or (source := Source(message.content)).is_template:
         return ()
     found = [
         each
-        for start, end in sentences(content)
-        for each in _of_sentence(subject, content, start, end)
-        if _holds(each, content)
+        for start, end in source.sentences
+        if end - start <= LONGEST_SENTENCE
+        for each in _of_sentence(subject, source.content, start, end)
+        if source.says(each)
     ]
     return distinct(sorted(found, key=lambda each: each.start))[:MOST_FOUND]
 
@@ -45,10 +51,9 @@ def facts_by_rules(message: Message) -> tuple[Found, ...]:
 def _of_sentence(subject: str, content: str, start: int, end: int) -> Iterator[Found]:
     asked = [] if subject != USER else list(_found(TO_REMEMBER_RULES, subject, content, start, end))
     yield from asked
-    taken = [(each.start, each.end) for each in asked]
     for each in _found(RULES, subject, content, start, end):
-        # What is to be remembered is kept as it was said; a pattern may find more exactly what it says.
-        if not any(each.start < at for at, _ in taken):
+        # A pattern may find more exactly what is to be remembered, but not run into it from before.
+        if not any(each.start < request.start < each.end for request in asked):
             yield each
 
 
@@ -71,16 +76,3 @@ def _found(rules: Sequence[Rule], subject: str, content: str, start: int, end: i
                 end=start + match.end(),
                 ends=value if rule.ends else None,
             )
-
-
-def _holds(found: Found, content: str) -> bool:
-    try:
-        check_found(found, content)
-    except FactRefusedError:
-        return False
-    return True
-
-
-RULES = (*english.RULES, *korean.RULES)
-TO_REMEMBER_RULES = (*english.TO_REMEMBER_RULES, *korean.TO_REMEMBER_RULES)
-assert all(rule.key == TO_REMEMBER for rule in TO_REMEMBER_RULES)

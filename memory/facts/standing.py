@@ -22,40 +22,64 @@ class Standing:
     merged: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value as it is compared with many others: its words are looked for once."""
+
+    text: str
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> "_Value":
+        return cls(text.strip(), frozenset(words_of(text)))
+
+    def is_same(self, other: "_Value") -> bool:
+        """Whether two values say the same, but for their form or a word of many."""
+        if self.words == other.words:
+            return bool(self.words) or self.text == other.text
+        if self.words.isdisjoint(other.words):
+            return False
+        is_near = len(self.words & other.words) >= NEAR * len(self.words | other.words)
+        return is_near and not any(char.isdigit() for word in self.words ^ other.words for char in word)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A fact that stands up to now."""
+
+    fact: Fact
+    value: _Value
+
+
 def standing(facts: Sequence[Fact]) -> Standing:
     """What stands of facts that are given in the order in which they were said."""
-    held: dict[tuple[str, str], list[Fact]] = {}
+    held: dict[tuple[str, str], list[_Held]] = {}
     superseded: dict[str, str] = {}
     merged: dict[str, str] = {}
     for fact in facts:
-        subject = fact.subject.casefold()
+        subject, value = fact.subject.casefold(), _Value.of(fact.value)
         of_key = held.setdefault((subject, fact.key), [])
         opposed = held.get((subject, OPPOSITES.get(fact.key, "")), [])
-        ended = [each for each in of_key if fact.ends is not None and _ends(fact.ends, each.value)]
-        twin = next((each for each in of_key if each not in ended and same(each.value, fact.value)), None)
+        ended = _ended(fact.ends, of_key)
+        twin = next((each for each in of_key if each not in ended and each.value.is_same(value)), None)
         if fact.value:
-            ended += [each for each in opposed if same(each.value, fact.value)]
+            ended += [each for each in opposed if each.value.is_same(value)]
             if holds_one(fact.key):
                 ended += [each for each in of_key if each is not twin and each not in ended]
         for each in ended:
-            superseded[each.id] = fact.id
-            held[subject, each.key].remove(each)
+            superseded[each.fact.id] = fact.id
+            held[subject, each.fact.key].remove(each)
         if twin is not None:
-            merged[fact.id] = twin.id
+            merged[fact.id] = twin.fact.id
         elif fact.value:
-            of_key.append(fact)
-    left = {each.id for of_key in held.values() for each in of_key}
+            of_key.append(_Held(fact, value))
+    left = {each.fact.id for of_key in held.values() for each in of_key}
     return Standing(tuple(fact for fact in facts if fact.id in left), superseded, merged)
 
 
-def same(value: str, other: str) -> bool:
-    """Whether two values say the same, but for their form or a word of many."""
-    words, others = set(words_of(value)), set(words_of(other))
-    if words == others:
-        return bool(words) or value.strip() == other.strip()
-    shared = len(words & others) / max(1, len(words | others))
-    return shared >= NEAR and not any(char.isdigit() for word in words ^ others for char in word)
-
-
-def _ends(ends: str, value: str) -> bool:
-    return not ends or same(ends, value)
+def _ended(ends: str | None, held: Sequence[_Held]) -> list[_Held]:
+    """Those of the facts of one key that no longer hold, by what another says that it ends."""
+    if ends is None:
+        return []
+    value = _Value.of(ends)
+    return [each for each in held if not ends or each.value.is_same(value)]

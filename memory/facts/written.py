@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from memory.errors import FactRefusedError, NotWrittenError
-from memory.facts.checks import check_found, is_template
+from memory.errors import NotWrittenError
+from memory.facts.checks import Source
 from memory.facts.extractor import Extracted, Extractor, about, distinct
 from memory.facts.fact import PERSONA, USER, Found
 from memory.messages import Message
@@ -55,20 +55,20 @@ class WrittenExtractor:
         self._otherwise = otherwise
 
     async def extract(self, message: Message) -> Extracted:
-        subject = about(message)
-        if subject is None or is_template(message.content) or not message.content.strip():
+        subject, source = about(message), Source(message.content)
+        if subject is None or source.is_template or not message.content.strip():
             return Extracted((), self._author)
         if len(message.content) > LONGEST_MESSAGE:
             return await self._otherwise.extract(message)
-        source = f"{EXAMPLE}\n\nMessage: {message.content}"
+        asked = f"{EXAMPLE}\n\nMessage: {message.content}"
         try:
-            written = (await self._write(INSTRUCTIONS, source, MAX_TOKENS)).strip()
+            written = (await self._write(INSTRUCTIONS, asked, MAX_TOKENS)).strip()
         except NotWrittenError:
             return await self._otherwise.extract(message)
         lines = [line for line in (_fields(line) for line in written.splitlines()) if line]
         if not lines and written.casefold().strip("`. ") != "none":
             return await self._otherwise.extract(message)
-        return Extracted(distinct(list(_grounded(lines, subject, message.content))), self._author)
+        return Extracted(distinct(list(_grounded(lines, subject, source))), self._author)
 
 
 def _fields(line: str) -> tuple[str, str, str, str] | None:
@@ -79,21 +79,18 @@ def _fields(line: str) -> tuple[str, str, str, str] | None:
     return parts[0], parts[1], parts[2], parts[3]
 
 
-def _grounded(lines: list[tuple[str, str, str, str]], subject: str, content: str) -> Iterator[Found]:
+def _grounded(lines: list[tuple[str, str, str, str]], subject: str, source: Source) -> Iterator[Found]:
     for who, key, value, quote in lines:
-        span = _span(quote, content)
+        span = _span(quote, source.content)
         if span is None:
             continue
         named = subject if who.casefold() in _MYSELF else who
-        if named not in (USER, PERSONA) and named.casefold() not in content.casefold():
+        if named not in (USER, PERSONA) and named.casefold() not in source.content.casefold():
             continue
         plain = " ".join(key.casefold().replace("_", " ").split())
         found = Found(named, _KEY_OF.get(plain, plain), value, *span)
-        try:
-            check_found(found, content)
-        except FactRefusedError:
-            continue
-        yield found
+        if source.says(found):
+            yield found
 
 
 def _span(quote: str, content: str) -> tuple[int, int] | None:

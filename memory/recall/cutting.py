@@ -3,6 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
+
+from memory.fitting import most_that_fit
 
 Size = Callable[[str], int]
 
@@ -60,7 +63,7 @@ def _cut_anywhere(text: str, size: Size, room: int) -> Iterator[str]:
     at = 0
     while at < len(text):
         window = text[at : at + LONGEST]
-        end = _longest_prefix(window, size, room)
+        end = max(1, most_that_fit(len(window), partial(_fits, window, size, room), max(1, room)))
         if end < len(window):
             spaces = [found.end() for found in re.finditer(r"\s+", window[:end])]
             end = spaces[-1] if spaces and spaces[-1] > end // 2 else _between_characters(window, end)
@@ -68,17 +71,8 @@ def _cut_anywhere(text: str, size: Size, room: int) -> Iterator[str]:
         at += end
 
 
-def _longest_prefix(text: str, size: Size, room: int) -> int:
-    """How many characters fit, at least one."""
-    low, high = 1, min(len(text), max(1, room))
-    while high < len(text) and size(text[:high]) <= room:
-        low, high = high, min(len(text), 2 * high)
-    if size(text[:high]) <= room:
-        return high
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(text[:middle]) <= room else (low, middle)
-    return low
+def _fits(text: str, size: Size, room: int, end: int) -> bool:
+    return size(text[:end]) <= room
 
 
 def _between_characters(text: str, end: int) -> int:

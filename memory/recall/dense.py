@@ -7,10 +7,8 @@ embedding model; one of another model counts as empty. Small shelves are searche
 
 import shutil
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -24,16 +22,13 @@ from chromadb.errors import NotFoundError
 from numpy.typing import NDArray
 
 from memory.errors import IndexUnavailableError
-from memory.recall.filters import chroma_where, matches
+from memory.recall.exact import SMALL, SmallShelf, SmallShelves
+from memory.recall.filters import chroma_where, metadata_of
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import ANY, Filter, Hit
 from memory.recall.vacuum import vacuum
 
 BATCH = 1000
-SMALL = 1000
-"""Up to so many passages a shelf is searched exactly, from memory."""
-SMALL_SHELVES = 32
-"""So many of those are held: a passage of 384 numbers takes 1.5 KB."""
 HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 24}
 """`ef_search` is twice what is usually asked for: with less, some of the nearest are missed."""
 
@@ -68,15 +63,6 @@ def chroma_server(url: str) -> OpenClient:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _SmallShelf:
-    """All of a small collection: its keys, their vectors [passages, width], what is filtered by."""
-
-    keys: list[PassageKey]
-    vectors: NDArray[np.float32]
-    metadata: list[dict[str, Any]]
-
-
 class ChromaIndex:
     """`memory.recall.protocols.DenseIndex` on Chroma. Thread-safe; all methods block.
 
@@ -90,8 +76,7 @@ class ChromaIndex:
         self._open_client = open_client
         self._opening = threading.Lock()
         self._opened: ClientAPI | None = None
-        self._small: OrderedDict[tuple[str, int], _SmallShelf] = OrderedDict()
-        self._small_lock = threading.Lock()
+        self._small = SmallShelves()
 
     def search(self, shelf: str, vector: Sequence[float], limit: int, where: Filter = ANY) -> Sequence[Hit]:
         """The nearest passages by cosine, best first; equal ones in the order of their keys."""
@@ -104,7 +89,9 @@ class ChromaIndex:
                 return []
             asked = np.asarray(vector, dtype=np.float32)
             if count <= SMALL:
-                hits = _nearest(self._small_shelf(collection), asked, where)
+                watermark = int(collection.metadata["watermark"])
+                small = self._small.get(str(collection.id), watermark, lambda: _read_small(collection))
+                hits = small.nearest(asked, where)
             else:
                 found = collection.query(
                     query_embeddings=cast(Any, [asked]),
@@ -114,7 +101,7 @@ class ChromaIndex:
                 )
                 distances = cast(list[list[float]], found["distances"])[0]
                 hits = [
-                    Hit(_key(name), 1 - distance)
+                    Hit(PassageKey.of_name(name), 1 - distance)
                     for name, distance in zip(found["ids"][0], distances, strict=True)
                 ]
         hits.sort(key=lambda hit: (-hit.score, hit.key))
@@ -131,27 +118,27 @@ class ChromaIndex:
 
         `marks`: of what each vector was made from, for `marks` to tell.
         """
-        metadata = [_metadata(passage) for passage in passages]
+        metadata = [metadata_of(passage) for passage in passages]
         for each, mark in zip(metadata, marks or (), strict=False):
             each["mark"] = mark
         with _chroma_errors():
             collection = self._collection(shelf) or self._create(shelf)
             for start in range(0, len(passages), BATCH):
                 collection.upsert(
-                    ids=[_name(passage.key) for passage in passages[start : start + BATCH]],
+                    ids=[passage.key.name for passage in passages[start : start + BATCH]],
                     embeddings=np.asarray(vectors[start : start + BATCH], dtype=np.float32),
                     metadatas=cast(Any, metadata[start : start + BATCH]),
                 )
-            self._forget_small(str(collection.id))
+            self._small.forget(str(collection.id))
 
     def marks(self, shelf: str, keys: Sequence[PassageKey]) -> dict[PassageKey, str]:
         """The marks that those of the passages were added with which are there."""
         with _chroma_errors():
             if (collection := self._collection(shelf)) is None or not keys:
                 return {}
-            found = collection.get(ids=[_name(key) for key in keys], include=["metadatas"])
+            found = collection.get(ids=[key.name for key in keys], include=["metadatas"])
             return {
-                _key(name): str(metadata.get("mark", ""))
+                PassageKey.of_name(name): str(metadata.get("mark", ""))
                 for name, metadata in zip(found["ids"], found["metadatas"] or (), strict=True)
             }
 
@@ -182,8 +169,8 @@ class ChromaIndex:
             if not keys or (collection := self._collection(shelf)) is None:
                 return
             for start in range(0, len(keys), BATCH):
-                collection.delete(ids=[_name(key) for key in keys[start : start + BATCH]])
-            self._forget_small(str(collection.id))
+                collection.delete(ids=[key.name for key in keys[start : start + BATCH]])
+            self._small.forget(str(collection.id))
 
     def watermark(self, shelf: str) -> int:
         """How far the shelf is filled, as `set_watermark` said last; 0 if nothing is there."""
@@ -206,7 +193,11 @@ class ChromaIndex:
         """All that is on the shelf, for checks."""
         with _chroma_errors():
             collection = self._collection(shelf)
-            return {_key(name) for name in collection.get(include=[])["ids"]} if collection else set()
+            return (
+                {PassageKey.of_name(name) for name in collection.get(include=[])["ids"]}
+                if collection
+                else set()
+            )
 
     def drop(self, shelf: str) -> None:
         """Let go of the whole shelf, whichever model filled it."""
@@ -270,58 +261,14 @@ class ChromaIndex:
             embedding_function=None,
         )
 
-    def _small_shelf(self, collection: chromadb.Collection) -> _SmallShelf:
-        """All of a collection, read once for each state that it was in."""
-        place = (str(collection.id), int(collection.metadata["watermark"]))
-        with self._small_lock:
-            if place in self._small:
-                self._small.move_to_end(place)
-                return self._small[place]
-        found = collection.get(include=["embeddings", "metadatas"])
-        small = _SmallShelf(
-            [_key(name) for name in found["ids"]],
-            np.asarray(found["embeddings"], dtype=np.float32),
-            [dict(each) for each in found["metadatas"] or ()],
-        )
-        with self._small_lock:
-            self._small[place] = small
-            while len(self._small) > SMALL_SHELVES:
-                self._small.popitem(last=False)
-        return small
 
-    def _forget_small(self, collection_id: str) -> None:
-        with self._small_lock:
-            for place in [place for place in self._small if place[0] == collection_id]:
-                del self._small[place]
-
-
-def _nearest(shelf: _SmallShelf, vector: NDArray[np.float32], where: Filter) -> list[Hit]:
-    scores = shelf.vectors @ vector
-    return [
-        Hit(key, float(score))
-        for key, score, metadata in zip(shelf.keys, scores, shelf.metadata, strict=True)
-        if matches(metadata, where)
-    ]
-
-
-def _name(key: PassageKey) -> str:
-    return f"{key.source}/{key.number}"
-
-
-def _key(name: str) -> PassageKey:
-    source, _, number = name.rpartition("/")
-    return PassageKey(source, int(number))
-
-
-def _metadata(passage: Passage) -> dict[str, str | int | float]:
-    metadata: dict[str, str | int | float] = {"source": passage.key.source, "number": passage.key.number}
-    if passage.speaker:
-        metadata["speaker"] = passage.speaker.casefold()
-    if passage.role is not None:
-        metadata["role"] = passage.role
-    if passage.said_at is not None:
-        metadata["said_at"] = passage.said_at.timestamp()
-    return metadata
+def _read_small(collection: chromadb.Collection) -> SmallShelf:
+    found = collection.get(include=["embeddings", "metadatas"])
+    return SmallShelf(
+        [PassageKey.of_name(name) for name in found["ids"]],
+        np.asarray(found["embeddings"], dtype=np.float32),
+        list(found["metadatas"] or ()),
+    )
 
 
 @contextmanager

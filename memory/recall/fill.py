@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 from memory.context import ContextMessage, RecalledPassage, Segment
 from memory.protocols import ChatEncoder
@@ -59,6 +60,7 @@ def _choose(
 ) -> list[RecalledPassage]:
     """The best passages that fit, best first, by the counts of their lines: about what they take together."""
 
+    @cache
     def tokens(line: str) -> int:
         return len(encoder.encode_message("system", f"\n{line}")) - empty
 
@@ -66,15 +68,15 @@ def _choose(
     left = budget - empty
     chosen: list[RecalledPassage] = []
     told: set[tuple[str, str]] = set()
-    places = set()
+    places: set[tuple[str, str]] = set()
     parts: set[str] = set()
     waited = 0
     for each in ranked:
         passage = each.passage
-        says = (_heading(passage), _line(passage))
-        if passage.message_id in held or says in told:
+        heading, line = _heading(passage), _line(passage)
+        if passage.message_id in held or (heading, line) in told:
             continue
-        cost = tokens(says[1]) + (0 if _place(passage) in places else tokens(says[0]))
+        cost = tokens(line) + (0 if _place(passage) in places else tokens(heading))
         opens = 0 if _part(passage) in parts else tokens(_part(passage))
         if opens + cost > left:
             waited += 1
@@ -84,7 +86,7 @@ def _choose(
         waited = 0
         left -= opens + cost
         chosen.append(RecalledPassage(passage, each.score, each.why, tokens=cost))
-        told.add(says)
+        told.add((heading, line))
         places.add(_place(passage))
         parts.add(_part(passage))
     return chosen

@@ -17,6 +17,7 @@ import tantivy
 from tantivy import Occur, Query
 
 from memory.errors import IndexUnavailableError
+from memory.recall.filters import asked_fields, exact_fields
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import ANY, Filter, Hit
 from memory.recall.words import terms
@@ -80,7 +81,10 @@ class TantivyIndex:
             if query is None:
                 return []
             hits = opened.searcher.search(query, limit, count=False).hits
-            return [Hit(_key(opened.searcher.doc(address)["key"][0]), score) for score, address in hits]
+            return [
+                Hit(PassageKey.of_name(opened.searcher.doc(address)["key"][0]), score)
+                for score, address in hits
+            ]
 
         nothing: list[Hit] = []
         return sorted(self._ask(shelf, found, nothing), key=lambda hit: (-hit.score, hit.key))
@@ -103,7 +107,7 @@ class TantivyIndex:
         documents = [_document(passage, text) for passage, text in zip(added, texts, strict=True)]
         if watermark is not None:
             documents.append(tantivy.Document(key=FORMAT, **{WATERMARK: watermark}))
-        gone = {*(_name(key) for key in removed), *(document["key"][0] for document in documents)}
+        gone = {*(key.name for key in removed), *(document["key"][0] for document in documents)}
         with self._writing:
             try:
                 if rewrite:
@@ -129,7 +133,11 @@ class TantivyIndex:
 
     def keys(self, shelf: str) -> set[PassageKey]:
         """All that is on the shelf, for checks."""
-        return {_key(name) for document in self._documents(shelf) if (name := document["key"][0]) != FORMAT}
+        return {
+            PassageKey.of_name(name)
+            for document in self._documents(shelf)
+            if (name := document["key"][0]) != FORMAT
+        }
 
     def drop(self, shelf: str) -> None:
         """Let go of the whole shelf."""
@@ -226,13 +234,8 @@ def _query(searcher: tantivy.Searcher, asked: Sequence[str], where: Filter) -> Q
 
 
 def _conditions(where: Filter) -> list[Query]:
-    exact = {
-        "source": where.source,
-        "speaker": where.speaker.casefold() if where.speaker is not None else None,
-        "role": where.role,
-    }
     queries = [
-        Query.term_query(SCHEMA, field, value, "basic") for field, value in exact.items() if value is not None
+        Query.term_query(SCHEMA, field, value, "basic") for field, value in asked_fields(where).items()
     ]
     if where.since is not None or where.until is not None:
         queries.append(
@@ -250,14 +253,10 @@ def _conditions(where: Filter) -> list[Query]:
 
 def _document(passage: Passage, text: str) -> tantivy.Document:
     fields: dict[str, Any] = {
-        "key": _name(passage.key),
+        "key": passage.key.name,
         "terms": " ".join(terms(text)),
-        "source": passage.key.source,
+        **exact_fields(passage),
     }
-    if passage.speaker:
-        fields["speaker"] = passage.speaker.casefold()
-    if passage.role is not None:
-        fields["role"] = passage.role
     if passage.said_at is not None:
         fields["said_at"] = _microseconds(passage.said_at)
     return tantivy.Document(**fields)
@@ -271,15 +270,6 @@ def _read(searcher: tantivy.Searcher) -> _Shelf:
 
 def _microseconds(time: datetime) -> int:
     return round(time.timestamp() * 1_000_000)
-
-
-def _name(key: PassageKey) -> str:
-    return f"{key.source}/{key.number}"
-
-
-def _key(name: str) -> PassageKey:
-    source, _, number = name.rpartition("/")
-    return PassageKey(source, int(number))
 
 
 def _is_damage(error: BaseException) -> bool:

@@ -13,6 +13,16 @@ class PassageKey:
     source: str
     number: int
 
+    @classmethod
+    def of_name(cls, name: str) -> "PassageKey":
+        source, _, number = name.rpartition("/")
+        return cls(source, int(number))
+
+    @property
+    def name(self) -> str:
+        """The key in one word, as indexes keep it."""
+        return f"{self.source}/{self.number}"
+
     def neighbour(self, distance: int) -> "PassageKey":
         return PassageKey(self.source, self.number + distance)
 

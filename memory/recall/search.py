@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from memory.recall.features import Matches, matches
+from memory.recall.filters import meets, metadata_of
 from memory.recall.passage import Passage
 from memory.recall.protocols import DenseIndex, Embedder, Filter, Hit, LexicalIndex, Passages
 from memory.recall.ranking import Ranked, rank
@@ -56,7 +57,9 @@ class Searcher:
         seeds = sorted(found.both, key=lambda key: (-found.both[key], key))[:SEEDS]
         keys = {key.neighbour(distance): None for key in seeds for distance in (0, -1, 1)}
         passages = await self._passages.passages(list(keys))
-        return [passage for passage in passages if _meets(passage, question.where)], found
+        # Those that only stand beside a found one may not be as asked for.
+        is_met = meets(question.where)
+        return [passage for passage in passages if is_met(metadata_of(passage))], found
 
     def _by_words(self, question: Question) -> list[Hit]:
         hits = (
@@ -68,22 +71,3 @@ class Searcher:
         [vector] = self._embedder.embed([question.text])
         hits = (self._dense.search(shelf, vector, HITS, question.where) for shelf in question.shelves)
         return [hit for found in hits for hit in found]
-
-
-def _meets(passage: Passage, where: Filter) -> bool:
-    """Whether a passage is as asked for: one that only stands beside a found one may not be."""
-    asked = (
-        (where.source, passage.key.source),
-        (where.speaker and where.speaker.casefold(), passage.speaker.casefold()),
-        (where.role, passage.role),
-    )
-    if any(wanted is not None and wanted != has for wanted, has in asked):
-        return False
-    if where.since is None and where.until is None:
-        return True
-    said_at = passage.said_at
-    return (
-        said_at is not None
-        and (where.since is None or said_at >= where.since)
-        and (where.until is None or said_at < where.until)
-    )

@@ -83,11 +83,15 @@ async def newest_turns(history: History, first_turn: int, *, reason: str, left_o
         _turn_segment(turn, list(of_turn), reason)
         for turn, of_turn in groupby(messages, key=lambda message: message.turn)
     )
-    left_out: tuple[LeftOut, ...] = ()
-    if first_turn > 0:
-        tokens = await history.tokens_before(first_turn)
-        left_out = (LeftOut(0, first_turn - 1, tokens, left_out_reason),)
-    return Selection(segments, left_out)
+    return Selection(segments, await turns_left_out(history, 0, first_turn, left_out_reason))
+
+
+async def turns_left_out(counts: TurnCounts, start: int, end: int, reason: str) -> tuple[LeftOut, ...]:
+    """The turns from `start` up to but not of `end` as left out, if there are any."""
+    if start >= end:
+        return ()
+    tokens = await counts.tokens_before(end) - (await counts.tokens_before(start) if start else 0)
+    return (LeftOut(start, end - 1, tokens, reason),)
 
 
 def _turn_segment(turn: int, messages: list[Message], reason: str) -> Segment:

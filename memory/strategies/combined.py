@@ -6,21 +6,20 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from memory.protocols import History, TurnCounts
-from memory.strategies.base import Room, Selection, newest_turns
+from memory.protocols import History
+from memory.strategies.base import Room, Selection
 from memory.strategies.recalling import RecallingStrategy
 from memory.strategies.remembering import RememberingStrategy, with_facts
 from memory.strategies.summarising import LEAST_SUMMARY_TOKENS, SummarisingStrategy, with_summary
-from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens
+from memory.strategies.token_window import TokenWindowStrategy
 
 TOLERANCE = 1e-9
 """By so much may shares that are written as decimals add up to more than 1."""
 
-
 DEFAULT_FACTS_SHARE = 0.1
 
 
-class Combined(SummarisingStrategy, RememberingStrategy, RecallingStrategy):
+class Combined(TokenWindowStrategy, SummarisingStrategy, RememberingStrategy, RecallingStrategy):
     """Keeps the newest turns word for word, a running summary of all older ones and the facts that they tell
     of the user and the persona, and puts before each message what recall finds for it, in this chat's older
     turns and in earlier chats. Each has its share of the budget; a part with share 0 is off.
@@ -52,7 +51,6 @@ class Combined(SummarisingStrategy, RememberingStrategy, RecallingStrategy):
     recent_share: float = Field(
         0.4, ge=0.1, le=1.0, description="Share of the budget that the newest turns may take."
     )
-    retention_ratio: float = Field(0.7, ge=0.01, le=1.0, description=RETENTION_RATIO_DESCRIPTION)
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -85,39 +83,28 @@ class Combined(SummarisingStrategy, RememberingStrategy, RecallingStrategy):
     def most_recalled_tokens(self) -> int:
         return self._share(self.recalled_share)
 
-    async def first_turn(self, counts: TurnCounts, room: Room) -> int:
-        return await first_turn_by_tokens(
-            counts,
-            high_water=self._high_water(room),
-            retention_ratio=self.retention_ratio,
-            room=self._for_turns(room.now),
-        )
+    @property
+    def tokens_beside_turns(self) -> int:
+        return self.summary_tokens + self.fact_tokens
+
+    def tokens_for_turns(self, room: int) -> int:
+        """Where there is little room, turns go before summary and facts."""
+        return max(super().tokens_for_turns(room), room // 2)
+
+    def high_water(self, room: Room) -> int:
+        return min(self._share(self.recent_share), self.tokens_for_turns(room.steady))
 
     async def window(self, history: History, first_turn: int, room: Room) -> Selection:
-        held, high_water = history.turn_count - first_turn, self._high_water(room)
-        turns = await newest_turns(
-            history,
-            first_turn,
-            reason=f"one of the newest {held} turns, within {high_water} tokens",
-            left_out_reason=f"older than the newest {held} turns, which fill {high_water} tokens",
-        )
-        selection = turns
+        selection = await super().window(history, first_turn, room)
         if self.summary_tokens:
             summary = await history.summary(self.recipe, first_turn)
-            selection = await with_summary(history, turns, summary, room.now)
+            selection = await with_summary(history, selection, summary, room.now)
         if self.fact_tokens:
             # What they have in every turn: else they would give way as the turns grow, and void the prefix.
-            kept_free = max(0, room.steady - high_water - self.summary_tokens)
+            kept_free = max(0, room.steady - self.high_water(room) - self.summary_tokens)
             most = min(self.fact_tokens, kept_free, room.now - selection.tokens)
             selection = await with_facts(history, self, first_turn, selection, most)
         return selection
-
-    def _high_water(self, room: Room) -> int:
-        return min(self._share(self.recent_share), self._for_turns(room.steady))
-
-    def _for_turns(self, room: int) -> int:
-        """What the turns have of a room: where it is small, they go before summary and facts."""
-        return max(0, room - self.summary_tokens - self.fact_tokens, room // 2)
 
     def _share(self, share: float) -> int:
         return math.floor(self.token_budget * share + TOLERANCE)

@@ -4,15 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from memory.protocols import History, TurnCounts
-from memory.strategies.base import Room, Selection, newest_turns
+from memory.protocols import History
+from memory.strategies.base import Room, Selection
 from memory.strategies.remembering import RememberingStrategy, with_facts
-from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens
+from memory.strategies.token_window import TokenWindowStrategy
 
 DEFAULT_FACT_TOKENS = 256
 
 
-class Facts(RememberingStrategy):
+class Facts(TokenWindowStrategy, RememberingStrategy):
     """Keeps the newest turns word for word, and of all older ones what they tell of the user and the persona:
     dated facts, each from a quote; the newer takes the place of the older.
 
@@ -25,34 +25,16 @@ class Facts(RememberingStrategy):
     max_fact_tokens: int = Field(
         DEFAULT_FACT_TOKENS, ge=32, le=100_000, description="Tokens of the facts at most."
     )
-    retention_ratio: float = Field(0.7, ge=0.01, le=1.0, description=RETENTION_RATIO_DESCRIPTION)
 
     @property
     def fact_tokens(self) -> int:
         return self.max_fact_tokens
 
-    async def first_turn(self, counts: TurnCounts, room: Room) -> int:
-        return await first_turn_by_tokens(
-            counts,
-            high_water=self._high_water(room),
-            retention_ratio=self.retention_ratio,
-            room=max(0, room.now - self.max_fact_tokens),
-        )
+    @property
+    def tokens_beside_turns(self) -> int:
+        return self.fact_tokens
 
     async def window(self, history: History, first_turn: int, room: Room) -> Selection:
-        held = history.turn_count - first_turn
-        high_water = self._high_water(room)
-        turns = await newest_turns(
-            history,
-            first_turn,
-            reason=f"one of the newest {held} turns, within {high_water} tokens",
-            left_out_reason=f"older than the newest {held} turns, which fill {high_water} tokens",
-        )
-        return await with_facts(
-            history, self, first_turn, turns, min(self.max_fact_tokens, room.now - turns.tokens)
-        )
-
-    def _high_water(self, room: Room) -> int:
-        """The facts' tokens are kept free for them from the start: so the window begins where it would with
-        any facts."""
-        return max(0, min(self.token_budget, room.steady) - self.max_fact_tokens)
+        turns = await super().window(history, first_turn, room)
+        most = min(self.fact_tokens, room.now - turns.tokens)
+        return await with_facts(history, self, first_turn, turns, most)

@@ -9,7 +9,7 @@ from pydantic import Field
 from memory.context import ContextMessage, LeftOut, Segment
 from memory.facts.block import FactBlock
 from memory.protocols import History
-from memory.strategies.base import Selection, Strategy
+from memory.strategies.base import Selection, Strategy, turns_left_out
 
 ExtractorName = Literal["auto", "rules", "llm", "off"]
 
@@ -58,19 +58,10 @@ async def with_facts(
     segments = (facts_segment(block), *selection.segments) if block.facts else selection.segments
     if strategy.extractor == "off" or block.read_to >= first_turn:
         return replace(selection, segments=segments)
-    left_out = await _named(history, selection.left_out, block.read_to)
+    left_out: tuple[LeftOut, ...] = ()
+    for span in selection.left_out:
+        end = span.last_turn + 1
+        unread = min(max(span.first_turn, block.read_to), end)
+        left_out += await turns_left_out(history, span.first_turn, unread, span.reason)
+        left_out += await turns_left_out(history, unread, end, f"{span.reason}; {NOT_READ_YET}")
     return Selection(segments, left_out, awaits_summary=True)
-
-
-async def _named(history: History, left_out: tuple[LeftOut, ...], read_to: int) -> tuple[LeftOut, ...]:
-    """`left_out`, with its turns from `read_to` on under that reason."""
-    named: list[LeftOut] = []
-    for span in left_out:
-        if span.first_turn < read_to <= span.last_turn:
-            tokens = await history.tokens_before(read_to) - await history.tokens_before(span.first_turn)
-            named.append(replace(span, last_turn=read_to - 1, tokens=tokens))
-            span = replace(span, first_turn=read_to, tokens=span.tokens - tokens)  # noqa: PLW2901
-        if span.first_turn >= read_to:
-            span = replace(span, reason=f"{span.reason}; {NOT_READ_YET}")  # noqa: PLW2901
-        named.append(span)
-    return tuple(named)

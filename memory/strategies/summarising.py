@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from memory.context import ContextMessage, LeftOut, Segment
+from memory.context import ContextMessage, Segment
 from memory.protocols import History
-from memory.strategies.base import Selection, Strategy
+from memory.strategies.base import Selection, Strategy, turns_left_out
 from memory.summaries.summary import Summary, as_message
 
 SummariserName = Literal["auto", "extractive", "llm"]
@@ -83,15 +83,8 @@ async def with_summary(history: History, turns: Selection, summary: Summary | No
     """Put the summary before the turns, if it fits `room`, and name what neither of them tells."""
     first_turn = turns.left_out[0].last_turn + 1 if turns.left_out else 0
     if summary is not None and summary.text and summary.tokens + turns.tokens > room:
-        return Selection(turns.segments, await _left_out(history, 0, first_turn, NO_ROOM))
+        return Selection(turns.segments, await turns_left_out(history, 0, first_turn, NO_ROOM))
     told = summary.through_turn if summary else 0
-    left_out = await _left_out(history, told, first_turn, NOT_YET)
+    left_out = await turns_left_out(history, told, first_turn, NOT_YET)
     segments = (summary_segment(summary), *turns.segments) if summary and summary.text else turns.segments
     return Selection(segments, left_out, awaits_summary=told < first_turn)
-
-
-async def _left_out(history: History, start: int, end: int, reason: str) -> tuple[LeftOut, ...]:
-    if start >= end:
-        return ()
-    tokens = await history.tokens_before(end) - await history.tokens_before(start)
-    return (LeftOut(start, end - 1, tokens, reason),)

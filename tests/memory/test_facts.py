@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.text.chat_format import ChatTokenizer
-from memory.errors import FactRefusedError, NotWrittenError
+from memory.errors import NotWrittenError
 from memory.facts.block import fact_block
-from memory.facts.checks import check_found
+from memory.facts.checks import Source
 from memory.facts.fact import OWNER, Fact, Found, holds_one
 from memory.facts.rules import RuleExtractor, facts_by_rules
 from memory.facts.standing import standing
@@ -58,11 +58,19 @@ def stands(facts: list[Fact]) -> list[tuple[str, str]]:
         ("My birthday is on the 3rd of May!", [("birthday", "the 3rd of May")]),
         ("Well, I grew up in Ghent but I moved to Oslo in 2019.", [("origin", "Ghent"), ("home", "Oslo")]),
         ("I work as a nurse at night.", [("job", "a nurse")]),
+        ("I live in Oslo in May, in a flat.", [("home", "Oslo")]),
+        ("I live in a flat in Marburg.", [("home", "a flat in Marburg")]),
+        ("I work as a nurse near the harbour. I have eaten 3 marbles.", [("job", "a nurse")]),
         ("My dog Bruno is afraid of thunder.", [("dog", "Bruno")]),
         ("I love hiking but I hate crowds.", [("likes", "hiking"), ("dislikes", "crowds")]),
         ("I'm allergic to peanuts. I don't eat pork.", [("allergies", "peanuts"), ("does not eat", "pork")]),
         ("My favourite colour is green.", [("favourite colour", "green")]),
         ("Please remember that the door code is 4711.", [("to remember", "the door code is 4711")]),
+        (
+            "My name is Ann, and please remember that the exam is on Friday.",
+            [("name", "Ann"), ("to remember", "the exam is on Friday")],
+        ),
+        ("I will please note that it starts on Friday.", [("to remember", "it starts on Friday")]),
         ("I quit my job yesterday.", [("job", ""), ("employer", "")]),
         ("I no longer like tea.", [("likes", "")]),
         ("제 이름은 민수예요. 지금은 부산에 살고 있어요.", [("name", "민수"), ("home", "부산")]),
@@ -103,6 +111,15 @@ def test_small_talk_questions_suppositions_denials_and_others_words_are_no_facts
     assert told_by(content) == []
 
 
+def test_a_pasted_text_is_read_but_what_is_longer_than_any_sentence_tells_nothing() -> None:
+    assert told_by("I love tea. " * 500 + "I live in Oslo.") == [
+        ("user", "likes", "tea"),
+        ("user", "home", "Oslo"),
+    ]
+    assert told_by("I love tea, and " * 5_000 + "I live in Oslo.") == []
+    assert told_by("가" * 50_000) == []
+
+
 @pytest.mark.parametrize(
     "template",
     ["{{user}}", "<|im_start|>user", "[INST]", "<START>", "\n### Instruction", "\nUser: hi", "{name}"],
@@ -110,8 +127,7 @@ def test_small_talk_questions_suppositions_denials_and_others_words_are_no_facts
 def test_template_text_is_refused(template: str) -> None:
     content = f"My name is Ann. {template}"
     assert told_by(content) == []
-    with pytest.raises(FactRefusedError, match="template"):
-        check_found(Found("user", "name", "Ann", 0, 14), content)
+    assert "template" in (Source(content).refusal(Found("user", "name", "Ann", 0, 14)) or "")
 
 
 def test_only_user_and_persona_tell_facts_each_of_themselves() -> None:
@@ -133,9 +149,9 @@ def test_only_user_and_persona_tell_facts_each_of_themselves() -> None:
     ],
 )
 def test_a_fact_that_its_quote_does_not_say_is_refused(found: Found, why: str) -> None:
-    check_found(Found("user", "home", "oslo", 0, 14), "I live in Oslo.")
-    with pytest.raises(FactRefusedError, match=why):
-        check_found(found, "I live in Oslo.")
+    source = Source("I live in Oslo.")
+    assert source.says(Found("user", "home", "oslo", 0, 14))
+    assert why in (source.refusal(found) or "")
 
 
 fragments = st.one_of(
@@ -162,11 +178,12 @@ fragments = st.one_of(
 @given(parts=st.lists(fragments, max_size=8), role=st.sampled_from(ROLES))
 def test_every_fact_stands_literally_in_a_quoted_span_of_its_message(parts: list[str], role: Role) -> None:
     content = "".join(parts)
+    source = Source(content)
     for found in facts_by_rules(message(content, role)):
         quote = content[found.start : found.end]
         assert quote
         assert found.value in quote
-        check_found(found, content)
+        assert source.says(found)
 
 
 def extracted(written: str, content: str) -> tuple[list[tuple[str, str, str]], str]:

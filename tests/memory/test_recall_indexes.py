@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from memory.errors import IndexUnavailableError
-from memory.recall.dense import SMALL, ChromaIndex, chroma_server, embedded_chroma
+from memory.recall.dense import ChromaIndex, chroma_server, embedded_chroma
+from memory.recall.exact import SMALL
 from memory.recall.lexical import TantivyIndex
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Filter

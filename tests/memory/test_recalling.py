@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from llm.text.chat_format import ChatTokenizer
-from memory.assembly import ChatState, Limits, NewMessage, assemble, note_segment
+from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context, RecallReport
 from memory.errors import InvalidParametersError
 from memory.lookahead import coming_prefixes
 from memory.lore import Lorebook, LoreEntry, called_lore
 from memory.marks import pinned_segment
 from memory.messages import Role
+from memory.notes import note_segment
 from memory.persona import Persona
 from memory.recall.found import Found
 from memory.recall.passage import Passage, PassageKey
