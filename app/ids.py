@@ -4,5 +4,7 @@ import secrets
 from typing import Literal
 
 
-def new_id(prefix: Literal["per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del"]) -> str:
+def new_id(
+    prefix: Literal["per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "key"],
+) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"

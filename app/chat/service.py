@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import structlog
 
+from app.access.spending import reserve
 from app.chat.changes import SessionChanges
 from app.chat.context_records import context_view
 from app.chat.facts import SessionFacts
@@ -144,14 +145,15 @@ class Chat:
             asked=user_message,
         )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
-        reservation = self._model.engine.reserve(
+        reservation = reserve(
+            self._model.engine,
             GenerationRequest(
                 prompt=assembled.context.token_ids,
                 sampling=sampling,
                 owner=owner,
                 conversation=session_id,
                 messages=assembled.context.spoken,
-            )
+            ),
         )
         try:
             if user_message is None:

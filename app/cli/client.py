@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from httpx_sse import connect_sse
+from pydantic import SecretStr
 
 from app.cli.progress import stage_progress
 from app.home import claim_home
@@ -27,9 +28,10 @@ class ServiceError(Exception):
 class ServiceClient:
     """Speaks to one running service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: SecretStr | None = None) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=600))
+        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=600), headers=headers)
 
     def is_ready(self) -> bool:
         try:
@@ -115,7 +117,7 @@ def service_client(settings: Settings, url: str | None) -> Iterator[tuple[Servic
 
     Gives the client and where its service is, in words.
     """
-    client = ServiceClient(url or f"http://{settings.host}:{settings.port}")
+    client = ServiceClient(url or f"http://{settings.host}:{settings.port}", settings.api_key)
     if client.is_ready():
         yield client, client.url
         client.close()
@@ -124,7 +126,7 @@ def service_client(settings: Settings, url: str | None) -> Iterator[tuple[Servic
     if url:
         raise ServiceError({"detail": f"no service is ready at {url}"})
     with _service_in_process(settings) as own_url:
-        client = ServiceClient(own_url)
+        client = ServiceClient(own_url, settings.api_key)
         yield client, "this process"
         client.close()
 
@@ -139,5 +141,7 @@ def _service_in_process(settings: Settings) -> Iterator[str]:
     configure_logs(settings.model_copy(update={"log_level": "warning"}))
     with claim_home(settings.home), stage_progress() as progress:
         model = open_chat_model(settings, progress)
-    with serve_in_thread(create_app(settings, model)) as url:
+    # It listens on loopback, wherever a service would.
+    here = settings.model_copy(update={"host": "127.0.0.1"})
+    with serve_in_thread(create_app(here, model)) as url:
         yield url

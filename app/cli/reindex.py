@@ -28,7 +28,7 @@ def reindex(
     from app.recall.reindexing import reindex as reindex_here
 
     settings = Settings()
-    client = ServiceClient(url or f"http://{settings.host}:{settings.port}")
+    client = ServiceClient(url or f"http://{settings.host}:{settings.port}", settings.api_key)
     if client.is_ready():
         passages = _by_service(client, user)
     elif url:

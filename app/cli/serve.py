@@ -16,6 +16,7 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
+    from app.access.authentication import check_a_key_exists, is_loopback
     from app.home import claim_home
     from app.logs import configure_logs
     from app.models.chat import open_chat_model
@@ -24,6 +25,8 @@ def serve(
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
     with claim_home(settings.home), stage_progress() as progress:
+        if not is_loopback(settings.host):
+            check_a_key_exists(settings)
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)
     configure_logs(settings)
