@@ -5,12 +5,11 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 import structlog
 
 from app.access.limits import Allowance, Allowances
-from app.access.principal import LOCAL, SCOPES, KeyLimits, Principal, Scope
+from app.access.principal import LOCAL, KeyLimits, Principal, Scope
 from app.access.rules import is_for_user, needed_scope
 from app.access.secrets import MARK, digest
 from app.errors import KeyNeededProblem, NotFoundProblem, ScopeProblem, StorageLimitProblem
@@ -152,7 +151,7 @@ def _principal(row: KeyRow) -> Principal:
         stored_bytes=None if row.stored_mb is None else row.stored_mb * 2**20,
         concurrent_generations=row.concurrent_generations,
     )
-    everything = Principal(row.owner, frozenset(cast(list[Scope], row.scopes)) & SCOPES, row.id, limits)
+    everything = Principal(row.owner, frozenset(Scope(each) for each in row.scopes), row.id, limits)
     return (
         everything if row.user_id is None else replace(everything, owner=UserOfOwner(row.owner, row.user_id))
     )

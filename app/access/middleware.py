@@ -1,10 +1,12 @@
 """Asks each request who it is, before anything of it is read, and counts it."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as Connection
 
 from app.access.authentication import Authenticator
 from app.access.limits import Allowance
+from app.access.principal import Scope
 from app.access.rules import needed_scope
 from app.access.spending import ALLOWANCE
 from app.errors import ProblemError
@@ -17,7 +19,7 @@ class AccessControl:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or needed_scope(scope["method"], scope["path"]) is None:
             await self._app(scope, receive, send)
             return
@@ -35,7 +37,7 @@ class AccessControl:
             if allowance is not None:
                 allowance.take_request()
             needed = authenticator.check_scope(principal, scope["method"], scope["path"])
-            if needed == "write" and scope["method"] != "DELETE":
+            if needed is Scope.WRITE and scope["method"] != "DELETE":
                 await authenticator.check_stored(principal, _announced_bytes(scope))
         except ProblemError as problem:
             await problem_response(problem)(scope, receive, counted_send)
@@ -48,6 +50,6 @@ class AccessControl:
             ALLOWANCE.reset(token)
 
 
-def _announced_bytes(scope: Scope) -> int:
+def _announced_bytes(scope: Connection) -> int:
     announced = dict(scope["headers"]).get(b"content-length", b"0")
     return int(announced) if announced.isdigit() else 0

@@ -1,12 +1,21 @@
 """Whom a request speaks for: an owner, perhaps one of its users, and what it may do and spend."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from enum import StrEnum
 
 from app.storage.repository import UserOfOwner
 
-Scope = Literal["read", "write", "admin", "metrics"]
-SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
+
+class Scope(StrEnum):
+    """What a key is allowed to; none comprises another."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+    METRICS = "metrics"
+
+
+SCOPES = frozenset(Scope)
 LOCAL_OWNER = "local"
 """Whoever reaches a service on this machine that asks for no key."""
 

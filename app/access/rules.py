@@ -24,10 +24,10 @@ def needed_scope(method: str, path: str) -> Scope | None:
     if path in OPEN:
         return None
     if path.rstrip("/") == "/metrics":
-        return "metrics"
+        return Scope.METRICS
     if _OF_ALL.fullmatch(path):
-        return "admin"
-    return "read" if method in _READING or _SEARCHES.fullmatch(path) else "write"
+        return Scope.ADMIN
+    return Scope.READ if method in _READING or _SEARCHES.fullmatch(path) else Scope.WRITE
 
 
 def is_for_user(method: str, path: str, user_id: str) -> bool:

@@ -7,8 +7,6 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.principal import LOCAL_OWNER, Scope
@@ -53,7 +51,7 @@ def create(
         name=name,
         prefix=shown(secret),
         digest=digest(secret),
-        scopes=sorted(set(scope or ("read", "write"))),
+        scopes=sorted({each.value for each in scope or (Scope.READ, Scope.WRITE)}),
         requests_per_minute=_limit(requests_per_minute, settings.requests_per_minute),
         tokens_per_minute=_limit(tokens_per_minute, settings.tokens_per_minute),
         stored_mb=_limit(stored_mb, settings.stored_mb),
@@ -76,25 +74,11 @@ def list_keys(
     """List all keys, also those that are refused."""
     from app.storage.keys import Keys
 
-    rows = _in_database(Settings(), lambda session: Keys(session).list(tenant))
-    table = Table(box=None)
-    for column in ("id", "key", "name", "tenant", "user", "scopes", "state", "last used"):
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        used = _day(row.last_used_at) if row.last_used_at else "never"
-        cells = (
-            row.id,
-            f"{row.prefix}...",
-            row.name,
-            row.owner,
-            row.user_id or "",
-            " ".join(row.scopes),
-            _state(row),
-            used,
-        )
-        table.add_row(*map(Text, cells))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 240)
+    for row in _in_database(Settings(), lambda session: Keys(session).list(tenant)):
+        whose = f"user {row.user_id} of {row.owner}" if row.user_id else row.owner
+        used = f"used {_day(row.last_used_at)}" if row.last_used_at else "never used"
+        scopes = " ".join(row.scopes)
+        typer.echo(f"{row.id}  {row.prefix}...  {row.name}, {whose}: {scopes}; {_state(row)}, {used}")
 
 
 @keys.command("revoke")

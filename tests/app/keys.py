@@ -1,29 +1,22 @@
 """How the tests make keys: with the very command."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
+from typer.testing import CliRunner, Result
+
+from app.cli.main import app
 
 
-def perdure_keys(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `perdure keys` on a home folder."""
-    return subprocess.run(
-        [sys.executable, "-c", "from app.cli.main import cli; cli()", "keys", *arguments],
-        env={**os.environ, "PERDURE_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def perdure_keys(home: Path, *arguments: str) -> Result:
+    """`perdure keys` on a home folder."""
+    return CliRunner().invoke(app, ["keys", *arguments], env={"PERDURE_HOME": str(home)})
 
 
 def new_key(home: Path, *arguments: str) -> str:
     """The secret of a new key."""
     done = perdure_keys(home, "create", "test", *arguments)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     return done.stdout.strip()
 
 
