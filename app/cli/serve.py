@@ -18,6 +18,11 @@ def serve(
 
     from app.access.authentication import check_a_key_exists, is_loopback
     from app.home import claim_home
+
+    if not is_loopback(settings.host):
+        with claim_home(settings.home):
+            check_a_key_exists(settings)
+
     from app.logs import configure_logs
     from app.models.chat import open_chat_model
     from app.server import create_app
@@ -25,8 +30,6 @@ def serve(
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
     with claim_home(settings.home), stage_progress() as progress:
-        if not is_loopback(settings.host):
-            check_a_key_exists(settings)
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)
     configure_logs(settings)
