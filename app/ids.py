@@ -3,8 +3,10 @@
 import secrets
 from typing import Literal
 
+Prefix = Literal[
+    "per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "key", "cmpl", "chatcmpl"
+]
 
-def new_id(
-    prefix: Literal["per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "key"],
-) -> str:
+
+def new_id(prefix: Prefix) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"

@@ -1,5 +1,6 @@
 """Structured logs on standard error: lines for people, or JSON for machines."""
 
+import asyncio
 import logging
 import sys
 
@@ -38,7 +39,19 @@ def configure_logs(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    handler.addFilter(lambda record: _hushed(record).levelno >= level)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Each request has its line already; libraries speak up when something is wrong.
     for noisy in ("uvicorn.access", "httpx", "alembic", "filelock", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _hushed(record: logging.LogRecord) -> logging.LogRecord:
+    """A record. A roll-back that is cancelled with its query is an error with a traceback to SQLAlchemy's
+    pool, which gives the connection up: of that one line, for those who debug.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if record.name.startswith("sqlalchemy.pool") and isinstance(error, asyncio.CancelledError):
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        record.exc_info = None
+    return record

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BodyTooLargeProblem
-from app.problem_responses import problem_response
+from app.problem_responses import response_to
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class BodyLimit:
         max_bytes = self._exceptions.get(scope["path"], self._max_bytes)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > max_bytes:
-            await problem_response(_too_large(max_bytes))(scope, receive, send)
+            await response_to(scope["path"], _too_large(max_bytes))(scope, receive, send)
             return
         received = 0
 

@@ -1,4 +1,7 @@
-"""How errors become problem documents (RFC 9457): those of the packages below, those of FastAPI, and ours."""
+"""How errors become problem documents (RFC 9457): those of the packages below, those of FastAPI, and ours.
+
+On the addresses of OpenAI's API they become its errors instead.
+"""
 
 import json
 from collections.abc import Callable
@@ -26,7 +29,14 @@ from app.errors import (
     ShuttingDownProblem,
     WindowFullProblem,
 )
-from llm.errors import EngineClosedError, QueueFullError, RemoteServerError
+from app.openai.errors import error_response, is_standard, too_long, unsupported
+from llm.errors import (
+    EngineClosedError,
+    PromptTooLongError,
+    QueueFullError,
+    RemoteServerError,
+    UnsupportedByEngineError,
+)
 from memory.errors import (
     IndexUnavailableError,
     InvalidParametersError,
@@ -50,17 +60,24 @@ def problem_response(problem: ProblemError) -> Response:
     )
 
 
+def response_to(path: str, problem: ProblemError) -> Response:
+    """The problem in the form that clients of this address expect."""
+    return error_response(problem) if is_standard(path) else problem_response(problem)
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """What a client is told of any error."""
+    return next(_TRANSLATIONS[kind](error) for kind in type(error).__mro__ if kind in _TRANSLATIONS)
+
+
 def install_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of the app with a problem document."""
-    for error_type, to_problem in _TRANSLATIONS.items():
-        app.add_exception_handler(error_type, _handler(to_problem))
+    """Answer every error of the app with a problem document, or as the address has it."""
+    for error_type in _TRANSLATIONS:
+        app.add_exception_handler(error_type, _handle)
 
 
-def _handler(to_problem: Callable[[Any], ProblemError]) -> Callable[[Request, Exception], Any]:
-    async def handle(_request: Request, error: Exception) -> Response:
-        return problem_response(to_problem(error))
-
-    return handle
+async def _handle(request: Request, error: Exception) -> Response:
+    return response_to(request.url.path, problem_of(error))
 
 
 def _from_http(error: HTTPException) -> ProblemError:
@@ -108,7 +125,7 @@ def _from_anything(error: Exception) -> ProblemError:
     return InternalProblem("an unexpected fault; the log of the service has the details")
 
 
-_TRANSLATIONS: dict[type[Exception], Callable[[Any], ProblemError]] = {
+_TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
     ProblemError: lambda error: error,
     HTTPException: _from_http,
     RequestValidationError: _from_validation,
@@ -122,6 +139,8 @@ _TRANSLATIONS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     WindowFullError: lambda error: WindowFullProblem(str(error), **error.numbers),
     IndexUnavailableError: lambda error: IndexUnavailableProblem(str(error)),
     QueueFullError: _from_queue_full,
+    PromptTooLongError: lambda error: too_long("prompt", str(error)),
+    UnsupportedByEngineError: lambda error: unsupported("model", str(error)),
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,

@@ -35,8 +35,10 @@ from app.documents.library import Library
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
+from app.models.completions import Completions
+from app.openai import chat_completions, completions, embeddings, models
 from app.problem_responses import install_problem_handlers
-from app.schemas.chat import ProblemView
+from app.schemas.problems import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
@@ -44,7 +46,8 @@ from app.storage.repository import owners
 from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
-PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
+STANDARD = (chat_completions, completions, embeddings, models)
+PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
 
 def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -> FastAPI:
@@ -65,12 +68,13 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                 app.state.authenticator = Authenticator(settings, database)
                 chat = Chat(settings, database, model)
                 chat.recall.start()
+                whole_prompts = Completions(model.engine)
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 deleting = Deleting(database, model, chat, library)
                 app.state.service = Service(
-                    settings, database, model, chat, edits, imports, library, deleting
+                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting
                 )
                 await library.start()
                 deleting.start()
@@ -82,6 +86,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                         warming.cancel()
                     await deleting.close()
                     await library.close()
+                    await whole_prompts.close()
                     await chat.close()
                     await app.state.authenticator.close()
                     await asyncio.to_thread(model.engine.close)

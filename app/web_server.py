@@ -33,6 +33,7 @@ class WebServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         service: Service = self._app.state.service
+        await service.completions.close()
         await service.chat.close()
         await super().shutdown(sockets)
 

@@ -62,14 +62,14 @@ class Allowance:
             _refuse_if_short(self._requests, 1, "requests")
             self._requests.charge(1)
 
-    def begin_generation(self, prompt_tokens: int) -> None:
-        """Count a generation and its prompt, until `end_generation`.
+    def begin_generations(self, count: int, prompt_tokens: int) -> None:
+        """Count generations and what is in their prompts, all or none, until `end_generation` of each.
 
         A prompt may overdraw what is left of the minute's tokens, or one larger than a minute's would never
         be taken; then the next waits. Raises RateLimitProblem and ConcurrencyLimitProblem.
         """
         most = self.limits.concurrent_generations
-        if most is not None and self._generations >= most:
+        if most is not None and self._generations + count > most:
             raise ConcurrencyLimitProblem(
                 f"this key may have {most} replies generated at a time",
                 headers={"Retry-After": "1"},
@@ -78,7 +78,7 @@ class Allowance:
         if self._tokens is not None:
             _refuse_if_short(self._tokens, 1, "tokens")
             self._tokens.charge(prompt_tokens)
-        self._generations += 1
+        self._generations += count
 
     def end_generation(self, completion_tokens: int) -> None:
         if self._tokens is not None:

@@ -10,7 +10,7 @@ from app.access.principal import Scope
 from app.access.rules import needed_scope
 from app.access.spending import ALLOWANCE
 from app.errors import ProblemError
-from app.problem_responses import problem_response
+from app.problem_responses import response_to
 
 
 class AccessControl:
@@ -40,7 +40,7 @@ class AccessControl:
             if needed is Scope.WRITE and scope["method"] != "DELETE":
                 await authenticator.check_stored(principal, _announced_bytes(scope))
         except ProblemError as problem:
-            await problem_response(problem)(scope, receive, counted_send)
+            await response_to(scope["path"], problem)(scope, receive, counted_send)
             return
         scope.setdefault("state", {})["principal"] = principal
         token = ALLOWANCE.set(allowance)

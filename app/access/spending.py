@@ -27,23 +27,31 @@ def reserve(engine: Engine, request: GenerationRequest) -> Reservation:
 
     Raises RateLimitProblem, ConcurrencyLimitProblem, and what `engine.reserve` raises.
     """
-    allowance = ALLOWANCE.get()
-    if allowance is None:
-        return engine.reserve(request)
     reservation = engine.reserve(request)
     try:
-        allowance.begin_generation(len(request.prompt))
+        [account] = open_accounts(1, prompt_tokens=len(request.prompt))
     except BaseException:
         reservation.release()
         raise
-    return _MeteredReservation(reservation, _Account(allowance))
+    return _MeteredReservation(reservation, account)
 
 
-class _Account:
-    """One generation, closed once."""
+def open_accounts(count: int, *, prompt_tokens: int) -> list["Account"]:
+    """Accounts of generations that begin together, with the tokens of all their prompts; all or none.
 
-    def __init__(self, allowance: Allowance) -> None:
-        self._allowance: Allowance | None = allowance
+    For those who reserve by themselves. Raises RateLimitProblem and ConcurrencyLimitProblem.
+    """
+    allowance = ALLOWANCE.get()
+    if allowance is not None:
+        allowance.begin_generations(count, prompt_tokens)
+    return [Account(allowance) for _ in range(count)]
+
+
+class Account:
+    """One generation of the running request, closed once; without a key, of nobody."""
+
+    def __init__(self, allowance: Allowance | None) -> None:
+        self._allowance = allowance
 
     def close(self, completion_tokens: int = 0) -> None:
         if self._allowance is not None:
@@ -52,7 +60,7 @@ class _Account:
 
 
 class _MeteredReservation:
-    def __init__(self, reservation: Reservation, account: _Account) -> None:
+    def __init__(self, reservation: Reservation, account: Account) -> None:
         self._reservation = reservation
         self._account = account
         self._is_submitted = False
@@ -71,7 +79,7 @@ class _MeteredReservation:
 class _MeteredGeneration:
     """Closes the account at its end, or when nobody reads it any more."""
 
-    def __init__(self, generation: Generation, account: _Account) -> None:
+    def __init__(self, generation: Generation, account: Account) -> None:
         self._generation = generation
         self._account = account
 

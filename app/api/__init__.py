@@ -1,1 +1,1 @@
-"""The native HTTP API: one file a resource. The shapes that go over the wire are in `app.schemas.chat`."""
+"""The native HTTP API: one file a resource. The shapes that go over the wire are in `app.schemas`."""

@@ -1,4 +1,4 @@
-"""`/v1/strategies`, `/v1/models`, and whether the service is well."""
+"""`/v1/strategies`, and whether the service is well."""
 
 import asyncio
 from inspect import getdoc
@@ -7,7 +7,8 @@ from fastapi import APIRouter
 
 from app.api.dependencies import ServiceDep
 from app.errors import NotReadyProblem
-from app.schemas.chat import HealthView, ListView, ModelView, StrategyView
+from app.schemas.catalog import HealthView, StrategyView
+from app.schemas.listings import ListView
 from llm.errors import ModelError
 from memory.strategies import STRATEGIES
 from memory.strategies.aliases import ALIASES
@@ -27,26 +28,6 @@ async def list_strategies() -> ListView[StrategyView]:
                 aliases=[alias for alias, ours in ALIASES.items() if ours.strategy == name],
             )
             for name, strategy in STRATEGIES.items()
-        ]
-    )
-
-
-@router.get("/v1/models", tags=["models"])
-async def list_models(service: ServiceDep) -> ListView[ModelView]:
-    """The model that replies."""
-    model = service.model.engine.model
-    return ListView(
-        data=[
-            ModelView(
-                id=model.name,
-                architecture=model.architecture,
-                parameters=model.parameters,
-                context_window=model.context_window,
-                token_counts=model.token_counts,
-                dtype=model.dtype,
-                device=model.device,
-                fingerprint=model.fingerprint,
-            )
         ]
     )
 

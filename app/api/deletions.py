@@ -35,9 +35,12 @@ async def delete_session(
     return _answer(response, await service.deleting.session(owner, session_id))
 
 
-@router.delete("/users/{user_id}", status_code=HTTPStatus.ACCEPTED, responses=DONE_ALREADY)
+@router.delete("/users/{user_id:path}", status_code=HTTPStatus.ACCEPTED, responses=DONE_ALREADY)
 async def delete_user(
-    user_id: Annotated[str, Path(max_length=256)], response: Response, service: ServiceDep, owner: OwnerDep
+    user_id: Annotated[str, Path(min_length=1, max_length=256)],
+    response: Response,
+    service: ServiceDep,
+    owner: OwnerDep,
 ) -> DeletionView:
     """Forget a user: all sessions, and whatever was made of them."""
     return _answer(response, await service.deleting.user(owner, user_id))

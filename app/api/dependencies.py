@@ -15,6 +15,7 @@ from app.deletions import Deleting
 from app.documents.library import Library
 from app.errors import InvalidProblem, NotFoundProblem
 from app.models.chat import ChatModel
+from app.models.completions import Completions
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.repository import UserOfOwner
@@ -29,6 +30,7 @@ class Service:
     database: Database
     model: ChatModel
     chat: Chat
+    completions: Completions
     history: HistoryEdits
     imports: Imports
     library: Library

@@ -28,7 +28,6 @@ from app.errors import (
     UnknownFormatProblem,
 )
 from app.fields import Name
-from app.schemas.chat import Page
 from app.schemas.documents import (
     DocumentSearch,
     DocumentView,
@@ -37,6 +36,7 @@ from app.schemas.documents import (
     PieceView,
     PlaceView,
 )
+from app.schemas.listings import Page
 from app.storage.documents import Documents, citation
 from app.storage.tables import DocumentPieceRow, DocumentRow
 

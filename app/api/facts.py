@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.api.dependencies import OwnerDep, ServiceDep
-from app.schemas.chat import ListView
 from app.schemas.facts import FactCreate, FactEdit, FactView
+from app.schemas.listings import ListView
 
 router = APIRouter(prefix="/v1/sessions", tags=["facts"])
 

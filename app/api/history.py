@@ -7,18 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import OwnerDep, ServiceDep
 from app.api.replies import REPLY_RESPONSES, message_view, respond
-from app.errors import NotFoundProblem
-from app.schemas.chat import (
-    ForgottenView,
-    MessageEdit,
-    MessagesView,
-    MessageView,
-    ReplyCreate,
-    ReplyView,
-    SessionBranch,
-    SessionForget,
-    SessionView,
-)
+from app.chat.existing import existing_message
+from app.schemas.messages import MessageEdit, MessagesView, MessageView, ReplyCreate, ReplyView
+from app.schemas.sessions import ForgottenView, SessionBranch, SessionForget, SessionView
 from app.storage.marks import Marks
 from app.storage.messages import Messages
 from app.storage.tables import MessageRow
@@ -55,11 +46,8 @@ async def regenerate(
 async def list_alternatives(message_id: str, service: ServiceDep, owner: OwnerDep) -> MessagesView:
     """The messages that stood or stand in this one's place, itself included, oldest first."""
     async with service.database.read() as session:
-        messages = Messages(session, owner)
-        message = await messages.get(message_id)
-        if message is None:
-            raise NotFoundProblem(f"message {message_id} does not exist")
-        rows = await messages.alternatives(message)
+        message = await existing_message(session, owner, message_id)
+        rows = await Messages(session, owner).alternatives(message)
         marks = await Marks(session, owner).of([row.id for row in rows])
     return MessagesView(data=[message_view(row, marks[row.id]) for row in rows])
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.dependencies import OwnerDep, ServiceDep
 from app.cards.book import MAX_ENTRIES
+from app.chat.existing import existing_session
 from app.errors import InvalidProblem, NotFoundProblem
 from app.schemas.lore import (
     LorebookUpdate,
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/v1/sessions/{session_id}/lorebook", tags=["lorebooks
 @router.get("")
 async def get_lorebook(session_id: str, service: ServiceDep, owner: OwnerDep) -> LorebookView:
     async with service.database.read() as session:
-        return await _book(session, owner, await _session(session, owner, session_id))
+        return await _book(session, owner, await existing_session(session, owner, session_id))
 
 
 @router.patch("")
@@ -37,7 +38,7 @@ async def update_lorebook(
     """Change how far back is searched for keys, and how many tokens may enter."""
     changes = {f"lore_{name}": value for name, value in body.model_dump(exclude_unset=True).items()}
     async with service.database.write() as session:
-        await _session(session, owner, session_id)
+        await existing_session(session, owner, session_id)
         row = await Sessions(session, owner).update(session_id, changes)
         assert row is not None
         return await _book(session, owner, row)
@@ -49,7 +50,7 @@ async def create_entry(
 ) -> LoreEntryView:
     """Add an entry, with a text or made of a message of the session."""
     async with service.database.write() as session:
-        await _session(session, owner, session_id)
+        await existing_session(session, owner, session_id)
         lore = SessionLore(session, owner)
         if len(await lore.list(session_id)) >= MAX_ENTRIES:
             raise InvalidProblem.of_field("body", f"a lorebook may have at most {MAX_ENTRIES} entries")
@@ -87,13 +88,6 @@ async def delete_entry(session_id: str, entry_id: str, service: ServiceDep, owne
         if not await SessionLore(session, owner).remove(session_id, entry_id):
             raise _no_entry(entry_id)
     return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-async def _session(session: AsyncSession, owner: str, session_id: str) -> SessionRow:
-    row = await Sessions(session, owner).get(session_id)
-    if row is None:
-        raise NotFoundProblem(f"session {session_id} does not exist")
-    return row
 
 
 def _no_entry(entry_id: str) -> NotFoundProblem:

@@ -16,21 +16,21 @@ from app.api.dependencies import (
 )
 from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.chat.context_records import recorded_view
+from app.chat.existing import existing_message, existing_session
 from app.errors import InvalidProblem, NotFoundProblem
 from app.fields import Text
-from app.schemas.chat import (
-    ContextView,
+from app.schemas.contexts import ContextView
+from app.schemas.listings import Page
+from app.schemas.messages import (
     InstructionsView,
     MessageCreate,
     MessagesAppend,
     MessagesView,
     MessageView,
-    Page,
     ReplyView,
 )
 from app.storage.marks import Marks
 from app.storage.messages import MessageDraft, Messages
-from app.storage.sessions import Sessions
 
 router = APIRouter(prefix="/v1", tags=["messages"])
 
@@ -83,8 +83,7 @@ async def list_messages(
     Messages that others took the place of are with those: `GET /v1/messages/{id}/alternatives`.
     """
     async with service.database.read() as session:
-        if await Sessions(session, owner).get(session_id) is None:
-            raise NotFoundProblem(f"session {session_id} does not exist")
+        await existing_session(session, owner, session_id)
         rows = await Messages(session, owner).list(
             session_id,
             after=decode_position_cursor(cursor),
@@ -111,15 +110,13 @@ async def preview_context(
     """What would be in the window now. A dry run: nothing is stored or generated."""
     if note is not None and content is None:
         raise InvalidProblem.of_field("note", "there is no content that it could be a note to")
-    return await service.chat.preview(owner, session_id, content, note, max_tokens=max_tokens)
+    return await service.chat.states.preview(owner, session_id, content, note, max_tokens=max_tokens)
 
 
 @router.get("/messages/{message_id}")
 async def get_message(message_id: str, service: ServiceDep, owner: OwnerDep) -> MessageView:
     async with service.database.read() as session:
-        row = await Messages(session, owner).get(message_id)
-        if row is None:
-            raise NotFoundProblem(f"message {message_id} does not exist")
+        row = await existing_message(session, owner, message_id)
         marks = await Marks(session, owner).of([message_id])
     return message_view(row, marks[message_id])
 

@@ -17,7 +17,7 @@ from app.api.dependencies import (
 )
 from app.chat.persona import check_fits
 from app.errors import NotFoundProblem, PersonaInUseProblem
-from app.schemas.chat import Page
+from app.schemas.listings import Page
 from app.schemas.personas import PersonaCreate, PersonaUpdate, PersonaView
 from app.storage.personas import Personas, StoredPersona, written_persona
 from memory.persona import ChatUser, persona_tokens

@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse
 
 from app.api.streams import EventStream, sse, until_disconnect
 from app.chat.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
-from app.schemas.chat import InstructionsView, MessageView, ReplyView, SessionView, Usage
+from app.schemas.messages import InstructionsView, MessageView, ReplyView, Usage
+from app.schemas.sessions import SessionView
 from app.storage.marks import MarkKind
 from app.storage.tables import MessageRow, SessionRow
 
@@ -56,10 +57,14 @@ async def respond(
     raise AssertionError("a turn ended without a last event")
 
 
-def _instructions_view(row: SessionRow) -> InstructionsView:
+def instructions_notice(row: SessionRow) -> str:
     own = "the persona's own instructions" if row.instructions is None else "these instructions"
+    return f"From the next turn on this chat has {own}."
+
+
+def _instructions_view(row: SessionRow) -> InstructionsView:
     return InstructionsView(
-        notice=f"From the next turn on this chat has {own}.",
+        notice=instructions_notice(row),
         session=SessionView.model_validate(row, from_attributes=True),
     )
 
@@ -90,4 +95,4 @@ def _reply_view(turn: RunningTurn, reply: MessageRow) -> ReplyView:
 
 
 def _user_message(turn: RunningTurn) -> MessageView:
-    return message_view(turn.turn.user_message, turn.turn.user_message_marks)
+    return message_view(turn.admitted.user_message, turn.admitted.user_message_marks)

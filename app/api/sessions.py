@@ -15,8 +15,10 @@ from app.api.dependencies import (
     user_asked_for,
 )
 from app.chat.changes import existing_persona
-from app.errors import InvalidProblem, NotFoundProblem
-from app.schemas.chat import Page, SessionCreate, SessionUpdate, SessionView
+from app.chat.existing import existing_session
+from app.errors import InvalidProblem
+from app.schemas.listings import Page
+from app.schemas.sessions import SessionCreate, SessionUpdate, SessionView
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import StoredPersona
 from app.storage.session_personas import SessionPersonas
@@ -82,7 +84,7 @@ async def list_sessions(
 @router.get("/{session_id}")
 async def get_session(session_id: str, service: ServiceDep, owner: OwnerDep) -> SessionView:
     async with service.database.read() as session:
-        return _view(_found(await Sessions(session, owner).get(session_id), session_id))
+        return _view(await existing_session(session, owner, session_id))
 
 
 @router.patch("/{session_id}")
@@ -105,12 +107,6 @@ def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str 
     if number >= len(greetings):
         raise InvalidProblem.of_field("greeting", f"the persona has {len(greetings) - 1} alternate greetings")
     return greetings[number]
-
-
-def _found(row: SessionRow | None, session_id: str) -> SessionRow:
-    if row is None:
-        raise NotFoundProblem(f"session {session_id} does not exist")
-    return row
 
 
 def _view(row: SessionRow) -> SessionView:

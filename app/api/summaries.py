@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.dependencies import OwnerDep, ServiceDep
-from app.schemas.chat import Page, SummaryEdit, SummaryView
+from app.schemas.listings import Page
+from app.schemas.summaries import SummaryEdit, SummaryView
 
 router = APIRouter(prefix="/v1/sessions", tags=["summaries"])
 

@@ -17,7 +17,6 @@ Spec = Literal["v2", "v3"]
 SPECS: dict[Spec, tuple[str, str]] = {"v2": ("chara_card_v2", "2.0"), "v3": ("chara_card_v3", "3.0")}
 KEYWORDS: dict[Spec, str] = {"v2": "chara", "v3": "ccv3"}
 MAX_CARD_BYTES = 8 * 2**20
-MAX_CARD_DEPTH = 64
 
 
 class CardError(ValueError):
@@ -76,7 +75,7 @@ def _parse(text: bytes) -> Any:
     if len(text) > MAX_CARD_BYTES:
         raise CardError(f"a card may have at most {MAX_CARD_BYTES} bytes")
     try:
-        return read_json(text.decode("utf-8-sig"), MAX_CARD_DEPTH)
+        return read_json(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise CardError(f"the card is not proper JSON: {error}") from error
     except StrictJsonError as error:

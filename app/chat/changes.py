@@ -4,8 +4,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.chat.existing import existing_session
 from app.chat.persona import check_fits
-from app.errors import InvalidProblem, NotFoundProblem
+from app.errors import InvalidProblem
 from app.models.chat import ChatModel
 from app.settings import Settings
 from app.storage.database import Database
@@ -33,7 +34,7 @@ class SessionChanges:
         Raises NotFoundProblem, InvalidProblem, or PersonaTooLargeError, and then nothing is stored.
         """
         async with self._database.read() as session:
-            row = _found(await Sessions(session, owner).get(session_id), session_id)
+            row = await existing_session(session, owner, session_id)
         if changes.get("persona_id", row.persona_id) != row.persona_id:
             changes = {"instructions": None} | changes
         if changes.keys() & set(TOLD):
@@ -41,12 +42,12 @@ class SessionChanges:
             await self.check_fits(owner, persona_id, ChatUser(row.user_id, name), instructions)
         async with self._database.write() as session:
             await existing_persona(session, owner, changes.get("persona_id"))
-            row = _found(await Sessions(session, owner).get(session_id), session_id)
+            row = await existing_session(session, owner, session_id)
             before = row.persona_id, row.instructions
-            updated = _found(await Sessions(session, owner).update(session_id, changes), session_id)
-            if (now := (updated.persona_id, updated.instructions)) != before:
+            await Sessions(session, owner).update(session_id, changes)
+            if (now := (row.persona_id, row.instructions)) != before:
                 await SessionPersonas(session, owner).give(session_id, *now)
-        return updated
+        return row
 
     async def check_fits(
         self, owner: str, persona_id: str | None, user: ChatUser, instructions: str | None = None
@@ -69,9 +70,3 @@ async def existing_persona(session: AsyncSession, owner: str, persona_id: str | 
     if persona is None:
         raise InvalidProblem.of_field("persona_id", f"persona {persona_id} does not exist")
     return persona
-
-
-def _found(row: SessionRow | None, session_id: str) -> SessionRow:
-    if row is None:
-        raise NotFoundProblem(f"session {session_id} does not exist")
-    return row

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.persona import ChatPersona
 from app.recall.records import passage_records, piece_keys, recalled_messages
-from app.schemas.chat import ContextView, SegmentMessage
+from app.schemas.contexts import ContextView, SegmentMessage
 from app.storage.documents import Documents
 from app.storage.facts import Facts
 from app.storage.messages import Messages

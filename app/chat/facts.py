@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from app.chat.existing import existing_session
 from app.chat.persona import names_with
 from app.errors import NotFoundProblem
 from app.schemas.facts import FactCreate, FactView
 from app.storage.database import Database
 from app.storage.facts import Facts, KnownFact
 from app.storage.messages import Messages
-from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from memory.facts.fact import OWNER, Found, told
 from memory.facts.standing import Standing, standing
@@ -24,8 +24,7 @@ class SessionFacts:
     async def list(self, owner: str, session_id: str, *, include_superseded: bool) -> list[FactView]:
         """The newest first. Raises NotFoundProblem."""
         async with self._database.read() as session:
-            if await Sessions(session, owner).get(session_id) is None:
-                raise NotFoundProblem(f"session {session_id} does not exist")
+            await existing_session(session, owner, session_id)
             known = await Facts(session, owner).known(session_id)
             stands = standing([each.fact for each in known])
             current = {fact.id for fact in stands.facts}
@@ -41,7 +40,7 @@ class SessionFacts:
     async def add(self, owner: str, session_id: str, fact: FactCreate) -> FactView:
         """Put down a fact; one that is known already is that one. Raises NotFoundProblem."""
         async with self._database.write() as session:
-            row = await self._session(Sessions(session, owner), session_id)
+            row = await existing_session(session, owner, session_id)
             found = Found(fact.subject, fact.key, fact.value, 0, 0)
             fact_id = await self._add(Facts(session, owner), row, found, row.persona_id, message_id=None)
         return await self._shown(owner, session_id, fact_id)
@@ -52,7 +51,7 @@ class SessionFacts:
         It is told of the persona that the one was told of, and so counts wherever that does.
         """
         async with self._database.write() as session:
-            row = await self._session(Sessions(session, owner), session_id)
+            row = await existing_session(session, owner, session_id)
             facts = Facts(session, owner)
             known, _ = await self._known(facts, session_id, fact_id)
             wrong = known.fact
@@ -99,13 +98,6 @@ class SessionFacts:
             ids = [known.fact.message_id] if known.fact.message_id else []
             said = await Messages(session, owner).get_many(ids)
         return _view(known, stands.superseded, said)
-
-    @staticmethod
-    async def _session(sessions: Sessions, session_id: str) -> SessionRow:
-        row = await sessions.get(session_id)
-        if row is None:
-            raise NotFoundProblem(f"session {session_id} does not exist")
-        return row
 
     @staticmethod
     async def _known(facts: Facts, session_id: str, fact_id: str) -> tuple[KnownFact, Standing]:

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from app.chat.questions import active_message, read_message
+from app.chat.existing import active_message, existing_message
+from app.chat.questions import read_message
 from app.chat.service import Chat
-from app.errors import InvalidProblem, NotFoundProblem
+from app.errors import InvalidProblem
 from app.models.chat import ChatModel
-from app.schemas.chat import MessageEdit
+from app.schemas.messages import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
@@ -39,12 +40,12 @@ class HistoryEdits:
     async def session_of(self, owner: str, message_id: str) -> str:
         """The session of a message. Raises NotFoundProblem."""
         async with self._database.read() as session:
-            return (await self._existing(Messages(session, owner), message_id)).session_id
+            return (await existing_message(session, owner, message_id)).session_id
 
     async def activate(self, owner: str, message_id: str) -> MessageRow:
         """Make the path through the message the chat as it stands."""
         async with self._changing(owner, message_id), self._database.write() as session:
-            message = await self._existing(Messages(session, owner), message_id)
+            message = await existing_message(session, owner, message_id)
             await MessageTree(session, owner).activate(message)
             await Sessions(session, owner).touch(message.session_id)
         return message
@@ -52,7 +53,7 @@ class HistoryEdits:
     async def edit(self, owner: str, message_id: str, edit: MessageEdit) -> MessageRow:
         """Put another message in the place of this one, unless it says the same."""
         async with self._changing(owner, message_id) as row, self._database.write() as session:
-            message = await active_message(Messages(session, owner), message_id)
+            message = await active_message(session, owner, message_id)
             if (message.prefix or "") + message.content == edit.content:
                 return message
             is_users = message.role == "user" or message.is_note
@@ -105,11 +106,11 @@ class HistoryEdits:
         async with self._chat.changing(owner, session_id):
             async with self._database.read() as session:
                 await self._of_session(Messages(session, owner), session_id, message_id, "from_message_id")
-                await active_message(Messages(session, owner), message_id)
+                await active_message(session, owner, message_id)
             # The keys and values go first: were the process killed in between, only they would be missing.
             await asyncio.to_thread(self._model.engine.forget, session_id)
             async with self._database.write() as session:
-                message = await active_message(Messages(session, owner), message_id)
+                message = await active_message(session, owner, message_id)
                 forgotten = await MessageTree(session, owner).forget(message)
                 await Sessions(session, owner).touch(session_id)
         return forgotten
@@ -121,7 +122,7 @@ class HistoryEdits:
             async with self._chat.states.open(owner, row.id, reply_tokens) as (state, _):
                 persona_tokens = state.persona_tokens
             async with self._database.write() as session:
-                message = await active_message(Messages(session, owner), message_id)
+                message = await active_message(session, owner, message_id)
                 if await Marks(session, owner).mark(message, "pinned"):
                     history = await StoredHistory.open(session, owner, row.id, self._model.tokenizer)
                     check_pins_fit(
@@ -135,21 +136,21 @@ class HistoryEdits:
 
     async def unpin(self, owner: str, message_id: str) -> MessageRow:
         async with self._changing(owner, message_id), self._database.write() as session:
-            message = await self._existing(Messages(session, owner), message_id)
+            message = await existing_message(session, owner, message_id)
             await Marks(session, owner).unmark(message, "pinned")
         return message
 
     async def exclude(self, owner: str, message_id: str) -> MessageRow:
         """Keep the message's turn out of every window."""
         async with self._changing(owner, message_id), self._database.write() as session:
-            message = await active_message(Messages(session, owner), message_id)
+            message = await active_message(session, owner, message_id)
             await MessageTree(session, owner).exclude(message)
         return message
 
     async def include(self, owner: str, message_id: str) -> MessageRow:
         """Let the message's turn into the window again."""
         async with self._changing(owner, message_id), self._database.write() as session:
-            message = await self._existing(Messages(session, owner), message_id)
+            message = await existing_message(session, owner, message_id)
             await MessageTree(session, owner).include(message)
         return message
 
@@ -159,13 +160,6 @@ class HistoryEdits:
         session_id = await self.session_of(owner, message_id)
         async with self._chat.changing(owner, session_id) as row:
             yield row
-
-    @staticmethod
-    async def _existing(messages: Messages, message_id: str) -> MessageRow:
-        message = await messages.get(message_id)
-        if message is None:
-            raise NotFoundProblem(f"message {message_id} does not exist")
-        return message
 
     @staticmethod
     async def _of_session(messages: Messages, session_id: str, message_id: str, field: str) -> MessageRow:

@@ -1,5 +1,6 @@
 """The lorebooks of a chat session, its own and its persona's, and what of them a message calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,23 +26,24 @@ class OpenLorebook:
         return called_lore(self.book, self.said, encoder)
 
 
-async def open_lorebooks(
-    session: AsyncSession,
-    row: SessionRow,
-    persona: ChatPersona | None,
-    content: str | None,
-    history: StoredHistory,
-) -> tuple[OpenLorebook, ...]:
-    """The books that have entries, each with the turns that it searches and the message `content`."""
-    owner = history.owner
-    books = [await session_lorebook(session, owner, row)]
+async def lorebooks(
+    session: AsyncSession, owner: str, row: SessionRow, persona: ChatPersona | None
+) -> list[Lorebook]:
+    """The books that have entries: the persona's, then the session's own."""
+    books = []
     if persona:
         book = await PersonaCards(session, owner).book(persona.stored.id)
-        names = persona.stored.persona.names_for(persona.user)
-        books.insert(0, book_of(book, names) or Lorebook(()))
-    books = [book for book in books if book.entries]
-    if not books:
-        return ()
+        books.append(book_of(book, persona.stored.persona.names_for(persona.user)) or Lorebook(()))
+    stored = await SessionLore(session, owner).list(row.id)
+    own = tuple(each.entry for each in stored)
+    books.append(Lorebook(own, row.lore_scan_depth, row.lore_token_budget))
+    return [book for book in books if book.entries]
+
+
+async def open_lorebooks(
+    books: Sequence[Lorebook], content: str | None, history: StoredHistory
+) -> tuple[OpenLorebook, ...]:
+    """Some books, each with the turns that it searches and the message `content`."""
     first = max(0, history.turn_count - max(book.scan_depth for book in books))
     turns = list(await history.messages(first))[::-1] if first < history.turn_count else []
     new = [("the new message", content)] if content is not None else []
@@ -59,9 +61,3 @@ async def open_lorebooks(
         )
         for book in books
     )
-
-
-async def session_lorebook(session: AsyncSession, owner: str, row: SessionRow) -> Lorebook:
-    """The session's own book."""
-    stored = await SessionLore(session, owner).list(row.id)
-    return Lorebook(tuple(each.entry for each in stored), row.lore_scan_depth, row.lore_token_budget)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models.chat import ChatModel
 from app.settings import Settings
 from app.storage.personas import Personas, StoredPersona
+from app.storage.session_personas import SessionPersonas
 from app.storage.tables import SessionRow
 from memory.context import Segment
 from memory.persona import ChatUser, Persona, check_persona_fits, instructed, persona_segments
@@ -39,6 +40,19 @@ class OwnInstructions:
 
     text: str
     since_turn: int
+
+
+async def persona_of(
+    session: AsyncSession, owner: str, row: SessionRow
+) -> tuple[ChatPersona | None, OwnInstructions | None]:
+    """The persona of a session, and what it is told in the place of that one's instructions."""
+    given, persona, own = SessionPersonas(session, owner), None, None
+    stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
+    if stored:
+        persona = ChatPersona(stored, user_of(row), await given.since_turn(row.id))
+    if row.instructions is not None:
+        own = OwnInstructions(row.instructions, await given.instructed_since(row.id) or 0)
+    return persona, own
 
 
 def encode_persona(

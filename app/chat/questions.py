@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
+from app.chat.existing import active_message, existing_session
 from app.chat.prefixes import DEFAULT_INSTRUCTIONS, PrefixError, Typed, read_typed
-from app.errors import InvalidProblem, NotActiveProblem, NotFoundProblem, NothingToAnswerProblem
+from app.errors import InvalidProblem, NothingToAnswerProblem
 from app.ids import new_id
 from app.storage.database import Database
 from app.storage.marks import MarkKind, Marks
 from app.storage.messages import Messages
-from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from memory.assembly import NewMessage, note_segment
 from memory.protocols import ChatEncoder
@@ -87,13 +87,12 @@ async def stored_question(
         messages, marks = Messages(session, owner), Marks(session, owner)
         reply = None
         if replaces is not None:
-            reply = await active_message(messages, replaces)
+            reply = await active_message(session, owner, replaces)
             if reply.role != "assistant":
                 raise NothingToAnswerProblem(f"message {replaces} is not a reply")
             asked = await messages.get(reply.parent_id) if reply.parent_id else None
-        elif await Sessions(session, owner).get(session_id) is None:
-            raise NotFoundProblem(f"session {session_id} does not exist")
         else:
+            await existing_session(session, owner, session_id)
             asked = await messages.last(session_id)
         if asked is None or not (asked.role == "user" or asked.is_note):
             where = f"before reply {replaces}" if replaces else f"at the end of session {session_id}"
@@ -104,15 +103,3 @@ async def stored_question(
     typed = Typed(asked.content) if asked.prefix is None else read_typed(asked.prefix + asked.content)
     message = await new_message(encoder, typed, message_id=asked.id)
     return Question(message, asked.prefix, asked, kinds, reply)
-
-
-async def active_message(messages: Messages, message_id: str) -> MessageRow:
-    """The message, which must lie on the active path. Raises NotFoundProblem or NotActiveProblem."""
-    message = await messages.get(message_id)
-    if message is None:
-        raise NotFoundProblem(f"message {message_id} does not exist")
-    if not message.is_active:
-        raise NotActiveProblem(
-            f"message {message_id} is not part of the chat as it stands; activate it first"
-        )
-    return message

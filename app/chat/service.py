@@ -1,24 +1,23 @@
-"""The chat sessions at work: admit a message and start its turn, append messages, preview a context.
+"""The chat sessions at work: admit a message and start its turn, append messages.
 
 Whoever changes a session's messages holds the session's lock. HTTP stays in `app.api`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-
-import structlog
+from functools import partial
 
 from app.access.spending import reserve
 from app.chat.changes import SessionChanges
-from app.chat.context_records import context_view
+from app.chat.existing import existing_session
 from app.chat.facts import SessionFacts
 from app.chat.locks import SessionLocks
 from app.chat.prefixes import Typed
+from app.chat.preparing import NextWindows
 from app.chat.questions import (
     Question,
-    new_message,
     new_question,
     read_instructions,
     read_message,
@@ -27,11 +26,11 @@ from app.chat.questions import (
 from app.chat.states import SessionStates
 from app.chat.summaries import SessionSummaries
 from app.chat.turn import AdmittedTurn, RunningTurn
-from app.errors import InvalidProblem, NotFoundProblem, ShuttingDownProblem
+from app.errors import ShuttingDownProblem
 from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
 from app.recall.service import Recall
-from app.schemas.chat import ContextView, MessageCreate, ReplyCreate
+from app.schemas.messages import MessageCreate, ReplyCreate
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
@@ -43,11 +42,7 @@ from app.upkeep.service import Upkeep
 from app.upkeep.summarisers import Summarisers
 from app.upkeep.writer import ModelWriter
 from llm.engine.interface import GenerationRequest, SamplingParameters
-from memory.errors import MemoryLayerError
-from memory.lookahead import coming_prefixes
 from memory.strategies.base import Strategy
-
-log = structlog.get_logger()
 
 
 class Chat:
@@ -60,11 +55,11 @@ class Chat:
         self._locks = SessionLocks()
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._preparing: dict[str, asyncio.Task[None]] = {}
         self.embedder = SentenceEmbedder(settings)
         self.recall = Recall(settings, database, self.embedder, is_busy=lambda: bool(self._running))
         self.changes = SessionChanges(settings, database, model)
         self.states = SessionStates(settings, database, model, self.recall)
+        self._next_windows = NextWindows(model.engine, self.states)
         summarisers = Summarisers(model, self.embedder)
         self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
@@ -74,14 +69,21 @@ class Chat:
             Extractors(ModelWriter(model)),
             open_state=self.states.open,
             window_in_use=self._window_in_use,
-            on_change=self._prepare_soon,
+            on_change=self._next_windows.soon,
         )
         self._is_closing = False
 
     async def start_turn(
-        self, owner: str, session_id: str, message: MessageCreate, *, arrived_at: float
+        self,
+        owner: str,
+        session_id: str,
+        message: MessageCreate,
+        *,
+        arrived_at: float,
+        logprobs: int | None = None,
     ) -> RunningTurn | SessionRow:
-        """Admit and store the message, then start its reply. `arrived_at`: `time.perf_counter()` then.
+        """Admit and store the message, then start its reply. `arrived_at`: `time.perf_counter()` then;
+        `logprobs`: how many of the likeliest tokens its deltas report beside each of theirs, if any.
 
         One that gives the session other instructions has no reply: the session is the answer. Raises a
         problem, or an error of `memory` or `llm`, before anything is stored.
@@ -90,11 +92,8 @@ class Chat:
         typed = read_message(message.content, prefixes=row.prefixes)
         if typed.kind == "ci":
             return await self._instruct(owner, session_id, typed, message)
-
-        def ask() -> Awaitable[Question]:
-            return new_question(self._model.tokenizer, typed, message.note)
-
-        return await self._start(owner, session_id, message, ask, arrived_at)
+        ask = partial(new_question, self._model.tokenizer, typed, message.note)
+        return await self._start(owner, session_id, message, ask, arrived_at, logprobs=logprobs)
 
     async def start_reply(
         self, owner: str, session_id: str, reply: ReplyCreate, *, replaces: str | None, arrived_at: float
@@ -103,12 +102,8 @@ class Chat:
 
         Raises like `start_turn`.
         """
-
-        def ask() -> Awaitable[Question]:
-            return stored_question(
-                self._database, self._model.tokenizer, owner, session_id, replaces=replaces
-            )
-
+        tokenizer = self._model.tokenizer
+        ask = partial(stored_question, self._database, tokenizer, owner, session_id, replaces=replaces)
         return await self._start(owner, session_id, reply, ask, arrived_at)
 
     async def _start(
@@ -118,24 +113,33 @@ class Chat:
         reply: ReplyCreate,
         ask: Callable[[], Awaitable[Question]],
         arrived_at: float,
+        *,
+        logprobs: int | None = None,
     ) -> RunningTurn:
         await self._lock(session_id, reply.if_busy)
         try:
             if self._is_closing:
                 raise ShuttingDownProblem("no new turns are taken")
-            await self._settle(owner, session_id)
-            turn = await self._start_locked(owner, session_id, reply, await ask(), arrived_at)
+            await self._settled(owner, session_id)
+            sampling = replace(self._sampling(reply), logprobs=logprobs)
+            turn = await self._start_locked(owner, session_id, sampling, await ask(), arrived_at)
         except BaseException:
             self._locks.release(session_id)
             raise
         self._running[session_id] = turn
-        self._spawn(turn.run(), f"turn of {session_id}")
+        task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return turn
 
     async def _start_locked(
-        self, owner: str, session_id: str, reply: ReplyCreate, question: Question, arrived_at: float
+        self,
+        owner: str,
+        session_id: str,
+        sampling: SamplingParameters,
+        question: Question,
+        arrived_at: float,
     ) -> RunningTurn:
-        sampling = self._sampling(reply)
         message, user_message = question.message, question.stored
         assembled = await self.states.assemble(
             owner,
@@ -192,13 +196,8 @@ class Chat:
         self, owner: str, session_id: str, *, if_busy: str = "reject"
     ) -> AsyncIterator[SessionRow]:
         """Hold the session's lock, with no reply on its way; afterwards the coming window is prepared."""
-        await self._lock(session_id, if_busy)
-        try:
-            row = await self.states.row(owner, session_id)
-            await self._settle(owner, session_id)
-            yield row
-        finally:
-            self._locks.release(session_id)
+        async with self._held(session_id, if_busy):
+            yield await self._settled(owner, session_id)
         self.after_change(owner, session_id)
 
     async def append(
@@ -212,29 +211,6 @@ class Chat:
             )
             return await self._store(owner, session_id, drafts, token_ids)
 
-    async def preview(
-        self, owner: str, session_id: str, content: str | None, note: str | None, *, max_tokens: int | None
-    ) -> ContextView:
-        """What would be in the window now, for a message of that content with that note, or for none."""
-        message = None
-        if content is not None:
-            row = await self.states.row(owner, session_id)
-            typed = read_message(content, prefixes=row.prefixes)
-            if typed.kind == "ci":
-                raise InvalidProblem.of_field("content", "`ci:` asks for no reply, so there is no context")
-            message = await new_message(self._model.tokenizer, typed, note, message_id="")
-        assembled = await self.states.assemble(
-            owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
-        )
-        engine = self._model.engine
-        return context_view(
-            session_id,
-            assembled.context,
-            assembled.persona,
-            cached_tokens=engine.cached_tokens(assembled.context.token_ids, owner),
-            model=engine.model,
-        )
-
     @asynccontextmanager
     async def ended(self, session_ids: Sequence[str]) -> AsyncIterator[None]:
         """Hold the locks of sessions that are deleted, with an end to all that goes on in them."""
@@ -247,14 +223,9 @@ class Chat:
                 await self._upkeep.stop(session_id)
             yield
 
-    @asynccontextmanager
-    async def quiet(self, session_id: str) -> AsyncIterator[None]:
+    def quiet(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the session's lock, once it is free, for what changes nothing that was said."""
-        await self._lock(session_id, "wait")
-        try:
-            yield
-        finally:
-            self._locks.release(session_id)
+        return self._held(session_id, "wait")
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
@@ -265,12 +236,20 @@ class Chat:
         await self.recall.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._next_windows.close()
+
+    @asynccontextmanager
+    async def _held(self, session_id: str, if_busy: str) -> AsyncIterator[None]:
+        await self._lock(session_id, if_busy)
+        try:
+            yield
+        finally:
+            self._locks.release(session_id)
 
     async def _lock(self, session_id: str, if_busy: str) -> None:
         wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
         await self._locks.acquire(session_id, wait_s=wait_s)
-        if (preparing := self._preparing.pop(session_id, None)) is not None:
-            preparing.cancel()
+        self._next_windows.stop(session_id)
 
     def _turn_ended(self, owner: str, session_id: str) -> None:
         del self._running[session_id]
@@ -280,7 +259,7 @@ class Chat:
     def after_change(self, owner: str, session_id: str) -> None:
         """Do what follows from new messages, or from a change of what is derived, off the turn's path."""
         if not self._is_closing:
-            self._prepare_soon(owner, session_id)
+            self._next_windows.soon(owner, session_id)
             self._upkeep.soon(owner, session_id)
             self.recall.soon(owner, session_id)
 
@@ -299,46 +278,22 @@ class Chat:
 
     def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
         turn = self._running.get(session_id)
-        if turn is None or turn.turn.context.strategy != strategy.model_dump(mode="json"):
+        if turn is None or turn.admitted.context.strategy != strategy.model_dump(mode="json"):
             return None
-        held = (segment.turn for segment in turn.turn.context.segments if segment.kind == "turn")
-        return min((number for number in held if number is not None), default=turn.turn.user_message.turn)
+        held = (segment.turn for segment in turn.admitted.context.segments if segment.kind == "turn")
+        return min((number for number in held if number is not None), default=turn.admitted.user_message.turn)
 
-    def _prepare_soon(self, owner: str, session_id: str) -> None:
-        if self._model.engine.can_prepare and not self._is_closing:
-            task = self._spawn(self._prepare(owner, session_id), f"next window of {session_id}")
-            self._preparing[session_id] = task
-            task.add_done_callback(lambda done: self._prepared(session_id, done))
-
-    def _prepared(self, session_id: str, task: asyncio.Task[None]) -> None:
-        if self._preparing.get(session_id) is task:
-            del self._preparing[session_id]
-
-    async def _prepare(self, owner: str, session_id: str) -> None:
-        """Have the beginnings of the coming prompts computed while nobody waits."""
-        try:
-            async with self.states.open(owner, session_id) as (chat, _):
-                prefixes = await coming_prefixes(chat)
-        except (MemoryLayerError, NotFoundProblem):
-            return  # the next message meets it, and says so
-        except Exception:
-            log.exception("the next window could not be prepared", session=session_id)
-            return
-        self._model.engine.prepare(prefixes, owner, session_id)
-
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _settle(self, owner: str, session_id: str) -> None:
-        """Mark a reply that could not be stored to its end: with the lock held, nobody generates it."""
+    async def _settled(self, owner: str, session_id: str) -> SessionRow:
+        """The session. A reply that could not be stored to its end is marked so: with the lock held, nobody
+        generates it.
+        """
         async with self._database.read() as session:
+            row = await existing_session(session, owner, session_id)
             is_unfinished = await Messages(session, owner).has_unfinished(session_id)
         if is_unfinished:
             async with self._database.write() as session:
                 await Messages(session, owner).interrupt_unfinished(session_id)
+        return row
 
     async def _store(
         self,
@@ -358,6 +313,8 @@ class Chat:
         asked = message.model_dump(include=set(defaults), exclude_none=True)
         return SamplingParameters(
             max_tokens=message.max_tokens or self._settings.reply_tokens,
+            frequency_penalty=message.frequency_penalty,
+            presence_penalty=message.presence_penalty,
             seed=message.seed,
             stop=tuple(message.stop),
             **(defaults | asked),

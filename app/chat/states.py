@@ -5,18 +5,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.chat.lore import open_lorebooks
-from app.chat.persona import ChatPersona, OwnInstructions, encode_persona, user_of
-from app.errors import NotFoundProblem
+from app.chat.context_records import context_view
+from app.chat.existing import existing_session
+from app.chat.lore import OpenLorebook, lorebooks, open_lorebooks
+from app.chat.persona import ChatPersona, encode_persona, persona_of, user_of
+from app.chat.questions import new_message, read_message
+from app.errors import InvalidProblem
 from app.models.chat import ChatModel
 from app.recall.recollections import recollect, recollect_documents
 from app.recall.service import Recall
+from app.schemas.contexts import ContextView
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
-from app.storage.personas import Personas
-from app.storage.session_personas import SessionPersonas
-from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import bring_up
 from memory.assembly import ChatState, Limits, NewMessage, assemble
@@ -50,10 +51,7 @@ class SessionStates:
 
     async def row(self, owner: str, session_id: str) -> SessionRow:
         async with self._database.read() as session:
-            row = await Sessions(session, owner).get(session_id)
-        if row is None:
-            raise NotFoundProblem(f"session {session_id} does not exist")
-        return row
+            return await existing_session(session, owner, session_id)
 
     async def bring_up_index(self, owner: str, session_id: str) -> None:
         tokenizer = self._model.tokenizer
@@ -76,6 +74,29 @@ class SessionStates:
         async with opened as (chat, persona):
             return Assembled(await assemble(chat, message), persona)
 
+    async def preview(
+        self, owner: str, session_id: str, content: str | None, note: str | None, *, max_tokens: int | None
+    ) -> ContextView:
+        """What would be in the window now, for a message of that content with that note, or for none."""
+        message = None
+        if content is not None:
+            row = await self.row(owner, session_id)
+            typed = read_message(content, prefixes=row.prefixes)
+            if typed.kind == "ci":
+                raise InvalidProblem.of_field("content", "`ci:` asks for no reply, so there is no context")
+            message = await new_message(self._model.tokenizer, typed, note, message_id="")
+        assembled = await self.assemble(
+            owner, session_id, message, reply_tokens=max_tokens or self._settings.reply_tokens
+        )
+        engine = self._model.engine
+        return context_view(
+            session_id,
+            assembled.context,
+            assembled.persona,
+            cached_tokens=engine.cached_tokens(assembled.context.token_ids, owner),
+            model=engine.model,
+        )
+
     @asynccontextmanager
     async def open(
         self,
@@ -94,29 +115,26 @@ class SessionStates:
         """
         content = message.content if message and message.role == "user" else None
         end = asked.position if asked else None
-        row = await self.row(owner, session_id)
-        await self.bring_up_index(owner, session_id)
         tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
         async with self._database.read() as session:
-            stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
-            given = SessionPersonas(session, owner)
-            since = await given.since_turn(session_id) if stored else None
-            own = None
-            if row.instructions is not None:
-                own = OwnInstructions(row.instructions, await given.instructed_since(session_id) or 0)
-            persona = ChatPersona(stored, user_of(row), since) if stored else None
-            history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
-            books = await open_lorebooks(session, row, persona, content, history)
+            row = await existing_session(session, owner, session_id)
+            persona, own = await persona_of(session, owner, row)
+            books = await lorebooks(session, owner, row, persona)
+        await self.bring_up_index(owner, session_id)
+        opened: tuple[OpenLorebook, ...] = ()
+        if books:
+            async with self._database.read() as session:
+                history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
+                opened = await open_lorebooks(books, content, history)
         # Between two reads: a remote tokeniser may take its time, and recall takes some.
         strategy = parse_strategy(row.memory)
-        if message and message.quotes:
-            recalled: Found | None = await recollect_documents(
-                self._recall, owner, row.user_id, message.content, encoder=tokenizer
+        recalled = await self._recalled(owner, row, strategy, message, asked)
+        (pinned, reminder), lore = await asyncio.to_thread(
+            lambda: (
+                encode_persona(persona, own, user_of(row), tokenizer),
+                tuple(book.called(tokenizer) for book in opened),
             )
-        else:
-            recalled = await self._recalled(owner, session_id, strategy, content, asked)
-        pinned, reminder = await asyncio.to_thread(encode_persona, persona, own, user_of(row), tokenizer)
-        lore = await asyncio.to_thread(lambda: tuple(book.called(tokenizer) for book in books))
+        )
         async with self._database.read() as session:
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             chat = ChatState(
@@ -134,18 +152,31 @@ class SessionStates:
             yield chat, persona
 
     async def _recalled(
-        self, owner: str, session_id: str, strategy: Strategy, content: str | None, asked: MessageRow | None
+        self,
+        owner: str,
+        row: SessionRow,
+        strategy: Strategy,
+        message: NewMessage | None,
+        asked: MessageRow | None,
     ) -> Found | None:
+        """What is recalled for a user's message, or what documents tell if it asks them."""
+        if message is None or message.role != "user":
+            return None
+        encoder = self._model.tokenizer
+        if message.quotes is not None:
+            return await recollect_documents(
+                self._recall, owner, row.user_id, message.content, encoder=encoder
+            )
         recalls = recalling(strategy)
-        if content is None or recalls is None:
+        if recalls is None:
             return None
         return await recollect(
             self._recall,
             owner,
-            session_id,
-            content,
+            row.id,
+            message.content,
             scope=recalls.scope,
             documents=recalls.documents,
-            encoder=self._model.tokenizer,
+            encoder=encoder,
             asked=asked,
         )

@@ -3,7 +3,7 @@
 import asyncio
 
 from app.errors import NoSummaryProblem, SummaryTooLargeProblem
-from app.schemas.chat import SummaryView
+from app.schemas.summaries import SummaryView
 from app.storage.database import Database
 from app.storage.summaries import Summaries
 from app.storage.tables import SummaryRow

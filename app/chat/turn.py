@@ -27,6 +27,7 @@ from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex
 from llm.engine.interface import (
+    ChosenToken,
     Delta,
     Failed,
     Finished,
@@ -40,7 +41,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
+    """`tokens`: those of the text, where log-probabilities are wanted."""
+
     text: str
+    tokens: tuple[ChosenToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class RunningTurn:
 
     def __init__(
         self,
-        turn: AdmittedTurn,
+        admitted: AdmittedTurn,
         generation: Generation,
         *,
         model: ChatModel,
@@ -85,14 +89,14 @@ class RunningTurn:
         checkpoint_s: float,
         on_end: Callable[[], None],
     ) -> None:
-        self.turn = turn
+        self.admitted = admitted
         self._generation = generation
         self._model = model
         self._database = database
         self._checkpoint_s = checkpoint_s
         self._on_end = on_end
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
-        self._reply_id = new_id("msg")
+        self.reply_id = new_id("msg")
         self._text = ""
         self._is_stored = False
         self._started: Started | None = None
@@ -115,9 +119,11 @@ class RunningTurn:
             last = await self._generate()
         except Exception:
             self._generation.cancel()
-            log.exception("turn failed", user_message=self.turn.user_message.id)
+            log.exception("turn failed", user_message=self.admitted.user_message.id)
             last = TurnFailed(
-                InternalProblem("the reply could not be stored", user_message_id=self.turn.user_message.id)
+                InternalProblem(
+                    "the reply could not be stored", user_message_id=self.admitted.user_message.id
+                )
             )
         # Before the client hears of the end: its next message must not find the session busy.
         self._on_end()
@@ -129,11 +135,11 @@ class RunningTurn:
             match event:
                 case Started():
                     self._started = event
-                case Delta(text) if text:
+                case Delta(text, tokens) if text or tokens:
                     if self._ttft_ms is None:
                         self._ttft_ms = self._elapsed_ms()
                     self._text += text
-                    self._events.put_nowait(TextDelta(text))
+                    self._events.put_nowait(TextDelta(text, tokens))
                     if time.monotonic() >= checkpoint_at:
                         await self._checkpoint()
                         checkpoint_at = time.monotonic() + self._checkpoint_s
@@ -146,7 +152,7 @@ class RunningTurn:
     async def _checkpoint(self) -> None:
         """Store what there is of the reply, so that a killed process loses at most the last moment."""
         async with self._database.write() as session:
-            await self._write_reply(Messages(session, self.turn.owner), "generating")
+            await self._write_reply(Messages(session, self.admitted.owner), "generating")
 
     async def _finish(self, finished: Finished) -> TurnEvent:
         self._text = finished.text
@@ -154,21 +160,23 @@ class RunningTurn:
             return TurnFailed(
                 GenerationFailedProblem(
                     "the generation was cancelled before the first word",
-                    user_message_id=self.turn.user_message.id,
+                    user_message_id=self.admitted.user_message.id,
                 )
             )
         return TurnFinished(await self._store(finished))
 
     async def _fail(self, failed: Failed) -> TurnEvent:
         if failed.reason == "timeout":
-            return TurnFailed(QueueTimeoutProblem(failed.error, user_message_id=self.turn.user_message.id))
-        log.error("generation failed", error=failed.error, user_message=self.turn.user_message.id)
+            return TurnFailed(
+                QueueTimeoutProblem(failed.error, user_message_id=self.admitted.user_message.id)
+            )
+        log.error("generation failed", error=failed.error, user_message=self.admitted.user_message.id)
         self._text = failed.text
         reply = await self._store(failed) if failed.text else None
         return TurnFailed(
             GenerationFailedProblem(
                 failed.error,
-                user_message_id=self.turn.user_message.id,
+                user_message_id=self.admitted.user_message.id,
                 reply_message_id=reply.id if reply else None,
             )
         )
@@ -178,7 +186,7 @@ class RunningTurn:
 
         One that is whole and not empty takes the place of the reply that it replaces; else that one stays.
         """
-        turn = self.turn
+        turn = self.admitted
         assert self._started is not None
         complete = isinstance(end, Finished) and end.reason != "cancelled"
         async with self._database.write() as session:
@@ -212,16 +220,16 @@ class RunningTurn:
             draft = MessageDraft(
                 role="assistant",
                 content=self._text,
-                id=self._reply_id,
+                id=self.reply_id,
                 model=self._model.engine.model.name,
             )
-            if self.turn.replaces is not None:
-                reply = await messages.add_alternative(self.turn.replaces, draft)
+            if self.admitted.replaces is not None:
+                reply = await messages.add_alternative(self.admitted.replaces, draft)
             else:
-                [reply] = await messages.append(self.turn.user_message.session_id, [draft])
+                [reply] = await messages.append(self.admitted.user_message.session_id, [draft])
             self._is_stored = True
         else:
-            stored = await messages.get(self._reply_id)
+            stored = await messages.get(self.reply_id)
             assert stored is not None
             reply = stored
         reply.content = self._text
@@ -251,4 +259,4 @@ class RunningTurn:
         return started.cached_tokens if reported is None else reported
 
     def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self.turn.arrived_at) * 1000
+        return (time.perf_counter() - self.admitted.arrived_at) * 1000

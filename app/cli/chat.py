@@ -12,7 +12,6 @@ from rich.text import Text
 
 from app.cli.client import Json, ServiceClient, ServiceError, service_client
 from app.cli.context_bar import context_bar
-from app.settings import Settings
 
 HELP = {
     "/memory": "show the memory strategy; `/memory sliding_window turns=5` switches to another",
@@ -50,9 +49,9 @@ def chat(
     sampling = {name: value for name, value in asked.items() if value is not None}
     console = Console(highlight=False)
     console.print("[dim]opening the service ...[/dim]")
-    with service_client(Settings(), url) as (client, where):
+    with service_client(url) as client:
         session_id = session or _new_session(client, name, persona, memory)
-        console.print(f"[dim]session {session_id}, served by {where}; /help shows the commands[/dim]")
+        console.print(f"[dim]session {session_id}, served by {client.where}; /help shows the commands[/dim]")
         TerminalChat(console, client, session_id, sampling).run()
 
 

@@ -111,17 +111,15 @@ def _chat_model(settings: Settings) -> str:
 
 
 def _embedding_model(settings: Settings) -> str:
+    from app.models.embedding import SentenceEmbedder
     from llm.catalog import EMBEDDING_MODEL
 
-    _check_packaged(EMBEDDING_MODEL, settings)
-
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder = settings.models_folder / EMBEDDING_MODEL
-    vector = SentenceTransformer(str(folder), device="cpu").encode("Is it well?")
-    return f"{EMBEDDING_MODEL}, {len(vector)} numbers to a text"
+    _check_packaged(EMBEDDING_MODEL, settings)  # its tokeniser cuts documents, whatever embeds them
+    embedder = SentenceEmbedder(settings)
+    if not embedder.is_fetched:
+        raise CheckFailedError(f"{settings.embedding_model} is not here yet; the first search fetches it")
+    [vector] = embedder.embed(["Is it well?"])
+    return f"{settings.embedding_model}, {len(vector)} numbers to a text"
 
 
 def _check_packaged(name: str, settings: Settings) -> None:

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app.settings import Settings
+from app.cli.client import ServiceError, service_client
+from app.cli.options import Url
+from app.cli.progress import stage_progress
 
 documents = typer.Typer(help="Documents whose text can be recalled.", no_args_is_help=True)
 
-Url = Annotated[str | None, typer.Option(help="Service to talk to; by default the one of the settings.")]
 User = Annotated[str | None, typer.Option(help="Whose they are; by default everybody's.")]
 
 LOOK_EVERY_S = 0.5
@@ -26,11 +27,8 @@ def add(
     url: Url = None,
 ) -> None:
     """Add files, and wait until they have been read. Exits with 1 if any is refused; the others are added."""
-    from app.cli.client import ServiceError, service_client
-    from app.cli.progress import stage_progress
-
     console, refused = Console(), False
-    with service_client(Settings(), url) as (client, _), stage_progress() as progress:
+    with service_client(url) as client, stage_progress() as progress:
         for file in files:
             try:
                 document = client.upload_file("/v1/documents", file, {"user_id": user} if user else {})
@@ -51,10 +49,8 @@ def add(
 @documents.command("list")
 def list_documents(user: User = None, url: Url = None) -> None:
     """List documents, newest first; of one user, if asked to."""
-    from app.cli.client import service_client
-
     params: dict[str, Any] = {"limit": 200} | ({"user_id": user} if user else {})
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         while True:
             page = client.get("/v1/documents", **params)
             for document in page["data"]:
@@ -67,9 +63,7 @@ def list_documents(user: User = None, url: Url = None) -> None:
 @documents.command("delete")
 def delete(document_id: str, url: Url = None) -> None:
     """Delete a document with all its pieces."""
-    from app.cli.client import service_client
-
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         client.delete(f"/v1/documents/{document_id}")
 
 

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from app.settings import Settings
+from app.cli.client import service_client
+from app.cli.options import Url
 
 LOOK_S = 0.1
 
@@ -15,15 +16,11 @@ LOOK_S = 0.1
 def forget(
     kind: Annotated[Literal["message", "session", "user"], typer.Argument(help="What it is.")],
     name: Annotated[str, typer.Argument(metavar="ID", help="Its id; of a user the name that sessions have.")],
-    url: Annotated[
-        str | None, typer.Option(help="Service to talk to; by default the one of the settings.")
-    ] = None,
+    url: Url = None,
 ) -> None:
     """Delete a message, a chat session or a user for good; wait until no copy is left, and show it."""
-    from app.cli.client import service_client
-
     console, told = Console(highlight=False), Console(stderr=True, highlight=False)
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         receipt = client.delete(f"/v1/{kind}s/{quote(name, safe='')}")
         waits_for = None
         while receipt["status"] != "done":

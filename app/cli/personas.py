@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from app.settings import Settings
+from app.cli.client import service_client
+from app.cli.options import Url
 
 personas = typer.Typer(help="Personas from character cards, and cards of personas.", no_args_is_help=True)
-
-Url = Annotated[str | None, typer.Option(help="Service to talk to; by default the one of the settings.")]
 
 
 @personas.command("import")
@@ -19,9 +18,7 @@ def import_card(
     url: Url = None,
 ) -> None:
     """Create a persona from a character card (V2 or V3)."""
-    from app.cli.client import service_client
-
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         persona = client.upload("/v1/personas/import", file.read_bytes())
     Console().print(f"{persona['id']}  {persona['name']}, {persona['tokens']} tokens", markup=False)
 
@@ -40,8 +37,6 @@ def export_card(
     url: Url = None,
 ) -> None:
     """Write a persona as a character card."""
-    from app.cli.client import service_client
-
     suffix = file.suffix.lower()
     if suffix not in (".json", ".png"):
         raise typer.BadParameter("the name must end with .json or .png", param_hint="FILE")
@@ -49,7 +44,7 @@ def export_card(
         raise typer.BadParameter("only a card in a .png has a picture", param_hint="--picture")
     path = f"/v1/personas/{persona_id}/card"
     params: dict[str, str] = {"spec": spec} if spec else {}
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         if picture is not None:
             card = client.download("POST", path, params, picture.read_bytes())
         else:

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated
+from contextlib import closing
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from app.cli.client import Json, ServiceClient, ServiceError, running_service
 from app.cli.progress import stage_progress
 from app.settings import Settings
-
-if TYPE_CHECKING:
-    from app.cli.client import Json, ServiceClient
 
 LOOK_S = 0.5
 
@@ -23,16 +22,13 @@ def reindex(
     ] = None,
 ) -> None:
     """Make the indexes of recall anew. Cut off, the next run goes on."""
-    from app.cli.client import ServiceClient, ServiceError
     from app.home import claim_home
     from app.recall.reindexing import reindex as reindex_here
 
     settings = Settings()
-    client = ServiceClient(url or f"http://{settings.host}:{settings.port}", settings.api_key)
-    if client.is_ready():
-        passages = _by_service(client, user)
-    elif url:
-        raise ServiceError({"detail": f"no service is ready at {url}"})
+    if (client := running_service(settings, url)) is not None:
+        with closing(client):
+            passages = _by_service(client, user)
     else:
         with claim_home(settings.home), stage_progress() as progress:
             done = asyncio.run(reindex_here(settings, user, progress))
@@ -42,10 +38,8 @@ def reindex(
     Console().print(f"{passages:,} passages are indexed.", highlight=False)
 
 
-def _by_service(client: "ServiceClient", user: str | None) -> int:
+def _by_service(client: ServiceClient, user: str | None) -> int:
     """Ask a service to do it, and wait for that. It goes on too if nobody waits."""
-    from app.cli.client import ServiceError
-
     asked = {"user_id": user} if user else {}
     status = client.post("/v1/recall/reindex", asked)
     with stage_progress() as progress:
@@ -54,11 +48,10 @@ def _by_service(client: "ServiceClient", user: str | None) -> int:
             progress("indexing", total - left, total)
             time.sleep(LOOK_S)
             status = client.get("/v1/recall/status", **asked)
-    client.close()
     if status["degraded"]:
         raise ServiceError({"detail": f"an index cannot be filled now, and is later: {status['degraded']}"})
     return int(status["passages"])
 
 
-def _left(status: "Json") -> int:
+def _left(status: Json) -> int:
     return int(status["waiting"]) + int(status["behind"])

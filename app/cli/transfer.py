@@ -8,10 +8,10 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from app.settings import Settings
+from app.cli.chat import parse_memory
+from app.cli.client import service_client
+from app.cli.options import Url
 from app.transfer.formats import Format, WrittenFormat
-
-Url = Annotated[str | None, typer.Option(help="Service to talk to; by default the one of the settings.")]
 
 
 def export_chat(
@@ -32,8 +32,6 @@ def export_chat(
     url: Url = None,
 ) -> None:
     """Write a chat session, a persona, all of a user's or everything to a file."""
-    from app.cli.client import service_client
-
     *asked, file = names
     if len(asked) + (user is not None) + everything != 1:
         raise typer.BadParameter(
@@ -48,7 +46,7 @@ def export_chat(
     else:
         kind, name = ("personas", asked[0]) if asked else ("users", user)
         path = "export" if name is None else f"{kind}/{quote(name, safe='')}/export"
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         client.save(f"/v1/{path}", params, Path(file))
 
 
@@ -66,13 +64,10 @@ def import_chats(
     url: Url = None,
 ) -> None:
     """Make chat sessions and personas of a file, all that is in it or nothing."""
-    from app.cli.chat import parse_memory
-    from app.cli.client import service_client
-
     params = {"format": file_format or "auto", "lossy": str(lossy).lower()}
     if memory:
         params["memory"] = json.dumps(parse_memory(memory))
-    with service_client(Settings(), url) as (client, _):
+    with service_client(url) as client:
         made = client.upload("/v1/import", file.read_bytes(), params)
     console = Console(soft_wrap=True)
     for session in made["sessions"]:

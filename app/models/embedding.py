@@ -1,6 +1,7 @@
 """The sentence-embedding model of this service, loaded when it is first needed."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.models.loading import folder_or_id, loading
 from app.settings import Settings
 from llm.catalog import ensure_model
-from llm.errors import ModelError, ModelNotFoundError
+from llm.errors import ModelError
 from llm.packages import PACKAGED_MODELS, is_fetched
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class SentenceEmbedder:
     """A model of sentence-transformers, on the CPU. Thread-safe: callers take turns, slice by slice."""
 
     def __init__(self, settings: Settings) -> None:
-        self._name = settings.embedding_model
+        self.name = settings.embedding_model
         self._models_folder = settings.models_folder
         self._next = threading.Lock()
         self._in_use = threading.Lock()
@@ -51,14 +53,32 @@ class SentenceEmbedder:
                 vectors[index] = vector
         return vectors
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Word pieces of each text, with what the model puts around them. Blocks. Raises like `embed`."""
+        with self._turn():
+            encoded = self._model.tokenizer(list(texts), truncation=False, verbose=False)
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    @property
+    def max_tokens(self) -> int:
+        """Word pieces that the model reads; what comes behind is cut. Blocks. Raises like `embed`."""
+        with self._turn():
+            return int(self._model.max_seq_length or sys.maxsize)
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers of a vector. Blocks. Raises like `embed`."""
+        with self._turn():
+            return int(self._model.get_embedding_dimension() or 0)
+
     @property
     def is_fetched(self) -> bool:
         """Whether the model can be loaded without a download."""
-        packaged = PACKAGED_MODELS.get(self._name)
+        packaged = PACKAGED_MODELS.get(self.name)
         if packaged is not None:
-            return is_fetched(packaged, self._models_folder / self._name)
-        cached = self._models_folder / "hub" / f"models--{self._name.replace('/', '--')}"
-        return Path(self._name).expanduser().exists() or cached.exists()
+            return is_fetched(packaged, self._models_folder / self.name)
+        cached = self._models_folder / "hub" / f"models--{self.name.replace('/', '--')}"
+        return Path(self.name).expanduser().exists() or cached.exists()
 
     @property
     def is_loaded(self) -> bool:
@@ -94,15 +114,9 @@ class SentenceEmbedder:
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        name, cache = self._name, self._models_folder / "hub"
-        if name in PACKAGED_MODELS:
-            name = str(ensure_model(name, self._models_folder))
-        elif Path(name).expanduser().exists():
-            name = str(Path(name).expanduser())
-        try:
-            return SentenceTransformer(name, device="cpu", cache_folder=str(cache))
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelNotFoundError(
-                f"the embedding model {self._name!r} could not be loaded: {reason}"
-            ) from error
+        if self.name in PACKAGED_MODELS:
+            name = str(ensure_model(self.name, self._models_folder))
+        else:
+            name = folder_or_id(self.name)
+        with loading(f"the embedding model {self.name!r}"):
+            return SentenceTransformer(name, device="cpu", cache_folder=str(self._models_folder / "hub"))

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from app.models.loading import folder_or_id, loading
 from app.settings import Settings
 from llm.errors import ModelNotFoundError
 from memory.recall.ranking import Ranked, indexed_text
@@ -73,16 +73,10 @@ class Reranker:
         # Here, because it takes seconds, and most services have none.
         from sentence_transformers import CrossEncoder  # noqa: PLC0415
 
-        path = Path(self._name).expanduser()
-        try:
+        with loading(f"the cross-encoder {self._name!r}"):
             model: CrossEncoder = CrossEncoder(
-                str(path) if path.exists() else self._name, device="cpu", cache_folder=str(self._cache)
+                folder_or_id(self._name), device="cpu", cache_folder=str(self._cache)
             )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelNotFoundError(
-                f"the cross-encoder {self._name!r} could not be loaded: {reason}"
-            ) from error
         if model.num_labels != 1:
             raise ModelNotFoundError(
                 f"{self._name!r} is no cross-encoder for search: it gives {model.num_labels} scores, not one"

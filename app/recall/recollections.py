@@ -36,7 +36,7 @@ async def recollect(
     `asked`: the message, if it is stored: neither it nor what came after it is recalled. Raises
     NotFoundProblem if there is no such session.
     """
-    found = await _in_time(lambda: recall.for_turn(owner, session_id, text, scope, documents=documents))
+    found = await _in_time(lambda: recall.of_session(owner, session_id, text, scope, documents=documents))
     ranked = found.ranked if asked is None else _said_before(asked, found.ranked)
     return Found(ranked, encoder, RecallReport(scope, found.behind, found.degraded))
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 
-from app.errors import NotFoundProblem
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.chat.existing import existing_session
 from app.models.reranking import Reranker
 from app.recall.indexing import Indexing
 from app.recall.search import AskedDense, AskedLexical, ScopedPassages
@@ -63,6 +65,15 @@ class ShelfStatus:
     shelf: ShelfRow
     passages: int
     behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A scope, how far its shelves have come, and how many messages of its chats are not on them yet."""
+
+    scope: Scope
+    shelves: Sequence[ShelfState]
+    waiting: int
 
 
 class Recall:
@@ -120,22 +131,6 @@ class Recall:
         self._lexical.close()
         self._dense.close()
 
-    async def for_turn(
-        self,
-        owner: str,
-        session_id: str,
-        text: str,
-        scope: RecallScope = "persona",
-        *,
-        documents: bool = False,
-    ) -> Recollection:
-        """What was said before and matters for a message of that text. Never waits for indexing.
-
-        A session without a user recalls its own passages only. With `documents`, what everybody's and the
-        user's documents say too. Raises NotFoundProblem.
-        """
-        return await self.of_session(owner, session_id, text, scope, documents=documents)
-
     async def of_session(
         self,
         owner: str,
@@ -147,19 +142,19 @@ class Recall:
         where: Filter = ANY,
         limit: int = LIMIT,
     ) -> Recollection:
-        """What a session recalls for a text, of documents too if asked to. Raises NotFoundProblem."""
+        """What was said before and matters for a text; never waits for indexing. Raises NotFoundProblem.
+
+        A session without a user recalls its own passages only. With `documents`, what everybody's and the
+        user's documents say too.
+        """
         async with self._database.read() as session:
-            chat = await Sessions(session, owner).get(session_id)
-            if chat is None:
-                raise NotFoundProblem(f"session {session_id} does not exist")
+            chat = await existing_session(session, owner, session_id)
             asked = await Shelves(session, owner).in_scope(chat, scope)
             if documents:
                 told = await Shelves(session, owner).of_documents(chat.user_id)
                 asked = replace(asked, whole=(*asked.whole, *told.whole))
-            # In the same read: what is shelved between two would be counted by neither.
-            waiting = await StoredPassages(session, owner).waiting_in(asked)
-        found = await self._search(owner, text, asked, where, limit)
-        return replace(found, behind=found.behind + waiting)
+            standing = await _standing(session, owner, asked)
+        return await self._search(owner, text, standing, where, limit)
 
     async def of_user(
         self,
@@ -174,9 +169,8 @@ class Recall:
         """What a user has said and been told, with one persona or with all."""
         async with self._database.read() as session:
             asked = await Shelves(session, owner).of_user(user_id, persona_id)
-            waiting = await StoredPassages(session, owner).waiting_in(asked)
-        found = await self._search(owner, text, asked, where, limit)
-        return replace(found, behind=found.behind + waiting)
+            standing = await _standing(session, owner, asked)
+        return await self._search(owner, text, standing, where, limit)
 
     async def of_documents(
         self, owner: str, user_id: str | None, text: str, *, where: Filter = ANY, limit: int = LIMIT
@@ -184,7 +178,8 @@ class Recall:
         """What everybody's documents say, and those of the user."""
         async with self._database.read() as session:
             asked = await Shelves(session, owner).of_documents(user_id)
-        return await self._search(owner, text, asked, where, limit)
+            standing = await _standing(session, owner, asked)
+        return await self._search(owner, text, standing, where, limit)
 
     async def status(self, owner: str, user_id: str | None = None) -> list[ShelfStatus]:
         """How far the owner's shelves, or those of one user, are indexed."""
@@ -229,11 +224,12 @@ class Recall:
         for session_id in chats:
             self.soon(owner, session_id)
 
-    async def _search(self, owner: str, text: str, scope: Scope, where: Filter, limit: int) -> Recollection:
+    async def _search(
+        self, owner: str, text: str, standing: _Standing, where: Filter, limit: int
+    ) -> Recollection:
         began = perf_counter()
-        async with self._database.read() as session:
-            shelves = await Shelves(session, owner).states(scope.shelves)
-        lagging, fault = await self._behind(owner, shelves)
+        scope = standing.scope
+        lagging, fault = await self._behind(owner, standing.shelves)
         dense = AskedDense(self._dense, self._embedder, scope)
         searcher = Searcher(
             dense,
@@ -248,7 +244,8 @@ class Recall:
             fault = fault or unranked
         self.times.count += 1
         self.times.seconds += perf_counter() - began
-        return Recollection(_each_once(found, scope.session_id), lagging, dense.fault or fault)
+        ranked = _each_once(found, scope.session_id)
+        return Recollection(ranked, lagging + standing.waiting, dense.fault or fault)
 
     async def _behind(self, owner: str, shelves: Sequence[ShelfState]) -> tuple[int, str | None]:
         """How many messages on those shelves are not in both indexes; and why one of them cannot tell."""
@@ -265,6 +262,13 @@ class Recall:
                 async with self._database.read() as session:
                     behind += await StoredPassages(session, owner).unindexed(shelf.id, min(marks))
         return behind, fault
+
+
+async def _standing(session: AsyncSession, owner: str, scope: Scope) -> _Standing:
+    # In one read: what is shelved between two would be counted by neither.
+    shelves = await Shelves(session, owner).states(scope.shelves)
+    waiting = await StoredPassages(session, owner).waiting_in(scope)
+    return _Standing(scope, shelves, waiting)
 
 
 def _each_once(ranked: Sequence[Ranked], session_id: str | None) -> list[Ranked]:

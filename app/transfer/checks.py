@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.cards.book import book_of
 from app.cards.files import CardError, check_card
 from app.cards.mapping import persona_fields
-from app.schemas.chat import ContextView, SourceView, Usage
+from app.schemas.contexts import ContextView
+from app.schemas.messages import SourceView, Usage
 
 MAX_NUMBER = 2**31 - 1
 

@@ -13,6 +13,7 @@ from app.transfer.formats import WRITERS, WrittenFormat
 from app.transfer.from_store import StoredRecords
 from app.transfer.perdure import header_line, record_line
 from app.transfer.records import DocumentRecord, EndRecord, Record, SessionRecord
+from app.transfer.spoken import spoken_messages
 from memory.persona import ChatUser
 
 
@@ -33,7 +34,7 @@ async def export_session(
         writer, head = WRITERS[file_format], await _head(stored, record)
         yield writer.begin(head)
         number = 0
-        async for message in stored.spoken(session_id):
+        async for message in spoken_messages(stored, session_id):
             yield writer.message(head, message, number)
             number += 1
         yield writer.end

@@ -16,7 +16,6 @@ from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.messages import DELETED
 from app.storage.repository import Repository
 from app.storage.tables import (
-    ON_ACTIVE_PATH,
     ContextRecordRow,
     DocumentPieceRow,
     DocumentRow,
@@ -32,7 +31,6 @@ from app.storage.tables import (
     SummaryRow,
 )
 from app.storage.token_index import unpack_ids
-from app.transfer.archive import SpokenMessage
 from app.transfer.records import (
     BranchRecord,
     DocumentPieceRecord,
@@ -50,7 +48,6 @@ from app.transfer.records import (
     SummaryRecord,
     TokensRecord,
 )
-from memory.messages import Role
 from memory.persona import Persona
 
 BATCH = 500
@@ -97,7 +94,7 @@ class StoredRecords(Repository):
         """The personas that these sessions have or had, or their records or facts name, oldest first."""
         found: set[str | None] = set()
         named = ContextRecordRow.record["persona"]["id"].as_string()
-        for ids in _batches(session_ids):
+        for ids in batches(session_ids):
             for table, column in (
                 (SessionRow, SessionRow.persona_id),
                 (SessionPersonaRow, SessionPersonaRow.persona_id),
@@ -158,11 +155,11 @@ class StoredRecords(Repository):
 
     async def message_records(self, session_id: str) -> AsyncIterator[MessageRecord]:
         """Each behind its parent: by position, then by the order of the parents, then by number."""
-        for ids in _batches(await self._outline(session_id)):
-            rows = await self._by_id(MessageRow, MessageRow.id, ids)
-            marks = await self._by_id(MessageMarkRow, MessageMarkRow.message_id, ids)
-            sampled = await self._by_id(SampledTokensRow, SampledTokensRow.message_id, ids)
-            contexts = await self._by_id(ContextRecordRow, ContextRecordRow.message_id, ids)
+        for ids in batches(await self._outline(session_id)):
+            rows = await self.by_id(MessageRow, MessageRow.id, ids)
+            marks = await self.by_id(MessageMarkRow, MessageMarkRow.message_id, ids)
+            sampled = await self.by_id(SampledTokensRow, SampledTokensRow.message_id, ids)
+            contexts = await self.by_id(ContextRecordRow, ContextRecordRow.message_id, ids)
             for message_id in ids:
                 [row] = rows[message_id]
                 tokens = sampled.get(message_id)
@@ -245,39 +242,6 @@ class StoredRecords(Repository):
         )
         return [(row, source) for row, source in (await self.session.execute(query)).all()]
 
-    async def spoken(self, session_id: str) -> AsyncIterator[SpokenMessage]:
-        """The chat as it stands, oldest first, with what else was said in the place of each message."""
-        here = MessageRow.session_id == session_id
-        path = self.select_columns(MessageRow, MessageRow.id).where(
-            here, ON_ACTIVE_PATH, MessageRow.forgotten_at.is_(None)
-        )
-        ids = list((await self.session.scalars(path.order_by(MessageRow.position))).all())
-        for batch in _batches(ids):
-            rows = await self._by_id(MessageRow, MessageRow.id, batch)
-            marks = await self._by_id(MessageMarkRow, MessageMarkRow.message_id, batch)
-            said = [rows[message_id][0] for message_id in batch]
-            parents = [row.parent_id for row in said if row.parent_id]
-            others = self.select(MessageRow).where(
-                here,
-                MessageRow.forgotten_at.is_(None),
-                MessageRow.parent_id.in_(parents)
-                | (MessageRow.parent_id.is_(None) if len(parents) < len(said) else False),
-            )
-            in_place: defaultdict[str | None, list[MessageRow]] = defaultdict(list)
-            for row in (await self.session.scalars(others.order_by(MessageRow.alternative))).all():
-                in_place[row.parent_id].append(row)
-            for row in said:
-                standing = {mark.kind for mark in marks.get(row.id, []) if mark.ended_at is None}
-                alternatives = in_place[row.parent_id]
-                yield SpokenMessage(
-                    cast(Role, row.role),
-                    row.content,
-                    row.created_at,
-                    "excluded" in standing or row.is_note,
-                    tuple((each.content, each.created_at) for each in alternatives),
-                    [each.id for each in alternatives].index(row.id),
-                )
-
     async def _outline(self, session_id: str) -> list[str]:
         """The ids of the messages, in an order that rests on the tree alone and on no id."""
         columns = (MessageRow.id, MessageRow.parent_id, MessageRow.position, MessageRow.alternative)
@@ -294,7 +258,8 @@ class StoredRecords(Repository):
                 ids.append(row.id)
         return ids
 
-    async def _by_id(self, table: Any, column: Any, ids: Sequence[str]) -> dict[str, list[Any]]:
+    async def by_id(self, table: Any, column: Any, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """The rows that have one of these ids in a column, by id."""
         found: defaultdict[str, list[Any]] = defaultdict(list)
         for row in (await self.session.scalars(self.select(table).where(column.in_(ids)))).all():
             found[getattr(row, column.key)].append(row)
@@ -312,5 +277,6 @@ def _tokens(row: SampledTokensRow | SummaryRow) -> TokensRecord:
     )
 
 
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many ids as are read at once."""
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))

@@ -14,7 +14,8 @@ from app.storage.database import Database
 from app.storage.personas import written_persona
 from app.transfer.archive import Archive, ChatArchive, TransferError
 from app.transfer.formats import Format, read_file
-from app.transfer.into_store import Intake, NewRows, new_rows
+from app.transfer.into_store import Intake
+from app.transfer.new_rows import NewRows, new_rows
 from app.transfer.records import PersonaRecord, TokensRecord
 from memory.errors import InvalidParametersError, UnknownStrategyError
 from memory.persona import ChatUser, Persona, instructed

@@ -1,6 +1,5 @@
 """The tree of a chat's messages: what a file must keep to, and what follows from it."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,14 +79,6 @@ def check_quotes(chats: Sequence[ChatArchive]) -> None:
 def active_path(messages: Sequence[MessageRecord]) -> list[MessageRecord]:
     """The chat as it stands; messages stand behind their parents."""
     return [message for message in messages if message.is_active]
-
-
-def siblings(messages: Sequence[MessageRecord]) -> dict[str | None, list[MessageRecord]]:
-    """The messages that share a parent, by its id, in the order of their numbers."""
-    found: defaultdict[str | None, list[MessageRecord]] = defaultdict(list)
-    for message in messages:
-        found[message.parent_id].append(message)
-    return {parent: sorted(each, key=lambda message: message.alternative) for parent, each in found.items()}
 
 
 def _parent(found: dict[str, Spot], message: MessageRecord, place: str) -> Spot | None:

@@ -18,6 +18,6 @@ class Extractors:
         if strategy.extractor == "off":
             return None
         rules = RuleExtractor()
-        if strategy.extractor == "rules" or (strategy.extractor == "auto" and not self._writer.writes_well):
+        if not self._writer.is_meant_by(strategy.extractor):
             return rules
         return WrittenExtractor(self._writer.write, author=self._writer.author, otherwise=rules)

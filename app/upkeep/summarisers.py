@@ -21,9 +21,7 @@ class Summarisers:
 
     def of(self, strategy: SummarisingStrategy) -> Summariser:
         extractive = ExtractiveSummariser(self._embedder.embed, self.count_tokens)
-        if strategy.summariser == "extractive" or (
-            strategy.summariser == "auto" and not self._writer.writes_well
-        ):
+        if not self._writer.is_meant_by(strategy.summariser):
             return extractive
         return WrittenSummariser(
             self._writer.write,

@@ -22,10 +22,13 @@ class ModelWriter:
     def author(self) -> str:
         return self._model.engine.model.name
 
-    @property
-    def writes_well(self) -> bool:
+    def is_meant_by(self, choice: str) -> bool:
+        """Whether a strategy with that choice of a writer means the model: `llm`, or `auto` if it is good."""
         parameters = self._model.engine.model.parameters
-        return parameters is None or parameters >= GOOD_WRITER_PARAMETERS  # a server's is most likely large
+        if choice == "auto":
+            # One of a remote server that does not say is most likely large.
+            return parameters is None or parameters >= GOOD_WRITER_PARAMETERS
+        return choice == "llm"
 
     async def write(self, instructions: str, source: str, max_tokens: int) -> str:
         """The model's answer to a user's message under a system message. Raises NotWrittenError."""

@@ -19,9 +19,12 @@ class SamplingParameters:
     """How the next token is chosen, in the order in which the settings act.
 
     `repetition_penalty` (1.0 = off; Keskar et al. 2019, arXiv:1909.05858) acts on the ids of prompt and
-    reply, special tokens excepted; then `temperature` (0 = greedy), `top_k` (0 = all), `top_p`
-    (Holtzman et al. 2019, arXiv:1904.09751) and `min_p` (Nguyen et al. 2024, arXiv:2407.01082).
+    reply; `frequency_penalty` is taken from a logit for each time that the id stands in the reply,
+    `presence_penalty` once if it does, as in OpenAI's API; special tokens are excepted from all three.
+    Then `temperature` (0 = greedy), `top_k` (0 = all), `top_p` (Holtzman et al. 2019, arXiv:1904.09751)
+    and `min_p` (Nguyen et al. 2024, arXiv:2407.01082).
     The same `seed` gives the same text; None draws one, which `Started` reports.
+    `logprobs`: how many of the likeliest tokens to report beside each that is chosen; None reports nothing.
     """
 
     max_tokens: int
@@ -30,8 +33,11 @@ class SamplingParameters:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,28 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenToken:
+    """A token of a reply with its log-probability, and the likeliest tokens in its place with theirs.
+
+    Log-probabilities are natural, and the model's own: before penalties, temperature and what follows.
+    """
+
+    token_id: int
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New text: whole characters, and nothing that may still turn out to be part of a stop string.
 
     `text` may be empty for a token that ends inside a character. Concatenated over a generation,
-    the texts are `Finished.text`.
+    the texts are `Finished.text`. `tokens`, where `logprobs` are wanted: those whose text has begun to
+    go out with it; over a generation, those of its text.
     """
 
     text: str
+    tokens: tuple[ChosenToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +218,8 @@ class Engine(Protocol):
         """Keep a place in the queue, for what must be done before a request is submitted.
 
         Raises QueueFullError past the bound of the queue, PromptTooLongError if prompt and reply cannot
-        fit the context window, EngineClosedError after `close`.
+        fit the context window, UnsupportedByEngineError if it cannot give the log-probabilities that are
+        wanted, EngineClosedError after `close`.
         """
 
     def submit(self, request: GenerationRequest) -> Generation:

@@ -14,8 +14,10 @@ from contextlib import suppress
 from torch import Tensor
 
 from llm.engine.blocks import Sharing
+from llm.engine.chosen_tokens import ChosenTokens
 from llm.engine.generation import EventStream
 from llm.engine.interface import (
+    ChosenToken,
     Delta,
     Failed,
     FailureReason,
@@ -61,6 +63,9 @@ class ReplyJob(AwaitedJob):
         self._drafter = Drafter(self.token_ids, self.prompt_tokens, tokenizer.end_of_turn_ids)
         self._draft: list[int] = []
         self._sampled = 0
+        wanted = request.sampling.logprobs
+        self._chosen = ChosenTokens(wanted) if wanted is not None else None
+        self._produced = 0  # characters of the text, what is held back of it included
         self._text = ""
         self._last: Finished | Failed | None = None
 
@@ -109,19 +114,23 @@ class ReplyJob(AwaitedJob):
         before = self._sampled
         for row, guess in zip(logits.cpu(), [*self._draft, None], strict=True):
             token_id = self._sampler.next(row)
-            self._add(token_id)
+            self._add(token_id, row)
             if token_id != guess or self.is_done or self.is_cancelled:
                 break
         used = self._sampled - before
         self.cache.truncate(self.cache.length - len(logits) + used)
 
-    def _add(self, token_id: int) -> None:
+    def _add(self, token_id: int, logits: Tensor) -> None:
         self._sampled += 1
         if token_id in self._tokenizer.end_of_turn_ids:
             self._finish("stop")
             return
         self.token_ids.append(token_id)
-        self._pass_on(self._stops.add(self._detokenizer.add(token_id)))
+        if self._chosen is not None:
+            self._chosen.add(token_id, logits, self._produced)
+        text = self._detokenizer.add(token_id)
+        self._produced += len(text)
+        self._pass_on(self._stops.add(text))
         if self._stops.found:
             self._finish("stop")
         elif self._sampled == self._request.sampling.max_tokens:
@@ -141,17 +150,20 @@ class ReplyJob(AwaitedJob):
         assert self._last is not None
         self.stream.put(self._last)
 
-    def _pass_on(self, text: str) -> None:
+    def _pass_on(self, text: str, *, is_last: bool = False) -> None:
         self._text += text
-        self.stream.put(Delta(text))
+        tokens: tuple[ChosenToken, ...] = ()
+        if self._chosen is not None:
+            tokens = self._chosen.rest() if is_last else self._chosen.begun(len(self._text))
+        self.stream.put(Delta(text, tokens))
 
     def _finish(self, reason: FinishReason) -> None:
         if not self._stops.found:
             rest = self._stops.add(self._detokenizer.end())
             if not self._stops.found:
                 rest += self._stops.end()
-            if rest:
-                self._pass_on(rest)
+            if rest or (self._chosen is not None and self._sampled):
+                self._pass_on(rest, is_last=not self._stops.found)
         self._last = Finished(reason, self._text, self._ids_of_text(), completion_tokens=self._sampled)
         self.is_done = True
 

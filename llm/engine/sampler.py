@@ -1,6 +1,7 @@
 """The choice of the next token from its logits."""
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 
 import torch
@@ -24,18 +25,22 @@ class Sampler:
         self._generator = torch.Generator().manual_seed(self.seed)
         # Special tokens are excepted: a penalty on the end of a turn would make replies run on.
         self._seen = set(prompt_ids) - special_ids if parameters.repetition_penalty != 1.0 else set()
+        self._times: Counter[int] = Counter()  # in the reply
 
     def next(self, logits: Tensor) -> int:
         """The next token's id, from `logits [vocab]`, float32."""
         parameters = self._parameters
         if parameters.repetition_penalty != 1.0:
             logits = self._penalised(logits)
+        if parameters.frequency_penalty or parameters.presence_penalty:
+            logits = self._lowered(logits)
         if parameters.temperature < COLDEST:
             token_id = int(logits.argmax())
         else:
             token_id = self._drawn(token_probabilities(logits, parameters))
         if token_id not in self._special_ids:
             self._seen.add(token_id)
+            self._times[token_id] += 1
         return token_id
 
     def _penalised(self, logits: Tensor) -> Tensor:
@@ -45,6 +50,16 @@ class Sampler:
         scores = logits[seen]
         penalty = self._parameters.repetition_penalty
         return logits.index_copy(0, seen, torch.where(scores > 0, scores / penalty, scores * penalty))
+
+    def _lowered(self, logits: Tensor) -> Tensor:
+        """Less for what the reply has said, by how often, and that it has."""
+        if not self._times:
+            return logits
+        said = torch.tensor(list(self._times))
+        times = torch.tensor(list(self._times.values()), dtype=logits.dtype)
+        parameters = self._parameters
+        lowered = logits[said] - parameters.frequency_penalty * times - parameters.presence_penalty
+        return logits.index_copy(0, said, lowered)
 
     def _drawn(self, probabilities: Tensor) -> int:
         return int(torch.multinomial(probabilities, 1, generator=self._generator))

@@ -65,7 +65,9 @@ class RemoteEngine:
         tokens = len(request.prompt)
         self._model.check_length(tokens, request.sampling.max_tokens)
         if self._api == "chat" and not request.messages:
-            raise ValueError("a server that is used by its chat API needs the request's messages")
+            raise UnsupportedByEngineError("a server that is used by its chat API takes messages only")
+        if request.sampling.logprobs is not None:
+            raise UnsupportedByEngineError("log-probabilities are not to be had from a remote server")
         self._places.take(tokens)
         return HeldPlace(start=lambda: self._start(request), give_back=lambda: self._places.give_back(tokens))
 

@@ -168,6 +168,8 @@ def request_body(
         # The same in llama.cpp's words, over the whole context.
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": len(request.prompt) + sampling.max_tokens,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
     }
     if stops:
         body["stop"] = list(stops)

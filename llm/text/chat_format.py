@@ -161,6 +161,8 @@ class ChatEncoding(ABC):
     fingerprint: str
     vocabulary_size: int | None = None
     """Every id is less; None if a server keeps it to itself."""
+    text_start: tuple[int, ...] = ()
+    """What the model has been trained to see before any text that is no chat."""
 
     @abstractmethod
     def encode_text(self, text: str) -> tuple[int, ...]:

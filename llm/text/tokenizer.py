@@ -32,6 +32,8 @@ class Tokenizer:
             token_id for token_id in [self._tokenizer.eos_token_id] if token_id is not None
         }
 
+        start = self._tokenizer.encode("")
+        self.text_start = tuple(token_id for token_id in start if token_id not in self.end_ids)
         self.vocabulary_size: int | None = 1 + max(self._tokenizer.get_vocab().values())
 
     def encode_text(self, text: str) -> tuple[int, ...]:

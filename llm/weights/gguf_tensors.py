@@ -83,7 +83,7 @@ def _as_hf_has_it(name: str, values: Tensor, config: dict[str, Any]) -> Tensor:
 
 def _unpermuted(name: str, values: Tensor, heads: int) -> Tensor:
     """From the row order of interleaved RoPE, which llama GGUF files have, to that of half-split RoPE."""
-    if not 1 <= values.dim() <= 2 or values.shape[0] % (2 * heads):
+    if heads < 1 or not 1 <= values.dim() <= 2 or values.shape[0] % (2 * heads):
         raise CorruptModelError(f"tensor {name} of shape {list(values.shape)} does not hold {heads} heads")
     pairs = values.view(heads, -1, 2, *values.shape[1:])
     return pairs.transpose(1, 2).reshape(values.shape)

@@ -6,11 +6,10 @@ embedding model; one of another model counts as empty. Small shelves are searche
 """
 
 import shutil
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +26,7 @@ from memory.errors import IndexUnavailableError
 from memory.recall.filters import chroma_where, matches
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import ANY, Filter, Hit
+from memory.recall.vacuum import vacuum
 
 BATCH = 1000
 SMALL = 1000
@@ -220,10 +220,7 @@ class ChromaIndex:
                 return
             # Before the database is asked: what is made meanwhile is not among them.
             folders = [path for path in self._folder.iterdir() if path.is_dir()]
-            with closing(sqlite3.connect(self._folder / "chroma.sqlite3", isolation_level=None)) as database:
-                used = {name for (name,) in database.execute("SELECT id FROM segments")}
-                database.execute("VACUUM")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            used = vacuum(self._folder / "chroma.sqlite3")
             for path in folders:
                 if path.name not in used:
                     shutil.rmtree(path, ignore_errors=True)

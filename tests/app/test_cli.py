@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -11,7 +15,11 @@ import pytest
 from rich.console import Console
 
 from app.cli.chat import parse_memory, show_sources
+from app.cli.client import ServiceClient, ServiceError, service_client
 from app.cli.context_bar import _cells
+from app.cli.doctor import CheckFailedError, _embedding_model
+from app.settings import Settings
+from llm.catalog import EMBEDDING_MODEL
 
 PERDURE = str(Path(sys.executable).parent / "perdure")
 
@@ -147,6 +155,38 @@ def test_a_service_that_is_not_there_is_said_so() -> None:
     assert "no service is ready at http://127.0.0.1:1" in done.stderr
 
 
+class _Ailing(BaseHTTPRequestHandler):
+    """Ready, but closes the connection on whatever else it is asked."""
+
+    def do_GET(self) -> None:
+        if self.path == "/readyz":
+            self.send_response(HTTPStatus.OK)
+            self.end_headers()
+
+    def do_POST(self) -> None:
+        """Say nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_service_that_goes_away_is_said_so(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ailing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        asked: list[Callable[[ServiceClient], object]] = [
+            lambda client: client.get("/v1/documents"),
+            lambda client: client.save("/v1/export", {}, tmp_path / "file"),
+            lambda client: list(client.stream_reply("/v1/sessions/ses_1/messages", {})),
+        ]
+        with service_client(url) as client:
+            for ask in asked:
+                with pytest.raises(ServiceError, match="connection to the service broke off"):
+                    ask(client)
+        server.shutdown()
+    assert not list(tmp_path.iterdir())
+
+
 def test_models_are_listed_with_where_they_are(models_folder: Path) -> None:
     done = perdure("models", COLUMNS="200")
     assert done.returncode == 0, done.stderr
@@ -185,6 +225,13 @@ def test_the_doctor_finds_a_whole_installation_well_and_a_broken_one_not(tmp_pat
     broken = perdure("doctor", COLUMNS="200", PERDURE_MODELS=str(tmp_path / "none"))
     assert broken.returncode == 1
     assert "perdure models fetch" in broken.stdout
+
+
+def test_the_doctor_looks_at_the_embedding_model_in_use(models_folder: Path) -> None:
+    own = str(models_folder / EMBEDDING_MODEL)
+    assert _embedding_model(Settings(embedding_model=own)) == f"{own}, 384 numbers to a text"
+    with pytest.raises(CheckFailedError, match="nobody/nothing is not here"):
+        _embedding_model(Settings(embedding_model="nobody/nothing"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.app.conftest import running_service
 from tests.app.service import open_stream
 from tests.app.test_cli import perdure
 from tests.app.test_faults import service_process
+from tests.traces import files_with
 
 WORD = "Quaggamarker"
 STORES = {
@@ -47,13 +48,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared(default_model: LoadedModel, home: Path) -> Iterator[httpx.Client]:
     with running_service(default_model, Settings(home=home)) as client:
         yield client
-
-
-def files_with(home: Path, word: str) -> list[str]:
-    """The files of a home folder that have the word in any case, but for those of models."""
-    asked = word.lower().encode()
-    files = [path for path in home.rglob("*") if path.is_file() and "models" not in path.parts]
-    return [str(path.relative_to(home)) for path in files if asked in path.read_bytes().lower()]
 
 
 def new_session(client: httpx.Client, **given: Any) -> str:
@@ -290,6 +284,13 @@ def test_a_forgotten_user_is_in_no_file_by_word_or_name(shared: httpx.Client, ho
     anew = shared.delete(f"/v1/users/{user_id}")
     assert anew.json()["id"] != receipt["id"]
     done(shared, anew)
+
+
+def test_a_user_of_any_name_can_be_forgotten(shared: httpx.Client) -> None:
+    session_id = new_session(shared, user_id="a/b?c")
+    done(shared, shared.delete("/v1/users/a%2Fb%3Fc"))
+    assert shared.get(f"/v1/sessions/{session_id}").status_code == 404
+    assert shared.delete("/v1/users/").status_code == 422
 
 
 def test_deleting_a_message_waits_for_no_reply_and_deleting_its_chat_ends_it(shared: httpx.Client) -> None:

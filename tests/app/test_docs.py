@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -35,6 +36,35 @@ def test_the_commands_of_the_readme_work_as_they_are_written(client: httpx.Clien
     assert "event: finished" in done.stdout
     assert '"kind":"persona"' in done.stdout
     assert "I am allergic to fish." in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the commands are curl commands")
+def test_the_commands_and_the_script_of_the_page_on_openais_api_work_as_they_are_written(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "openai.md").read_text(encoding="utf-8")
+    page = page.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
+    commands = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    [script] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    shell = "set -euo pipefail\n" + "\n".join(commands)
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert '"object":"chat.completion"' in done.stdout
+    assert "data: [DONE]" in done.stdout
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.count("from the cache") == 2
+
+
+def test_every_code_of_an_openai_error_is_documented() -> None:
+    page = (ROOT / "docs" / "openai.md").read_text(encoding="utf-8")
+    named = re.findall(r'"(\w+_\w+)"', (ROOT / "app/openai/errors.py").read_text(encoding="utf-8"))
+    codes = {name for name in named if not name.endswith("_error") and name != "user_message_id"}
+    assert len(codes) > 3
+    for code in codes:
+        assert f"`{code}`" in page, code
 
 
 def test_every_strategy_is_in_the_readme_and_has_its_paragraph() -> None:

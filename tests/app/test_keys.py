@@ -24,6 +24,7 @@ from app.logs import configure_logs
 from app.settings import Settings
 from tests.app.keys import new_key, perdure_keys, with_key
 from tests.app.service import StartService, open_stream
+from tests.app.standard import CHAT_MODEL
 from tests.app.test_cli import perdure
 
 
@@ -209,6 +210,27 @@ def test_no_more_replies_at_a_time_than_a_key_may_have_and_ended_ones_make_room(
         # The client has gone: its reply ends, and makes room.
         with ThreadPoolExecutor(1) as pool:
             pool.submit(_until_answered, mine, other).result(timeout=60)
+
+
+def test_completions_are_on_the_keys_account_and_refused_in_their_own_form(
+    client: httpx.Client, home: Path
+) -> None:
+    chat = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    limits = ("--tokens-per-minute", "30", "--concurrent-generations", "2")
+    with with_key(client, new_key(home, *limits)) as mine:
+        path = "/v1/chat/completions"
+        assert mine.post(path, json={**chat, "n": 3}).json()["error"]["code"] == "concurrency_limit"
+        answered = mine.post(path, json={**chat, "n": 2})
+        assert answered.status_code == 200
+        assert answered.json()["usage"]["total_tokens"] > 30
+        refused = mine.post(path, json=chat)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert int(refused.headers["retry-after"]) >= 1
+    with with_key(client, new_secret()) as unknown:
+        refused = unknown.post(path, json=chat)
+        assert refused.status_code == 401
+        assert refused.json()["error"]["type"] == "authentication_error"
 
 
 def test_a_key_cannot_store_more_than_its_share_and_deleting_makes_room(

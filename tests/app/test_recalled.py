@@ -178,11 +178,11 @@ def test_what_is_forgotten_is_gone_from_the_records_of_other_chats(
 def test_a_search_that_fails_costs_the_reply_nothing_but_what_it_would_have_found(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: Any) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
         raise OSError("the index is gone")
 
     session_id = new_session(client, MEMORIES[0])
-    monkeypatch.setattr(Recall, "for_turn", fail)
+    monkeypatch.setattr(Recall, "of_session", fail)
     answer = client.post(f"/v1/sessions/{session_id}/messages", json={"content": "Hello", "max_tokens": 4})
     answer.raise_for_status()
     record = client.get(f"/v1/messages/{answer.json()['message']['id']}/context").json()

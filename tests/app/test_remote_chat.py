@@ -111,7 +111,7 @@ def test_a_greedy_chat_says_what_the_local_engine_says_and_reports_cached_tokens
 
 def test_counts_are_estimated_where_the_server_renders_the_messages(start_remote: StartRemote) -> None:
     client = start_remote("ollama", remote_tokenizer=TOKENIZER, context_window=1000)
-    [model] = client.get("/v1/models").json()["data"]
+    model, _ = client.get("/v1/models").json()["data"]
     assert (model["token_counts"], model["context_window"]) == ("estimated", 1000)
     session = client.post("/v1/sessions", json={}).json()["id"]
     preview = client.get(f"/v1/sessions/{session}/context", params={"content": "Hello?"}).json()
@@ -120,7 +120,7 @@ def test_counts_are_estimated_where_the_server_renders_the_messages(start_remote
 
 def test_a_named_api_is_used_and_its_model_is_shown(start_remote: StartRemote) -> None:
     client = start_remote("vllm", remote_api="chat", remote_model=MODEL)
-    [model] = client.get("/v1/models").json()["data"]
+    model, _ = client.get("/v1/models").json()["data"]
     assert (model["id"], model["device"], model["token_counts"]) == (MODEL, "remote", "estimated")
     assert model["parameters"] is None
     assert model["context_window"] == 2048

@@ -9,11 +9,13 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from app.models.chat import start_engine
 from app.models.embedding import SentenceEmbedder
+from app.models.loading import loading
 from app.models.reranking import RERANKED, Reranker
 from app.server import create_app
 from app.settings import Settings
 from app.web_server import serve_in_thread
 from llm.catalog import EMBEDDING_MODEL, ensure_model
+from llm.errors import ModelNotFoundError
 from llm.loading import LoadedModel
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import Ranked, indexed_text
@@ -87,6 +89,17 @@ def test_with_a_model_that_does_not_serve_the_order_stays_and_it_is_said(
     assert after == before
     assert fault is not None
     assert str(folder) in fault
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError(), "OSError"), (ValueError("it is broken\nsee there"), "it is broken")]
+)
+def test_a_model_that_cannot_be_loaded_is_named_with_the_reason_in_a_line(
+    error: Exception, reason: str
+) -> None:
+    with pytest.raises(ModelNotFoundError) as raised, loading("the cross-encoder 'x'"):
+        raise error
+    assert str(raised.value) == f"the cross-encoder 'x' could not be loaded: {reason}"
 
 
 def test_a_search_says_when_it_could_not_be_re_ranked(start_service: StartService, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ from app.transfer.archive import Archive
 from app.transfer.exports import export_all, export_session
 from app.transfer.formats import Format, read_file
 from app.transfer.from_store import StoredRecords
-from app.transfer.into_store import Intake, new_rows
+from app.transfer.into_store import Intake
+from app.transfer.new_rows import new_rows
 from memory.facts.fact import OWNER, Fact, Found
 from memory.messages import ROLES, Role
 from memory.persona import ExampleExchange, Persona, SpeechRule

@@ -362,3 +362,52 @@ def test_many_threads_that_submit_and_cancel_at_random_all_see_the_end(
     assert all(isinstance(event, Finished) for event in ended)
     stats = engine.stats
     assert (stats.running, stats.waiting, stats.waiting_tokens) == (0, 0, 0)
+
+
+def test_log_probabilities_are_those_of_scoring_the_reply(
+    engine: LocalEngine, chat_tokenizer: ChatTokenizer
+) -> None:
+    prompt = prompt_of(chat_tokenizer, "Repeat after me: 안녕하세요 🌞 Grüße, Grüße, Grüße")
+    for temperature, penalty in ((0.0, 0.0), (1.3, 1.5)):
+        events = list(
+            engine.submit(
+                request(
+                    prompt,
+                    max_tokens=24,
+                    temperature=temperature,
+                    frequency_penalty=penalty,
+                    seed=5,
+                    logprobs=3,
+                )
+            )
+        )
+        finished = events[-1]
+        assert isinstance(finished, Finished)
+        tokens = [token for event in events if isinstance(event, Delta) for token in event.tokens]
+        # The ids may leave out an unfinished character at the end, and the tokens do not.
+        assert tuple(token.token_id for token in tokens)[: len(finished.token_ids)] == finished.token_ids
+        ids = (*prompt, *(token.token_id for token in tokens))
+        scores = engine.score(ids)[len(prompt) - 1 :]
+        assert [token.logprob for token in tokens] == pytest.approx(scores, abs=1e-3)
+        for token in tokens:
+            values = [logprob for _, logprob in token.likeliest]
+            assert len(values) == 3
+            assert values == sorted(values, reverse=True)
+            assert token.logprob <= values[0]
+            if temperature == 0:
+                assert token.likeliest[0][0] == token.token_id
+
+
+def test_log_probabilities_end_with_the_text_before_a_stop_string(
+    engine: LocalEngine, chat_tokenizer: ChatTokenizer
+) -> None:
+    prompt = prompt_of(chat_tokenizer, LONG_TASK)
+    _, whole, _ = run(engine.submit(request(prompt, max_tokens=40)))
+    stop = whole[20:30]
+    events = list(engine.submit(request(prompt, max_tokens=40, stop=(stop,), logprobs=0)))
+    text = whole[: whole.index(stop)]
+    tokens = [token for event in events if isinstance(event, Delta) for token in event.tokens]
+    assert not any(token.likeliest for token in tokens)
+    said = chat_tokenizer.decode([token.token_id for token in tokens])
+    assert said.startswith(text)
+    assert len(chat_tokenizer.decode([token.token_id for token in tokens[:-1]])) < len(text)

@@ -91,3 +91,18 @@ def test_a_repetition_penalty_counts_prompt_and_reply_but_no_special_tokens() ->
     assert [special.next(logits) for _ in range(2)] == [0, 0]
     negative = Sampler(greedy, [0, 1, 2], frozenset())
     assert negative.next(torch.tensor([-1.0, -1.1, -1.2, -1.9])) == 3
+
+
+def test_presence_and_frequency_penalties_lower_what_the_reply_has_said() -> None:
+    logits = torch.tensor([3.0, 2.5, 0.0])
+
+    def chosen(count: int, prompt_ids: tuple[int, ...] = (), **penalties: Any) -> list[int]:
+        sampler = Sampler(replace(PLAIN, temperature=0.0, **penalties), prompt_ids, frozenset())
+        return [sampler.next(logits) for _ in range(count)]
+
+    assert chosen(3) == [0, 0, 0]
+    assert chosen(3, prompt_ids=(0, 0), presence_penalty=0.8) == [0, 1, 0]  # the prompt does not count
+    assert chosen(5, frequency_penalty=0.4) == [0, 0, 1, 0, 1]
+    assert chosen(3, presence_penalty=-1.0) == [0, 0, 0]
+    special = Sampler(replace(PLAIN, temperature=0.0, presence_penalty=2.0), (), frozenset({0}))
+    assert [special.next(logits) for _ in range(2)] == [0, 0]

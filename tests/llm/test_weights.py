@@ -186,6 +186,15 @@ def test_a_gguf_with_an_array_longer_than_the_file_is_refused_and_not_read_on_an
         load_model(str(path), tmp_path / "models")
 
 
+def test_a_gguf_without_heads_of_keys_is_refused(tiny_gguf: bytes, tmp_path: Path) -> None:
+    key = b"attention.head_count_kv"
+    heads_at = tiny_gguf.index(key) + len(key) + 4  # behind the field's type
+    path = tmp_path / "headless.gguf"
+    path.write_bytes(tiny_gguf[:heads_at] + bytes(4) + tiny_gguf[heads_at + 4 :])
+    with pytest.raises(CorruptModelError, match="does not hold 0 heads"):
+        load_model(str(path), tmp_path / "models")
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_gguf_with_changed_bytes_is_loaded_or_refused_by_an_error_of_ours(

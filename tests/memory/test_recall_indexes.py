@@ -1,10 +1,14 @@
 """The two indexes of recall: what is added is found, what is removed is gone, and a damaged one is empty."""
 
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from memory.recall.dense import SMALL, ChromaIndex, chroma_server, embedded_chro
 from memory.recall.lexical import TantivyIndex
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Filter
+from tests.traces import files_with
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WIDTH = 16
@@ -153,9 +158,9 @@ def test_a_rewritten_lexical_shelf_holds_no_trace_of_what_was_removed(
 ) -> None:
     passages = [passage(n) for n in range(3)]
     lexical.update("shf_1", passages, ["zanzibar", "quagga", "harbour"], watermark=3)
-    assert _files_with(tmp_path, b"quagga")
+    assert files_with(tmp_path, "quagga")
     lexical.update("shf_1", removed=[passages[1].key], watermark=4, rewrite=True)
-    assert not _files_with(tmp_path, b"quagga")
+    assert not files_with(tmp_path, "quagga")
     assert lexical.watermark("shf_1") == 4
     assert [hit.key for hit in lexical.search("shf_1", "zanzibar", 5)] == [passages[0].key]
     assert lexical.keys("shf_1") == {passages[0].key, passages[2].key}
@@ -249,11 +254,32 @@ def test_a_rewritten_dense_shelf_is_as_it_was(dense: ChromaIndex) -> None:
     }
 
 
+def test_rewriting_the_files_while_passages_come_in_loses_and_breaks_nothing(tmp_path: Path) -> None:
+    index = ChromaIndex(embedded_chroma(tmp_path / "chroma"), "model-a", tmp_path / "chroma")
+    filled = threading.Event()
+
+    def fill() -> None:
+        try:
+            for n in range(80):
+                index.add("shf_1", [passage(n)], vectors(1))
+        finally:
+            filled.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        filling = pool.submit(fill)
+        while not filled.is_set():
+            index.scrub()
+        filling.result()
+    index.scrub()
+    index.close()
+    reopened = ChromaIndex(embedded_chroma(tmp_path / "chroma"), "model-a", tmp_path / "chroma")
+    assert reopened.keys("shf_1") == {passage(n).key for n in range(80)}
+    reopened.close()
+    with closing(sqlite3.connect(tmp_path / "chroma" / "chroma.sqlite3")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 def test_a_chroma_server_that_is_not_there_is_said_to_be_unavailable() -> None:
     index = ChromaIndex(chroma_server("http://127.0.0.1:9"), "model-a")
     with pytest.raises(IndexUnavailableError, match="Chroma"):
         index.search("shf_1", [1.0], 5)
-
-
-def _files_with(folder: Path, text: bytes) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]

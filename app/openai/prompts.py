@@ -1,0 +1,94 @@
+"""From a request to what the engine is to generate: the prompt's ids, and how to go on from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.openai.errors import too_long, unsupported
+from app.openai.schemas import ChatMessage, SampledRequest
+from app.settings import SamplingDefaults
+from llm.engine.interface import SamplingParameters
+from llm.text.chat_format import ChatEncoding, Role
+
+SEED_MASK = 2**63 - 1
+LEAST_TOP_P = 1e-6
+"""The API takes 0; the likeliest token is then all there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """`spoken`: the messages as (role, content), for an engine that is given no token ids."""
+
+    token_ids: tuple[int, ...]
+    spoken: tuple[tuple[str, str], ...]
+
+
+def chat_prompt(
+    encoding: ChatEncoding, messages: Sequence[ChatMessage], *, context_window: int
+) -> ChatPrompt:
+    """The messages in the model's chat format, and the beginning of a reply. Blocks.
+
+    Control tokens come from the format alone: what looks like one in a message is plain text.
+    Raises InvalidProblem as soon as the context window is passed, so that no more is tokenised.
+    """
+    spoken: list[tuple[Role, str]] = [(_role(message), message.content) for message in messages]
+    starts_with_system = spoken[0][0] == "system"
+    ids = list(encoding.encode_preamble(spoken[0][1] if starts_with_system else None))
+    for role, content in spoken[starts_with_system:]:
+        _check_length(len(ids), context_window)
+        ids += encoding.encode_message(role, content)
+    ids += encoding.generation_prompt
+    _check_length(len(ids), context_window)
+    return ChatPrompt(tuple(ids), tuple(spoken))
+
+
+def reply_tokens(
+    param: str, asked: int | None, default: int, *, prompt_tokens: int, context_window: int
+) -> int:
+    """How many tokens the reply may have. Raises InvalidProblem if the window has no room for those asked."""
+    room = context_window - prompt_tokens
+    wanted = min(default, room) if asked is None else asked
+    if not 0 < wanted <= room:
+        raise too_long(
+            param,
+            f"the context window has {context_window} tokens; the prompt takes {prompt_tokens}, and the "
+            f"reply may take {max(wanted, 1)}",
+        )
+    return wanted
+
+
+def sampling_of(
+    body: SampledRequest, defaults: SamplingDefaults, *, max_tokens: int, logprobs: int | None
+) -> SamplingParameters:
+    """What the request says, and the service's defaults for what it does not."""
+    settings = defaults.model_dump()
+    settings |= body.model_dump(include=set(settings), exclude_none=True)
+    settings["top_p"] = max(settings["top_p"], LEAST_TOP_P)
+    return SamplingParameters(
+        max_tokens=max_tokens,
+        **settings,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        presence_penalty=body.presence_penalty or 0.0,
+        seed=None if body.seed is None else body.seed & SEED_MASK,
+        stop=tuple(body.stop or ()),
+        logprobs=logprobs,
+    )
+
+
+def check_common(body: SampledRequest) -> None:
+    """Refuse what would change the reply and is not to be had. Raises InvalidProblem."""
+    if body.logit_bias:
+        raise unsupported("logit_bias", "is not supported")
+    if body.stream_options is not None and not body.stream:
+        raise unsupported("stream_options", "is only for requests with `stream`")
+
+
+def _role(message: ChatMessage) -> Role:
+    return "system" if message.role == "developer" else message.role
+
+
+def _check_length(tokens: int, context_window: int) -> None:
+    if tokens >= context_window:
+        raise too_long(
+            "messages",
+            f"the context window has {context_window} tokens, and the messages take at least {tokens}",
+        )
