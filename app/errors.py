@@ -41,6 +41,41 @@ class BadRequestProblem(ProblemError):
     title = "The request could not be read"
 
 
+class KeyNeededProblem(ProblemError):
+    status = HTTPStatus.UNAUTHORIZED
+    slug = "key-needed"
+    title = "A valid API key is needed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="perdure"'})
+
+
+class ScopeProblem(ProblemError):
+    status = HTTPStatus.FORBIDDEN
+    slug = "scope-lacking"
+    title = "The API key is not allowed to do that"
+
+
+class RateLimitProblem(ProblemError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    slug = "rate-limit"
+    title = "The API key has used up its minute"
+
+
+class ConcurrencyLimitProblem(ProblemError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    slug = "concurrency-limit"
+    title = "As many replies as the API key may have are being generated"
+
+
+class StorageLimitProblem(ProblemError):
+    """Without Retry-After: waiting does not help."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    slug = "storage-limit"
+    title = "The API key has stored as much as it may"
+
+
 class NotFoundProblem(ProblemError):
     status = HTTPStatus.NOT_FOUND
     slug = "not-found"

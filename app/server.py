@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.access.authentication import Authenticator
+from app.access.middleware import AccessControl
 from app.api import (
     cards,
     catalog,
@@ -23,7 +26,8 @@ from app.api import (
     summaries,
     transfer,
 )
-from app.api.dependencies import LOCAL_OWNER, Service
+from app.api.dependencies import Service
+from app.api.security import say_who_may
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
 from app.deletions import Deleting
@@ -38,6 +42,7 @@ from app.schemas.problems import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
+from app.storage.repository import owners
 from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
@@ -58,7 +63,9 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
             database = Database(settings.database_path)
             try:
                 async with database.write() as session:
-                    await Messages(session, LOCAL_OWNER).interrupt_unfinished()
+                    for owner in await owners(session):
+                        await Messages(session, owner).interrupt_unfinished()
+                app.state.authenticator = Authenticator(settings, database)
                 chat = Chat(settings, database, model)
                 chat.recall.start()
                 whole_prompts = Completions(model.engine)
@@ -81,6 +88,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                     await library.close()
                     await whole_prompts.close()
                     await chat.close()
+                    await app.state.authenticator.close()
                     await asyncio.to_thread(model.engine.close)
             finally:
                 await database.close()
@@ -105,5 +113,15 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
         max_bytes=settings.max_body_mb * 2**20,
         exceptions={documents.PATH: settings.document_mb * 2**20 + documents.FORM_BYTES},
     )
+    app.add_middleware(AccessControl)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
     app.add_middleware(RequestLog)
+    say_who_may(app)
     return app

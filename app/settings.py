@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memory.strategies import parse_strategy
 
+MOST = 2**31 - 1
+
 
 class SettingsError(Exception):
     """Settings that do not go together, or not with the model; the message names them."""
@@ -33,6 +35,27 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    require_key: bool = Field(
+        False, description="Let nobody in without an API key; so it is anyway where others can connect."
+    )
+    api_key: SecretStr | None = Field(
+        None, min_length=1, description="The API key that `perdure chat` and its like give to a service."
+    )
+    cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*]+$")]] = Field(
+        [], description='Web pages that may use the service: `["https://chat.example.org"]`.'
+    )
+    requests_per_minute: Annotated[int, Field(ge=1, le=MOST)] | None = Field(
+        None, description="Requests a minute of a new API key, unless it is made with others; none: any."
+    )
+    tokens_per_minute: Annotated[int, Field(ge=1, le=MOST)] | None = Field(
+        None, description="Likewise, tokens of prompts and replies a minute."
+    )
+    stored_mb: Annotated[int, Field(ge=1, le=MOST)] | None = Field(
+        None, description="Likewise, MiB of messages and documents that may be stored."
+    )
+    concurrent_generations: Annotated[int, Field(ge=1, le=MOST)] | None = Field(
+        None, description="Likewise, replies that are generated or wait at a time."
+    )
     home: Path = Field(
         default_factory=lambda: Path.home() / ".perdure", description="Folder of all that is stored."
     )

@@ -8,19 +8,18 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query, Request
 
+from app.access.principal import Principal
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
 from app.deletions import Deleting
 from app.documents.library import Library
-from app.errors import InvalidProblem
+from app.errors import InvalidProblem, NotFoundProblem
 from app.models.chat import ChatModel
 from app.models.completions import Completions
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.repository import UserOfOwner
 from app.transfer.imports import Imports
-
-LOCAL_OWNER = "local"
-"""Whoever reaches the service on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,21 @@ def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
-def _owner() -> str:
-    return LOCAL_OWNER
+def _owner(request: Request) -> str:
+    principal: Principal = request.state.principal
+    return principal.owner
+
+
+def user_asked_for(owner: str, user_id: str | None) -> str | None:
+    """The user that a request means: the one of its key, where that is bound to one.
+
+    Raises NotFoundProblem if it names another.
+    """
+    if not isinstance(owner, UserOfOwner):
+        return user_id
+    if user_id not in (None, owner.user_id):
+        raise NotFoundProblem(f"user {user_id} does not exist")
+    return owner.user_id
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

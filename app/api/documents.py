@@ -16,6 +16,7 @@ from app.api.dependencies import (
     decode_listing_cursor,
     decode_position_cursor,
     encode_cursor,
+    user_asked_for,
 )
 from app.documents.formats import UnknownFormatError
 from app.documents.reading import DocumentError
@@ -78,6 +79,7 @@ async def add_document(
     """
     async with request.form(max_files=1, max_fields=1) as form:
         file, name, user_id = _upload(form)
+        user_id = user_asked_for(owner, user_id)
         max_bytes = service.settings.document_mb * 2**20
         if (file.size or 0) > max_bytes:
             raise BodyTooLargeProblem(f"a document may have at most {max_bytes} bytes", max_bytes=max_bytes)
@@ -103,6 +105,8 @@ async def list_documents(
     user_id: Annotated[str | None, Query(max_length=256)] = None,
 ) -> Page[DocumentView]:
     """List documents, newest first; of one user, if asked to."""
+    if user_id is not None:
+        user_asked_for(owner, user_id)
     async with service.database.read() as session:
         rows = await Documents(session, owner).list(
             after=decode_listing_cursor(cursor), limit=limit + 1, user_id=user_id
@@ -118,7 +122,9 @@ async def list_documents(
 @router.post("/search")
 async def search_documents(body: DocumentSearch, service: ServiceDep, owner: OwnerDep) -> FoundPiecesView:
     """Find pieces of everybody's documents, and of a user's: by words and by sense, best first, with why."""
-    found = await service.chat.recall.of_documents(owner, body.user_id, body.query, limit=body.limit)
+    found = await service.chat.recall.of_documents(
+        owner, user_asked_for(owner, body.user_id), body.query, limit=body.limit
+    )
     return FoundPiecesView(
         data=[
             FoundPieceView(

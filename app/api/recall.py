@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.api.dependencies import OwnerDep, Service, ServiceDep
+from app.api.dependencies import OwnerDep, Service, ServiceDep, user_asked_for
 from app.schemas.recall import (
     RecallStatusView,
     ReindexCreate,
@@ -33,7 +33,7 @@ async def search(body: SearchCreate, service: ServiceDep, owner: OwnerDep) -> Se
         until=where.until,
     )
     if body.scope == "documents":
-        user_id = body.user_id
+        user_id = user_asked_for(owner, body.user_id)
         if body.session_id is not None:
             user_id = (await service.chat.states.row(owner, body.session_id)).user_id
         found = await recall.of_documents(owner, user_id, body.query, limit=body.limit)
@@ -43,7 +43,12 @@ async def search(body: SearchCreate, service: ServiceDep, owner: OwnerDep) -> Se
         )
     else:
         found = await recall.of_user(
-            owner, body.user_id or "", body.persona_id, body.query, where=filters, limit=body.limit
+            owner,
+            user_asked_for(owner, body.user_id) or "",
+            body.persona_id,
+            body.query,
+            where=filters,
+            limit=body.limit,
         )
     return SearchView(
         data=[_hit(each) for each in found.ranked], behind=found.behind, degraded=found.degraded
@@ -55,7 +60,7 @@ async def recall_status(
     service: ServiceDep, owner: OwnerDep, user_id: Annotated[str | None, Query(max_length=256)] = None
 ) -> RecallStatusView:
     """How far what was said is indexed, shelf by shelf; of one user, if asked to."""
-    return await _status(service, owner, user_id)
+    return await _status(service, owner, user_asked_for(owner, user_id))
 
 
 @router.post("/recall/reindex", status_code=HTTPStatus.ACCEPTED)

@@ -12,6 +12,7 @@ from app.api.dependencies import (
     ServiceDep,
     decode_listing_cursor,
     encode_cursor,
+    user_asked_for,
 )
 from app.chat.changes import existing_persona
 from app.chat.existing import existing_session
@@ -34,7 +35,7 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
     """Create a chat session. A greeting of the persona becomes its first message."""
     memory = body.memory if body.memory is not None else service.settings.memory
     memory = parse_strategy(memory).model_dump(mode="json")
-    user = ChatUser(body.user_id, body.user_name)
+    user = ChatUser(user_asked_for(owner, body.user_id), body.user_name)
     await service.chat.changes.check_fits(owner, body.persona_id, user)
     async with service.database.write() as session:
         stored = await existing_persona(session, owner, body.persona_id)
@@ -67,7 +68,10 @@ async def list_sessions(
     """List chat sessions, newest first; of one user or persona, if asked to."""
     async with service.database.read() as session:
         rows = await Sessions(session, owner).list(
-            after=decode_listing_cursor(cursor), limit=limit + 1, user_id=user_id, persona_id=persona_id
+            after=decode_listing_cursor(cursor),
+            limit=limit + 1,
+            user_id=user_asked_for(owner, user_id),
+            persona_id=persona_id,
         )
     page = rows[:limit]
     more = len(rows) > limit

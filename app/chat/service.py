@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import replace
 from functools import partial
 
+from app.access.spending import reserve
 from app.chat.changes import SessionChanges
 from app.chat.existing import existing_session
 from app.chat.facts import SessionFacts
@@ -148,14 +149,15 @@ class Chat:
             asked=user_message,
         )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
-        reservation = self._model.engine.reserve(
+        reservation = reserve(
+            self._model.engine,
             GenerationRequest(
                 prompt=assembled.context.token_ids,
                 sampling=sampling,
                 owner=owner,
                 conversation=session_id,
                 messages=assembled.context.spoken,
-            )
+            ),
         )
         try:
             if user_message is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from httpx_sse import connect_sse
+from pydantic import SecretStr
 
 from app.cli.progress import stage_progress
 from app.home import claim_home
@@ -27,10 +28,11 @@ class ServiceError(Exception):
 class ServiceClient:
     """Speaks to one running service; `where` says in words where that is."""
 
-    def __init__(self, url: str, where: str | None = None) -> None:
+    def __init__(self, url: str, key: SecretStr | None, where: str | None = None) -> None:
         self.url = url
         self.where = where or url
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=600))
+        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=600), headers=headers)
 
     def is_ready(self) -> bool:
         try:
@@ -127,7 +129,7 @@ def running_service(settings: Settings, url: str | None) -> ServiceClient | None
 
     Raises ServiceError if none is ready at `url`.
     """
-    client = ServiceClient(url or f"http://{settings.host}:{settings.port}")
+    client = ServiceClient(url or f"http://{settings.host}:{settings.port}", settings.api_key)
     if client.is_ready():
         return client
     client.close()
@@ -144,7 +146,7 @@ def service_client(url: str | None) -> Iterator[ServiceClient]:
         client = running_service(settings, url)
         if client is None:
             own_url = stack.enter_context(_service_in_process(settings))
-            client = ServiceClient(own_url, "this process")
+            client = ServiceClient(own_url, settings.api_key, "this process")
         yield stack.enter_context(closing(client))
 
 
@@ -158,5 +160,7 @@ def _service_in_process(settings: Settings) -> Iterator[str]:
     configure_logs(settings.model_copy(update={"log_level": "warning"}))
     with claim_home(settings.home), stage_progress() as progress:
         model = open_chat_model(settings, progress)
-    with serve_in_thread(create_app(settings, model)) as url:
+    # It listens on loopback, wherever a service would.
+    here = settings.model_copy(update={"host": "127.0.0.1"})
+    with serve_in_thread(create_app(here, model)) as url:
         yield url

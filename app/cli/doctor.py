@@ -132,6 +132,6 @@ def _check_packaged(name: str, settings: Settings) -> None:
 
 
 def _service(settings: Settings) -> str:
-    client = ServiceClient(f"http://{settings.host}:{settings.port}")
+    client = ServiceClient(f"http://{settings.host}:{settings.port}", settings.api_key)
     with closing(client):
         return f"{'running' if client.is_ready() else 'not running'} at {client.url}"

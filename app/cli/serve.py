@@ -16,7 +16,13 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
+    from app.access.authentication import check_a_key_exists, is_loopback
     from app.home import claim_home
+
+    if not is_loopback(settings.host):
+        with claim_home(settings.home):
+            check_a_key_exists(settings)
+
     from app.logs import configure_logs
     from app.models.chat import open_chat_model
     from app.server import create_app

@@ -104,13 +104,13 @@ class Library:
     async def remove(self, owner: str, document_id: str) -> bool:
         """Delete a document, read or not, with its pieces; whether it was there."""
         async with self._database.write() as session:
-            was_there = await Documents(session, owner).remove(document_id)
+            if not await Documents(session, owner).remove(document_id):
+                return False
             shelves = await DocumentPassages(session, owner).take_away(document_id)
         for shelf_id in shelves:
             self._on_change(owner, shelf_id)
-        if was_there:
-            self.stop_reading([document_id])
-        return was_there
+        self.stop_reading([document_id])
+        return True
 
     def stop_reading(self, document_ids: Iterable[str]) -> None:
         """Read no more of documents that have been deleted."""

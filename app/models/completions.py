@@ -8,6 +8,7 @@ from typing import Literal
 
 import structlog
 
+from app.access.spending import open_accounts
 from app.errors import GenerationFailedProblem, ProblemError, QueueTimeoutProblem, ShuttingDownProblem
 from llm.engine.interface import (
     ChosenToken,
@@ -58,7 +59,7 @@ class Completion:
     """
 
     def __init__(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
-        """Raises like `Engine.reserve`, with nothing started."""
+        """Raises like `Engine.reserve` and `open_accounts`, with nothing started."""
         self.usage = Tally()
         self._engine = engine
         self._requests = requests
@@ -72,8 +73,14 @@ class Completion:
             held = {index: engine.reserve(requests[index]) for index in self._is_computed}
             for place in held.values():
                 places.callback(place.release)
-            for index, place in held.items():
-                self._generations[index] = place.submit()
+            prompt_tokens = sum(len(prompt) for prompt in first_with)
+            self._accounts = open_accounts(len(requests), prompt_tokens=prompt_tokens)
+            with ExitStack() as unused:
+                for account in self._accounts:
+                    unused.callback(account.close)
+                for index, place in held.items():
+                    self._generations[index] = place.submit()
+                unused.pop_all()
         self._tasks = [asyncio.create_task(self._run(index)) for index in range(len(requests))]
 
     def cancel(self) -> None:
@@ -112,6 +119,7 @@ class Completion:
         except Exception as error:
             self._events.put_nowait(error)
         finally:
+            self._accounts[index].close()
             if is_first:
                 self._is_computed[index].set()
 
@@ -135,6 +143,7 @@ class Completion:
 
     def _count(self, index: int, started: Started, finished: Finished) -> None:
         self.usage.completion_tokens += finished.completion_tokens
+        self._accounts[index].close(finished.completion_tokens)
         if self._first[index] == index:
             prompt, cached = finished.prompt_tokens, finished.cached_tokens
             self.usage.prompt_tokens += started.prompt_tokens if prompt is None else prompt

@@ -12,7 +12,8 @@ from app.storage.tables import Owned, Table
 class DeletionRow(Owned, Table):
     """What was deleted, how far that is, and the ids by which it is checked; nothing that was said.
 
-    `target`: of a user a digest, since names of users go too. `removed`: how many, by store. `scope`: as
+    `target`: of a user a digest, since names of users go too. `user_digest`: the same, of the user whose key
+    asked for it, if one did. `removed`: how many, by store. `scope`: as
     `app.storage.deletions.Scope` has it.
     """
 
@@ -35,3 +36,4 @@ class DeletionRow(Owned, Table):
     scope: Mapped[dict[str, Any]]
     requested_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
+    user_digest: Mapped[str | None] = mapped_column(String(64))

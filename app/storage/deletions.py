@@ -22,7 +22,7 @@ from app.storage.fact_tables import FactRow, RefusedFactRow
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import DELETED, Messages
-from app.storage.repository import Repository
+from app.storage.repository import Repository, UserOfOwner
 from app.storage.sessions import Sessions
 from app.storage.shelves import Shelves
 from app.storage.tables import (
@@ -222,6 +222,7 @@ class Deletions(Repository):
             removed=removed,
             scope=asdict(scope),
             requested_at=datetime.now(UTC),
+            user_digest=self.owner.digest if isinstance(self.owner, UserOfOwner) else None,
         )
         self.add(row)
         await self.session.flush()
@@ -301,7 +302,7 @@ class Deletions(Repository):
         in them."""
         found = set(await self._with_branches(sessions))
         for batch in _batches(sessions):
-            users = select(SessionRow.user_id).where(SessionRow.id.in_(batch))
+            users = self.select_columns(SessionRow, SessionRow.user_id).where(SessionRow.id.in_(batch))
             query = self.select_columns(SessionRow, SessionRow.id).where(SessionRow.user_id.in_(users))
             found |= set((await self.session.scalars(query)).all())
         return sorted(found)

@@ -100,7 +100,7 @@ class Facts(Repository):
             select(MessageMarkRow.id)
             .join(marked, marked.id == MessageMarkRow.message_id)
             .where(
-                MessageMarkRow.owner == self.owner,
+                self.is_own(MessageMarkRow),
                 MessageMarkRow.session_id == FactRow.session_id,
                 MessageMarkRow.kind == "excluded",
                 MessageMarkRow.ended_at.is_(None),

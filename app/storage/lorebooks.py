@@ -30,7 +30,7 @@ class SessionLore(Repository):
         query = (
             select(LoreEntryRow, MessageRow.content)
             .outerjoin(MessageRow, MessageRow.id == LoreEntryRow.message_id)
-            .where(LoreEntryRow.owner == self.owner, LoreEntryRow.session_id == session_id)
+            .where(self.is_own(LoreEntryRow), LoreEntryRow.session_id == session_id)
             .order_by(LoreEntryRow.number)
         )
         return [_stored(row, said) for row, said in (await self.session.execute(query)).all()]

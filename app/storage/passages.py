@@ -167,7 +167,7 @@ class StoredPassages(Repository):
             .outerjoin(DocumentPieceRow, IS_PIECE)
             .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
             .where(
-                PassageRow.owner == self.owner,
+                self.is_own(PassageRow),
                 PassageRow.shelf_id == shelf_id,
                 tuple_(PassageRow.change, PassageRow.source, PassageRow.number) > behind,
             )
@@ -192,7 +192,7 @@ class StoredPassages(Repository):
                 .outerjoin(DocumentPieceRow, IS_PIECE)
                 .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
                 .where(
-                    PassageRow.owner == self.owner,
+                    self.is_own(PassageRow),
                     func.coalesce(MessageRow.owner, DocumentPieceRow.owner) == self.owner,
                     PassageRow.is_gone.is_(False),
                     PassageRow.key.in_(wanted),
@@ -240,7 +240,7 @@ class StoredPassages(Repository):
                     MessageRow.position >= func.coalesce(ShelvedSessionRow.end, 0),
                 ),
             )
-            .where(MessageRow.owner == self.owner, MessageRow.status != "generating")
+            .where(self.is_own(MessageRow), MessageRow.status != "generating")
         )
 
     async def _store(

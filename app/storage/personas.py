@@ -59,7 +59,7 @@ class Personas(Repository):
                 PersonaRevisionRow,
                 and_(PersonaRevisionRow.persona_id == PersonaRow.id, PersonaRevisionRow.revision == wanted),
             )
-            .where(PersonaRow.owner == self.owner, PersonaRow.id == persona_id)
+            .where(self.is_own(PersonaRow), PersonaRow.id == persona_id)
         )
         row = (await self.session.execute(query)).one_or_none()
         return _read(*row) if row else None
@@ -75,7 +75,7 @@ class Personas(Repository):
                     PersonaRevisionRow.revision == PersonaRow.revision,
                 ),
             )
-            .where(PersonaRow.owner == self.owner)
+            .where(self.is_own(PersonaRow))
             .order_by(PersonaRow.created_at.desc(), PersonaRow.id.desc())
             .limit(limit)
         )

@@ -1,15 +1,39 @@
-"""Where every query gets its owner: repositories read and write the rows of one owner only."""
+"""Where every query gets its owner: repositories read and write the rows of one owner only.
+
+An owner may be narrowed to one of its users (`UserOfOwner`): then they are that user's rows.
+"""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import Delete, Select, Update, delete, insert, select, update
+from sqlalchemy import ColumnElement, Delete, Select, Update, delete, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.tables import Owned, SessionRow, ShelfRow, Table
+from app.storage.deletion_tables import DeletionRow
+from app.storage.tables import DocumentRow, Owned, SessionRow, ShelfRow, Table
 
 Row = TypeVar("Row", bound=Table)
 INSERTED_AT_ONCE = 1000
+
+
+class UserOfOwner(str):
+    """An owner, narrowed to one of its users: the name of the owner wherever one is asked for.
+
+    As a kind of name it goes wherever the owner goes, so that no way to the tables loses the user.
+    """
+
+    user_id: str
+
+    def __new__(cls, owner: str, user_id: str) -> "UserOfOwner":
+        self = super().__new__(cls, owner)
+        self.user_id = user_id
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Stands for the user where names of users are not to be."""
+        return sha256(self.user_id.encode()).hexdigest()
 
 
 class Repository:
@@ -19,17 +43,30 @@ class Repository:
         self.session = session
         self.owner = owner
 
+    def is_own(self, table: type[Table]) -> ColumnElement[bool]:
+        """Whether a row is the owner's, and its user's: the condition of every query."""
+        is_owners: ColumnElement[bool] = _owner_of(table) == self.owner
+        if not isinstance(self.owner, UserOfOwner):
+            return is_owners
+        return is_owners & _is_of_user(table, self.owner)
+
     def select(self, table: type[Row]) -> Select[Row]:
-        return select(table).where(_owner_of(table) == self.owner)
+        return select(table).where(self.is_own(table))
 
     def select_columns(self, table: type[Table], *columns: Any) -> Select[Any]:
-        return select(*columns).select_from(table).where(_owner_of(table) == self.owner)
+        return select(*columns).select_from(table).where(self.is_own(table))
 
     def update_rows(self, table: type[Table]) -> Update:
-        return update(table).where(_owner_of(table) == self.owner)
+        return update(table).where(self._may_change(table))
 
     def delete(self, table: type[Table]) -> Delete:
-        return delete(table).where(_owner_of(table) == self.owner)
+        return delete(table).where(self._may_change(table))
+
+    def _may_change(self, table: type[Table]) -> ColumnElement[bool]:
+        """As `is_own`, but for everybody's documents, which a user may read only."""
+        if table is DocumentRow and isinstance(self.owner, UserOfOwner):
+            return self.is_own(table) & (DocumentRow.user_id == self.owner.user_id)
+        return self.is_own(table)
 
     def add(self, row: Table) -> None:
         assert isinstance(row, Owned)
@@ -47,6 +84,30 @@ class Repository:
 def _owner_of(table: type[Table]) -> Any:
     assert issubclass(table, Owned)
     return table.owner
+
+
+def _is_of_user(table: Any, user: UserOfOwner) -> ColumnElement[bool]:
+    """Whether a row is that user's, or everybody's document.
+
+    Personas are the owner's. Passages, pieces and token ids name neither user nor session: the way to them
+    goes through a shelf, a document or a message.
+    """
+    if table is DeletionRow:
+        return DeletionRow.user_digest == user.digest
+    if table is DocumentRow:
+        return (DocumentRow.user_id == user.user_id) | DocumentRow.user_id.is_(None)
+    if table is ShelfRow:
+        return (ShelfRow.user_id == user.user_id) | (
+            (ShelfRow.user_id == "") & (ShelfRow.kind == "documents")
+        )
+    of_user = SessionRow.user_id == user.user_id
+    if table is SessionRow:
+        return of_user
+    if hasattr(table, "session_id"):
+        sessions = select(SessionRow.id).where(SessionRow.owner == user, of_user)
+        is_of_his: ColumnElement[bool] = table.session_id.in_(sessions)
+        return is_of_his
+    return true()
 
 
 async def owners(session: AsyncSession) -> list[str]:

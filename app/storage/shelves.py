@@ -118,7 +118,7 @@ class Shelves(Repository):
         query = (
             select(ShelfRow, func.count(PassageRow.shelf_id))
             .outerjoin(PassageRow, standing)
-            .where(ShelfRow.owner == self.owner)
+            .where(self.is_own(ShelfRow))
             .group_by(ShelfRow.id)
             .order_by(ShelfRow.id)
         )

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Update, update
+from sqlalchemy import ColumnElement, Update
 
 from app.ids import new_id
 from app.storage.repository import Repository
@@ -104,9 +104,8 @@ class Summaries(Repository):
 
     def _let_go(self, session_id: str, through_turn: int) -> Update:
         return (
-            update(SummaryRow)
+            self.update_rows(SummaryRow)
             .where(
-                SummaryRow.owner == self.owner,
                 SummaryRow.session_id == session_id,
                 SummaryRow.through_turn > through_turn,
             )

@@ -182,7 +182,7 @@ class StoredRecords(Repository):
         query = (
             select(LoreEntryRow, MessageRow.content, MessageRow.forgotten_at)
             .outerjoin(MessageRow, MessageRow.id == LoreEntryRow.message_id)
-            .where(LoreEntryRow.owner == self.owner, LoreEntryRow.session_id == session_id)
+            .where(self.is_own(LoreEntryRow), LoreEntryRow.session_id == session_id)
             .order_by(LoreEntryRow.number)
         )
         return [
@@ -237,7 +237,7 @@ class StoredRecords(Repository):
         query = (
             select(table, MessageRow.session_id)
             .outerjoin(MessageRow, MessageRow.id == table.message_id)
-            .where(table.owner == self.owner, table.session_id == session_id)
+            .where(self.is_own(table), table.session_id == session_id)
             .order_by(*order, table.id)
         )
         return [(row, source) for row, source in (await self.session.execute(query)).all()]
