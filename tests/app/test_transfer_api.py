@@ -19,8 +19,8 @@ from tests.app.test_history import append, contents, listed, regenerate, say, wi
 from tests.app.test_recall_api import new_chat, search
 from tests.app.test_summaries import imported as summarised_chat
 from tests.app.test_summaries import summaries, wait_for
-from tests.app.test_transfer import normalised
 from tests.app.test_transfer_formats import CONVERSATION, TAVERN_HEAD, line, lines
+from tests.app.transfer_parts import normalised
 
 Json = dict[str, Any]
 
