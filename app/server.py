@@ -31,6 +31,7 @@ from app.documents.library import Library
 from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
+from app.models.embedding import SentenceEmbedder
 from app.problem_responses import install_problem_handlers
 from app.schemas.chat import ProblemView
 from app.settings import Settings
@@ -42,11 +43,15 @@ CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, trans
 PARTS = (cards, personas, *CHATS, documents, catalog, metrics)
 
 
-def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -> FastAPI:
+def create_app(
+    settings: Settings, model: ChatModel, embedder: SentenceEmbedder | None = None, *, warm_up: bool = False
+) -> FastAPI:
     """The service. It claims its home folder when it starts up, and closes the model when it ends.
 
-    `warm_up`: what the first search needs is loaded at once, in the background.
+    `embedder`: the one that the settings name, unless another is given. `warm_up`: what the first search
+    needs is loaded at once, in the background.
     """
+    embeds = embedder or SentenceEmbedder(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +61,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
             try:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
-                chat = Chat(settings, database, model)
+                chat = Chat(settings, database, model, embeds)
                 chat.recall.start()
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
@@ -67,7 +72,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                 )
                 await library.start()
                 deleting.start()
-                warming = asyncio.create_task(chat.embedder.warm_up()) if warm_up else None
+                warming = asyncio.create_task(embeds.warm_up()) if warm_up else None
                 try:
                     yield
                 finally:

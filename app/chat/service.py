@@ -52,7 +52,9 @@ log = structlog.get_logger()
 class Chat:
     """The chat sessions of this process, on one database and one model."""
 
-    def __init__(self, settings: Settings, database: Database, model: ChatModel) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, model: ChatModel, embedder: SentenceEmbedder
+    ) -> None:
         self._settings = settings
         self._database = database
         self._model = model
@@ -60,11 +62,10 @@ class Chat:
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self.embedder = SentenceEmbedder(settings)
-        self.recall = Recall(settings, database, self.embedder, is_busy=lambda: bool(self._running))
+        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
         self.changes = SessionChanges(settings, database, model)
         self.states = SessionStates(settings, database, model, self.recall)
-        summarisers = Summarisers(model, self.embedder)
+        summarisers = Summarisers(model, embedder)
         self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from app.settings import Settings
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.command_line import perdure
+from tests.app.conftest import RunningService
 from tests.app.service import open_stream
-from tests.app.test_cli import perdure
 from tests.app.test_faults import service_process
 
 WORD = "Quaggamarker"
@@ -44,8 +43,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(default_model: LoadedModel, home: Path) -> Iterator[httpx.Client]:
-    with running_service(default_model, Settings(home=home)) as client:
+def shared(running_service: RunningService, home: Path) -> Iterator[httpx.Client]:
+    with running_service(Settings(home=home)) as client:
         yield client
 
 

@@ -15,8 +15,8 @@ from app.web_server import serve_in_thread
 from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
+from tests.app.command_line import perdure
 from tests.app.service import StartService, open_stream
-from tests.app.test_cli import perdure
 from tests.openai_server import MODEL, Answer, Dialect, ModelServer, ScriptedServer, serve, sse
 
 TOKENIZER = "smollm2-135m-instruct"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.app.cards_data import V2
+from tests.app.command_line import perdure
 from tests.app.service import StartService
-from tests.app.test_cli import perdure
 from tests.app.test_documents import added, pieces
 from tests.app.test_facts import append as tell
 from tests.app.test_facts import facts, new_session, wait_for_values
