@@ -1,4 +1,4 @@
-"""The command line as a user types it, in a process of its own or, where that is not the point, in this one."""
+"""The command line as a user types it: in a process of its own or, if that is not the point, in this."""
 
 import io
 import os

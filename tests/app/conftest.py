@@ -23,11 +23,20 @@ RunningService = Callable[[Settings], AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture(scope="session")
+def embedder(models_folder: Path) -> SentenceEmbedder:
+    """The one of all services here, loaded when the first of them needs it."""
+    return SentenceEmbedder(Settings(models=models_folder))
+
+
+@pytest.fixture(scope="session")
 def running_service(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer, models_folder: Path, empty_database: Path
+    default_model: LoadedModel,
+    chat_tokenizer: ChatTokenizer,
+    embedder: SentenceEmbedder,
+    models_folder: Path,
+    empty_database: Path,
 ) -> RunningService:
-    """Runs a service of its own, whose parts that take long to load and keep no state are shared by all."""
-    embedder = SentenceEmbedder(Settings(models=models_folder))
+    """Runs a service of its own, with the parts that take long to load and keep no state."""
 
     @contextmanager
     def run(settings: Settings) -> Iterator[httpx.Client]:
@@ -35,8 +44,7 @@ def running_service(
         if not settings.database_path.exists():
             settings.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(empty_database, settings.database_path)
-        shared = embedder if settings.models_folder == models_folder else None
-        app = create_app(settings, model, shared)
+        app = create_app(settings, model, embedder if settings.models_folder == models_folder else None)
         with serve_in_thread(app) as url, httpx.Client(base_url=url, timeout=120) as client:
             yield client
 

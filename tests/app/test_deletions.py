@@ -97,10 +97,10 @@ def indexed(client: httpx.Client) -> None:
 
 
 def until(ask: Any, is_so: Any) -> Any:
-    for _ in range(600):
+    for _ in range(300):
         if is_so(answer := ask()):
             return answer
-        time.sleep(0.05)
+        time.sleep(0.2)  # what is asked counts in every store
     raise AssertionError(f"it stays {answer}")
 
 

@@ -186,7 +186,7 @@ def test_a_gguf_with_an_array_longer_than_the_file_is_refused_and_not_read_on_an
         load_model(str(path), tmp_path / "models")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_gguf_with_changed_bytes_is_loaded_or_refused_by_an_error_of_ours(
     tiny_gguf: bytes, data: st.DataObject

@@ -171,7 +171,7 @@ def test_the_window_of_a_growing_chat_never_goes_back(
     assert firsts == sorted(firsts)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     memory=memories.filter(lambda memory: memory["strategy"] != "buffer"),
     lengths=st.lists(st.integers(1, 40), min_size=30, max_size=120),
@@ -198,7 +198,7 @@ def test_between_steps_a_context_begins_with_the_one_before(
         before, first_before = turns_only, first
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     lengths=st.lists(st.integers(5, 25), min_size=100, max_size=160),
     ratio=st.floats(0.2, 0.8),
