@@ -33,7 +33,7 @@ def prompt(chat_tokenizer: ChatTokenizer) -> torch.Tensor:
     return torch.tensor([*ids, *chat_tokenizer.generation_prompt])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def transformers_from_gguf(default_model: LoadedModel) -> Any:
     """transformers' own reading of the GGUF file, which shares no code with ours."""
     [gguf] = default_model.folder.parent.glob("*.gguf")

@@ -57,8 +57,8 @@ def test_greedy_text_and_ids_are_the_local_engines(
     engine: RemoteEngine, local: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
     short = (MESSAGES[0], ("user", "Hello!"))
-    for messages, reason in ((MESSAGES, "length"), (short, "stop")):
-        asked = request(chat_tokenizer, messages, max_tokens=24)
+    for messages, max_tokens, reason in ((MESSAGES, 16, "length"), (short, 40, "stop")):
+        asked = request(chat_tokenizer, messages, max_tokens=max_tokens)
         _, text, finished = run(engine.submit(asked))
         _, _, expected = run(local.submit(asked))
         assert text == finished.text == expected.text
