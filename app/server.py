@@ -36,6 +36,7 @@ from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
 from app.models.completions import Completions
+from app.models.embedding import SentenceEmbedder
 from app.openai import chat_completions, completions, embeddings, models
 from app.problem_responses import install_problem_handlers
 from app.schemas.problems import ProblemView
@@ -50,11 +51,15 @@ STANDARD = (chat_completions, completions, embeddings, models)
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
 
-def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -> FastAPI:
+def create_app(
+    settings: Settings, model: ChatModel, embedder: SentenceEmbedder | None = None, *, warm_up: bool = False
+) -> FastAPI:
     """The service. It claims its home folder when it starts up, and closes the model when it ends.
 
-    `warm_up`: what the first search needs is loaded at once, in the background.
+    `embedder`: the one that the settings name, unless another is given. `warm_up`: what the first search
+    needs is loaded at once, in the background.
     """
+    embeds = embedder or SentenceEmbedder(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +71,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                     for owner in await owners(session):
                         await Messages(session, owner).interrupt_unfinished()
                 app.state.authenticator = Authenticator(settings, database)
-                chat = Chat(settings, database, model)
+                chat = Chat(settings, database, model, embeds)
                 chat.recall.start()
                 whole_prompts = Completions(model.engine)
                 edits = HistoryEdits(settings, database, model, chat)
@@ -78,7 +83,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                 )
                 await library.start()
                 deleting.start()
-                warming = asyncio.create_task(chat.embedder.warm_up()) if warm_up else None
+                warming = asyncio.create_task(embeds.warm_up()) if warm_up else None
                 try:
                     yield
                 finally:

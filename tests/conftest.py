@@ -3,6 +3,11 @@
 import os
 from pathlib import Path
 
+# Each of the processes that share the tests computes on its share of the cores: threads of one that wait for
+# threads of its own take the cores from the others. Read when torch is loaded, and by started processes.
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
+
 import pytest
 
 from app.settings import Settings

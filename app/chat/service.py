@@ -48,19 +48,21 @@ from memory.strategies.base import Strategy
 class Chat:
     """The chat sessions of this process, on one database and one model."""
 
-    def __init__(self, settings: Settings, database: Database, model: ChatModel) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, model: ChatModel, embedder: SentenceEmbedder
+    ) -> None:
         self._settings = settings
         self._database = database
         self._model = model
         self._locks = SessionLocks()
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.embedder = SentenceEmbedder(settings)
-        self.recall = Recall(settings, database, self.embedder, is_busy=lambda: bool(self._running))
+        self.embedder = embedder
+        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
         self.changes = SessionChanges(settings, database, model)
         self.states = SessionStates(settings, database, model, self.recall)
         self._next_windows = NextWindows(model.engine, self.states)
-        summarisers = Summarisers(model, self.embedder)
+        summarisers = Summarisers(model, embedder)
         self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
         self._upkeep = Upkeep(

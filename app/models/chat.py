@@ -54,12 +54,11 @@ def open_chat_model(settings: Settings, progress: Progress = silent) -> ChatMode
         device=settings.device,
         progress=progress,
     )
-    return start_engine(loaded, settings)
+    return start_engine(loaded, ChatTokenizer(loaded.folder), settings)
 
 
-def start_engine(loaded: LoadedModel, settings: Settings) -> ChatModel:
-    """An engine of its own for a model that is loaded already."""
-    tokenizer = ChatTokenizer(loaded.folder)
+def start_engine(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settings) -> ChatModel:
+    """An engine of its own for a model and a tokeniser that are loaded already."""
     own_window = loaded.config.context_window
     context_window = min(settings.context_window or own_window, own_window)
     _check_room(settings, context_window)

@@ -1,7 +1,8 @@
 """A real service on loopback, with the real model, a database of its own, and nothing else of the user's."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,53 @@ import httpx
 import pytest
 
 from app.models.chat import start_engine
+from app.models.embedding import SentenceEmbedder
 from app.server import create_app
 from app.settings import Settings
 from app.storage.database import migrate
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
+from llm.text.chat_format import ChatTokenizer
 from tests.app.service import StartService
 
+RunningService = Callable[[Settings], AbstractContextManager[httpx.Client]]
 
-@contextmanager
-def running_service(model: LoadedModel, settings: Settings) -> Iterator[httpx.Client]:
-    app = create_app(settings, start_engine(model, settings))
-    with serve_in_thread(app) as url, httpx.Client(base_url=url, timeout=120) as client:
-        yield client
+
+@pytest.fixture(scope="session")
+def embedder(models_folder: Path) -> SentenceEmbedder:
+    """The one of all services here, loaded when the first of them needs it."""
+    return SentenceEmbedder(Settings(models=models_folder))
+
+
+@pytest.fixture(scope="session")
+def running_service(
+    default_model: LoadedModel,
+    chat_tokenizer: ChatTokenizer,
+    embedder: SentenceEmbedder,
+    models_folder: Path,
+    empty_database: Path,
+) -> RunningService:
+    """Runs a service of its own, with the parts that take long to load and keep no state."""
+
+    @contextmanager
+    def run(settings: Settings) -> Iterator[httpx.Client]:
+        model = start_engine(default_model, chat_tokenizer, settings)
+        if not settings.database_path.exists():
+            settings.home.mkdir(parents=True, exist_ok=True)
+            shutil.copy(empty_database, settings.database_path)
+        app = create_app(settings, model, embedder if settings.models_folder == models_folder else None)
+        with serve_in_thread(app) as url, httpx.Client(base_url=url, timeout=120) as client:
+            yield client
+
+    return run
 
 
 @pytest.fixture
-def start_service(default_model: LoadedModel) -> Iterator[StartService]:
+def start_service(running_service: RunningService) -> Iterator[StartService]:
     with ExitStack() as running:
 
         def start(**changes: Any) -> httpx.Client:
-            return running.enter_context(running_service(default_model, Settings(**changes)))
+            return running.enter_context(running_service(Settings(**changes)))
 
         yield start
 
@@ -42,10 +69,10 @@ def client(start_service: StartService) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def used_client(
-    default_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+    running_service: RunningService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
     """A client of a service that the tests of a module share: for those that look at their own chats only."""
-    with running_service(default_model, Settings(home=tmp_path_factory.mktemp("home"))) as client:
+    with running_service(Settings(home=tmp_path_factory.mktemp("home"))) as client:
         yield client
 
 

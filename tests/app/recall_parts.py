@@ -47,6 +47,7 @@ class Library:
 
     def __init__(self, database: Database, folder: Path, model: str = "words") -> None:
         self.database = database
+        self.folder = folder
         self.embedder = WordEmbedder()
         self.dense = ChromaIndex(embedded_chroma(folder / "chroma"), model, folder / "chroma")
         self.lexical = TantivyIndex(folder / "lexical")

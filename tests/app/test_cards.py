@@ -10,8 +10,8 @@ import pytest
 from app.cards.files import picture_with, read_card
 from app.cards.png import find_texts, plain_picture
 from tests.app.cards_data import V2, V3, chunk, packed, picture_of
+from tests.app.command_line import perdure
 from tests.app.service import StartService
-from tests.app.test_cli import perdure
 
 
 @pytest.fixture

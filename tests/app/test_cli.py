@@ -1,8 +1,5 @@
 """The command line, as a user types it."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,20 +17,7 @@ from app.cli.context_bar import _cells
 from app.cli.doctor import CheckFailedError, _embedding_model
 from app.settings import Settings
 from llm.catalog import EMBEDDING_MODEL
-
-PERDURE = str(Path(sys.executable).parent / "perdure")
-
-
-def perdure(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PERDURE, *arguments],
-        input=typed,
-        env=os.environ | {"COLUMNS": "120"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+from tests.app.command_line import perdure, perdure_process
 
 
 def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: httpx.Client) -> None:
@@ -131,7 +115,7 @@ def test_a_terminal_chat_goes_on_with_an_old_session(client: httpx.Client, sessi
 
 
 def test_a_terminal_chat_without_a_service_runs_one_itself() -> None:
-    done = perdure(
+    done = perdure_process(
         "chat",
         "--persona",
         "You are Pippa.",
@@ -150,7 +134,7 @@ def test_a_terminal_chat_without_a_service_runs_one_itself() -> None:
 
 
 def test_a_service_that_is_not_there_is_said_so() -> None:
-    done = perdure("chat", "--url", "http://127.0.0.1:1")
+    done = perdure_process("chat", "--url", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "no service is ready at http://127.0.0.1:1" in done.stderr
 

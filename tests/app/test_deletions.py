@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from app.settings import Settings
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.command_line import perdure
+from tests.app.conftest import RunningService
 from tests.app.service import open_stream
-from tests.app.test_cli import perdure
 from tests.app.test_faults import service_process
 from tests.traces import files_with
 
@@ -45,8 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(default_model: LoadedModel, home: Path) -> Iterator[httpx.Client]:
-    with running_service(default_model, Settings(home=home)) as client:
+def shared(running_service: RunningService, home: Path) -> Iterator[httpx.Client]:
+    with running_service(Settings(home=home)) as client:
         yield client
 
 
@@ -92,10 +91,10 @@ def indexed(client: httpx.Client) -> None:
 
 
 def until(ask: Any, is_so: Any) -> Any:
-    for _ in range(600):
+    for _ in range(300):
         if is_so(answer := ask()):
             return answer
-        time.sleep(0.05)
+        time.sleep(0.2)  # what is asked counts in every store
     raise AssertionError(f"it stays {answer}")
 
 

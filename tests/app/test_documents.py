@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from app.cli.main import app as cli
 from app.settings import Settings
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.conftest import RunningService
 from tests.app.document_files import docx_file, overlapping_zip, pdf, zipped
 from tests.app.service import StartService
 
@@ -244,11 +243,11 @@ def test_one_that_is_deleted_while_it_is_read_leaves_nothing(
 
 
 def test_what_was_being_read_when_the_service_ended_is_read_at_its_next_start(
-    default_model: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    running_service: RunningService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("app.documents.library.ANSWER_WITHIN_S", 0.0)
     settings = Settings()
-    with running_service(default_model, settings) as client:
+    with running_service(settings) as client:
         documents = [
             upload(client, f"{n}.txt", f"Number {n}.\n" + "The sea is wide.\n" * 2_000).json()
             for n in range(2)
@@ -256,7 +255,7 @@ def test_what_was_being_read_when_the_service_ended_is_read_at_its_next_start(
     kept, lost = documents
     (settings.documents_folder / lost["id"]).unlink()
     (settings.documents_folder / "doc_never_noted").touch()
-    with running_service(default_model, settings) as client:
+    with running_service(settings) as client:
         now = [settled(client, client.get(f"/v1/documents/{each['id']}").json()) for each in (kept, lost)]
     assert [document["status"] for document in now] == ["ready", "failed"]
     assert now[1]["error"] == "its file is no longer there; upload it again"

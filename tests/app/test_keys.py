@@ -22,10 +22,10 @@ from app.access.secrets import new_secret
 from app.errors import RateLimitProblem
 from app.logs import configure_logs
 from app.settings import Settings
+from tests.app.command_line import perdure
 from tests.app.keys import new_key, perdure_keys, with_key
 from tests.app.service import StartService, open_stream
 from tests.app.standard import CHAT_MODEL
-from tests.app.test_cli import perdure
 
 
 @pytest.fixture

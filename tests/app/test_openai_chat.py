@@ -16,6 +16,7 @@ from app.server import create_app
 from app.settings import Settings
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
+from llm.text.chat_format import ChatTokenizer
 from tests.app.standard import CHAT_MODEL, openai_client
 
 FRANCE: list[ChatCompletionMessageParam] = [
@@ -266,10 +267,11 @@ def test_a_client_that_does_not_stream_and_goes_away_ends_the_generation_too(
 
 
 def test_a_service_that_stops_ends_its_completions_with_an_error(
-    default_model: LoadedModel, tmp_path: Path
+    default_model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     settings = Settings(home=tmp_path / "home")
-    with serve_in_thread(create_app(settings, start_engine(default_model, settings))) as url:
+    model = start_engine(default_model, chat_tokenizer, settings)
+    with serve_in_thread(create_app(settings, model)) as url:
         stream = OpenAI(base_url=f"{url}/v1", api_key="sk-unused", max_retries=0).chat.completions.create(
             model=CHAT_MODEL, messages=LONG_TASK, temperature=0, max_tokens=4000, stream=True
         )

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from app.chat.prefixes import PrefixError, Typed, read_typed
 from app.settings import Settings
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.conftest import RunningService
 from tests.app.service import open_stream
 from tests.app.test_documents import added, settled
 
@@ -20,10 +19,12 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def client(default_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def client(
+    running_service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("home")
     settings = Settings(home=home, context_window=1024, reply_tokens=64)
-    with running_service(default_model, settings) as client:
+    with running_service(settings) as client:
         yield client
 
 

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 from app.cli.main import app as cli
 from app.settings import Settings
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.conftest import RunningService
 from tests.app.service import StartService
 
 NOBODY = "http://127.0.0.1:9"
@@ -187,13 +186,15 @@ def test_without_the_chroma_server_words_are_found_and_it_is_said(start_service:
     assert refused.json()["type"] == "urn:perdure:problem:index-unavailable"
 
 
-def test_at_the_start_what_is_not_indexed_is_made_up_for(default_model: LoadedModel, tmp_path: Path) -> None:
+def test_at_the_start_what_is_not_indexed_is_made_up_for(
+    running_service: RunningService, tmp_path: Path
+) -> None:
     settings = Settings(home=tmp_path / "home")
-    with running_service(default_model, settings) as client:
+    with running_service(settings) as client:
         chat = new_chat(client, "The safe is behind the mirror.", "Noted.", user="mia")
         wait_until_indexed(client)
     rmtree(tmp_path / "home" / "recall")
-    with running_service(default_model, settings) as client:
+    with running_service(settings) as client:
         wait_until_indexed(client)
         assert search(client, "mirror", session_id=chat)[0] == "The safe is behind the mirror."
 

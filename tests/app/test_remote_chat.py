@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from app.models.chat import open_chat_model
+from app.models.embedding import SentenceEmbedder
 from app.server import create_app
 from app.settings import Settings, SettingsError
 from app.web_server import serve_in_thread
 from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
-from tests.app.service import StartService, open_stream
-from tests.app.test_cli import perdure
+from tests.app.command_line import perdure
+from tests.app.conftest import RunningService
+from tests.app.service import open_stream
 from tests.openai_server import MODEL, Answer, Dialect, ModelServer, ScriptedServer, serve, sse
 
 TOKENIZER = "smollm2-135m-instruct"
@@ -41,12 +42,13 @@ def start_server(
 
 
 @pytest.fixture
-def start_remote(start_server: Callable[[Dialect], str]) -> Iterator[StartRemote]:
+def start_remote(start_server: Callable[[Dialect], str], embedder: SentenceEmbedder) -> Iterator[StartRemote]:
     with ExitStack() as running:
 
         def start(dialect: Dialect, **changes: Any) -> httpx.Client:
             settings = Settings(remote_url=f"{start_server(dialect)}/v1", remote_retries=1, **changes)
-            url = running.enter_context(serve_in_thread(create_app(settings, open_chat_model(settings))))
+            app = create_app(settings, open_chat_model(settings), embedder)
+            url = running.enter_context(serve_in_thread(app))
             return running.enter_context(httpx.Client(base_url=url, timeout=120))
 
         yield start
@@ -65,7 +67,7 @@ def talk(client: httpx.Client) -> list[dict[str, Any]]:
     session = client.post("/v1/sessions", json={"persona_id": persona["id"]}).json()
     path = f"/v1/sessions/{session['id']}/messages"
     answers = [
-        client.post(path, json={"content": content, "temperature": 0, "max_tokens": 20})
+        client.post(path, json={"content": content, "temperature": 0, "max_tokens": 12})
         for content in QUESTIONS
     ]
     return [answer.raise_for_status().json() for answer in answers]
@@ -73,6 +75,15 @@ def talk(client: httpx.Client) -> list[dict[str, Any]]:
 
 def texts(answers: list[dict[str, Any]]) -> list[str]:
     return [answer["message"]["content"] for answer in answers]
+
+
+@pytest.fixture(scope="module")
+def said_locally(
+    running_service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """What the local engine answers, and reports."""
+    with running_service(Settings(context_window=2048, home=tmp_path_factory.mktemp("home"))) as client:
+        return talk(client)
 
 
 @pytest.mark.parametrize(
@@ -87,21 +98,19 @@ def texts(answers: list[dict[str, Any]]) -> list[str]:
 def test_a_greedy_chat_says_what_the_local_engine_says_and_reports_cached_tokens(
     dialect: Dialect,
     changes: dict[str, Any],
+    said_locally: list[dict[str, Any]],
     start_remote: StartRemote,
-    start_service: StartService,
-    tmp_path: Path,
 ) -> None:
-    expected = talk(start_service(context_window=2048, home=tmp_path / "local"))
     client = start_remote(dialect, **changes)
     answers = talk(client)
-    assert texts(answers) == texts(expected)
-    for answer, other in zip(answers, expected, strict=True):
+    assert texts(answers) == texts(said_locally)
+    for answer, other in zip(answers, said_locally, strict=True):
         usage, other_usage = answer["usage"], other["usage"]
         assert usage["completion_tokens"] == other_usage["completion_tokens"]
         assert usage["prompt_tokens"] == other_usage["prompt_tokens"]
         assert usage["token_counts"] == "exact", "the server said how many they were"
     cached = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in answers]
-    assert cached == [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in expected]
+    assert cached == [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in said_locally]
     assert cached[1] > 0
     context = client.get(f"/v1/messages/{answers[1]['message']['id']}/context").json()
     assert context["cached_tokens"] == cached[1]

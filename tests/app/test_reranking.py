@@ -17,6 +17,7 @@ from app.web_server import serve_in_thread
 from llm.catalog import EMBEDDING_MODEL, ensure_model
 from llm.errors import ModelNotFoundError
 from llm.loading import LoadedModel
+from llm.text.chat_format import ChatTokenizer
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import Ranked, indexed_text
 from tests.app.service import StartService
@@ -113,12 +114,13 @@ def test_a_search_says_when_it_could_not_be_re_ranked(start_service: StartServic
 
 
 def test_a_service_that_warms_up_has_its_embedding_model_before_the_first_message(
-    default_model: LoadedModel, tmp_path: Path
+    default_model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     settings = Settings(home=tmp_path / "home")
-    app = create_app(settings, start_engine(default_model, settings), warm_up=True)
-    with serve_in_thread(app):
-        assert wait_for(lambda: app.state.service.chat.embedder.is_loaded)
+    embedder = SentenceEmbedder(settings)
+    model = start_engine(default_model, chat_tokenizer, settings)
+    with serve_in_thread(create_app(settings, model, embedder, warm_up=True)):
+        assert wait_for(lambda: embedder.is_loaded)
 
 
 def test_a_model_that_is_not_there_is_not_fetched_to_warm_up(tmp_path: Path) -> None:

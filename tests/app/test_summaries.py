@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.app.service import StartService
 
@@ -80,13 +81,21 @@ def test_what_left_the_window_is_in_its_summary_word_for_word(client: httpx.Clie
     assert context["left_out"] == []
 
 
+@pytest.fixture(scope="module")
+def records(used_client: httpx.Client) -> list[dict[str, Any]]:
+    """What was in the window, turn by turn, of a chat that outgrows it more than once."""
+    session_id = new_session(used_client)
+    replies = [
+        say(used_client, session_id, f"{number}: {FACTS[number % len(FACTS)]}")["message"]["id"]
+        for number in range(14)
+    ]
+    return [used_client.get(f"/v1/messages/{reply}/context").json() for reply in replies]
+
+
 def test_each_message_is_in_the_window_in_the_summary_or_named_and_the_record_says_so(
-    client: httpx.Client,
+    records: list[dict[str, Any]],
 ) -> None:
-    session_id = new_session(client)
-    for number in range(12):
-        reply = say(client, session_id, f"{number}: {FACTS[number % len(FACTS)]}")
-        record = client.get(f"/v1/messages/{reply['message']['id']}/context").json()
+    for number, record in enumerate(records):
         told = [segment for segment in record["segments"] if segment["kind"] == "summary"]
         covered = set(range(told[0]["through_turn"])) if told else set()
         named = {t for left in record["left_out"] for t in range(left["first_turn"], left["last_turn"] + 1)}
@@ -97,12 +106,9 @@ def test_each_message_is_in_the_window_in_the_summary_or_named_and_the_record_sa
     assert told
 
 
-def test_a_summary_voids_the_prefix_only_with_a_cut(client: httpx.Client) -> None:
-    session_id = new_session(client)
+def test_a_summary_voids_the_prefix_only_with_a_cut(records: list[dict[str, Any]]) -> None:
     windows: list[tuple[int, str | None]] = []
-    for number in range(14):
-        reply = say(client, session_id, f"{number}: {FACTS[number % len(FACTS)]}")
-        record = client.get(f"/v1/messages/{reply['message']['id']}/context").json()
+    for record in records:
         told = [segment["summary_id"] for segment in record["segments"] if segment["kind"] == "summary"]
         windows.append((min(record["turns"], default=0), told[0] if told else None))
     by_window: dict[int, set[str | None]] = {}

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.app.cards_data import V2
+from tests.app.command_line import perdure
 from tests.app.service import StartService
-from tests.app.test_cli import perdure
 from tests.app.test_documents import added, pieces
 from tests.app.test_facts import append as tell
 from tests.app.test_facts import facts, new_session, wait_for_values
@@ -19,8 +19,8 @@ from tests.app.test_history import append, contents, listed, regenerate, say, wi
 from tests.app.test_recall_api import new_chat, search
 from tests.app.test_summaries import imported as summarised_chat
 from tests.app.test_summaries import summaries, wait_for
-from tests.app.test_transfer import normalised
 from tests.app.test_transfer_formats import CONVERSATION, TAVERN_HEAD, line, lines
+from tests.app.transfer_parts import normalised
 
 Json = dict[str, Any]
 

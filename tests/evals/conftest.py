@@ -1,12 +1,18 @@
 """Parts that the tests of the evaluations share: a model with which a benchmark is over in a moment."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli.main import app
 from app.settings import Settings
 from llm.catalog import ensure_model
+from llm.text.chat_format import ChatTokenizer
 from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
 
 
@@ -24,3 +30,22 @@ def tiny_model(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def settings(tiny_model: Path, models_folder: Path) -> Settings:
     return Settings(model=str(tiny_model), models=models_folder)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model: Path) -> ChatTokenizer:
+    return ChatTokenizer(tiny_model)
+
+
+@pytest.fixture
+def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Runs `perdure bench` on the tiny model, and gives its report."""
+    monkeypatch.setenv("PERDURE_MODEL", settings.model)
+
+    def run(*arguments: str) -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["bench", *arguments, "--json"])
+        assert done.exit_code == 0, done.output
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    return run

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,7 @@ from evals.bench.turns import EXACT, STEPPED, TurnSizes, row_name
 from llm.engine.blocks import BLOCK_TOKENS
 from llm.engine.local_engine import WORTH_PREPARING
 from llm.packages import PACKAGED_MODELS
-from llm.text.chat_format import ChatEncoding, ChatTokenizer
+from llm.text.chat_format import ChatEncoding
 from memory.assembly import Limits
 from memory.strategies.buffer import Buffer
 from memory.strategies.sliding_window import SlidingWindow
@@ -44,11 +45,6 @@ PEERS = ("transformers bf16", "transformers fp32")
 @pytest.fixture
 def setup(settings: Settings) -> Setup:
     return Setup(settings, threads=1)
-
-
-@pytest.fixture
-def tokenizer(tiny_model: Path) -> ChatEncoding:
-    return ChatTokenizer(tiny_model)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -189,21 +185,18 @@ def test_restore_computes_the_new_tokens_alone_and_leaves_nothing_behind(setup: 
 
 
 def test_the_command_prints_tables_or_json_and_says_who_is_missing(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., dict[str, Any]],
 ) -> None:
-    monkeypatch.setenv("PERDURE_MODEL", settings.model)
-    command = ["bench", "restore", "--rounds", "1", "--threads", "1"]
-    done = CliRunner().invoke(app, [*command, "--json", "--no-peers"])
-    assert done.exit_code == 0, done.output
-    report = json.loads(done.stdout)
+    restore = ["restore", "--rounds", "1", "--threads", "1"]
+    report = bench(*restore, "--no-peers")
     assert report["settings"]["rounds"] == 1
     assert [row["name"] for row in report["sections"][0]["rows"]] == [FROM_DISK, AGAIN]
     assert all(len(row["rounds"]) == 1 for row in report["sections"][0]["rows"])
-    done = CliRunner().invoke(app, command, env={"COLUMNS": "120"})
+    done = CliRunner().invoke(app, ["bench", *restore], env={"COLUMNS": "120"})
     assert done.exit_code == 0, done.output
     assert "at most 0.25" in done.stdout
     assert "is no GGUF file" in done.stdout
-    done = CliRunner().invoke(app, [*command, "--peer", "nobody"])
+    done = CliRunner().invoke(app, ["bench", *restore, "--peer", "nobody"])
     assert done.exit_code == 2
     assert "no peer nobody" in done.output
 

@@ -1,22 +1,18 @@
 """The benchmark of windows: what it counts is right, with and without LangChain."""
 
-import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from app.cli.main import app
-from app.settings import Settings
 from evals.bench.prefixes import PrefixCache
 from evals.bench.report import Section
 from evals.bench.script import read_script
 from evals.bench.windows import WITHOUT_LANGCHAIN, WindowBenchmark, WindowSizes
 from llm.progress import silent
-from llm.text.chat_format import ChatEncoding, ChatTokenizer
+from llm.text.chat_format import ChatEncoding
 from memory.summaries.summariser import Task
 
 SIZES = WindowSizes(
@@ -40,11 +36,6 @@ class Newest:
 
     async def summarise(self, task: Task) -> str:
         return task.turns[-1].content
-
-
-@pytest.fixture
-def tokenizer(tiny_model: Path) -> ChatEncoding:
-    return ChatTokenizer(tiny_model)
 
 
 def sections(tokenizer: ChatEncoding, *, with_peers: bool) -> dict[str, Section]:
@@ -150,20 +141,12 @@ def test_langchain_computes_almost_its_whole_window_each_turn(tokenizer: ChatEnc
     assert ours_row.rounds == theirs.rounds
 
 
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, Any]:
-    monkeypatch.setenv("PERDURE_MODEL", settings.model)
-    done = CliRunner().invoke(app, ["bench", "windows", "--turns", "3", "--json", *options])
-    assert done.exit_code == 0, done.output
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
-
-
 def test_the_command_prints_each_strategy_and_says_that_langchain_is_missing(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evals.bench.windows.PEER_PACKAGES", ("no_such_package",))
-    report = run(settings, monkeypatch)
+    report = bench("windows", "--turns", "3")
     assert report["notes"] == [f"left out: {WITHOUT_LANGCHAIN}"]
     assert report["settings"]["turns"] == 3
     assert all(row["name"].startswith("perdure") for part in report["sections"] for row in part["rows"])
-    assert run(settings, monkeypatch, "--no-peers")["notes"] == []
+    assert bench("windows", "--turns", "3", "--no-peers")["notes"] == []

@@ -80,7 +80,7 @@ def test_streamed_text_and_ids_are_those_of_the_end(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
     prompt = prompt_of(chat_tokenizer, "Repeat after me: 안녕하세요 🌞 Grüße")
-    for seed in range(5):
+    for seed in range(3):
         _, text, finished = run(engine.submit(request(prompt, max_tokens=24, temperature=1.0, seed=seed)))
         assert text == finished.text == chat_tokenizer.decode(finished.token_ids)
 
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(
     prompt = prompt_of(chat_tokenizer, "Invent a name.")
 
     def text(seed: int) -> str:
-        return run(engine.submit(request(prompt, temperature=1.5, seed=seed)))[1]
+        return run(engine.submit(request(prompt, temperature=1.5, max_tokens=8, seed=seed)))[1]
 
     assert text(3) == text(3)
     assert len({text(seed) for seed in range(4)}) > 1
@@ -102,7 +102,7 @@ def test_a_reply_ends_before_a_stop_string_and_its_ids_say_the_same(
 ) -> None:
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
     _, whole, _ = run(engine.submit(request(prompt, max_tokens=40)))
-    for start in range(5, 40, 7):
+    for start in range(5, 40, 12):
         stop = whole[start : start + 6]
         _, text, finished = run(engine.submit(request(prompt, max_tokens=40, stop=(stop,))))
         assert text == finished.text == whole[: whole.index(stop)]
@@ -283,7 +283,7 @@ def _fail(_x: torch.Tensor) -> torch.Tensor:
 def test_scores_are_the_log_probabilities_of_one_whole_pass(
     engine: LocalEngine, default_model: LoadedModel, chat_tokenizer: ChatTokenizer
 ) -> None:
-    ids = prompt_of(chat_tokenizer, *[f"This is message number {n}, as it was said." for n in range(30)])
+    ids = prompt_of(chat_tokenizer, *[f"This is message number {n}, as it was said." for n in range(22)])
     assert len(ids) > 512
     decoder = default_model.decoder
     logits = decoder.extend(ids, decoder.new_cache(), logits="all")

@@ -57,8 +57,8 @@ def test_greedy_text_and_ids_are_the_local_engines(
     engine: RemoteEngine, local: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
     short = (MESSAGES[0], ("user", "Hello!"))
-    for messages, reason in ((MESSAGES, "length"), (short, "stop")):
-        asked = request(chat_tokenizer, messages, max_tokens=40)
+    for messages, max_tokens, reason in ((MESSAGES, 16, "length"), (short, 40, "stop")):
+        asked = request(chat_tokenizer, messages, max_tokens=max_tokens)
         _, text, finished = run(engine.submit(asked))
         _, _, expected = run(local.submit(asked))
         assert text == finished.text == expected.text
@@ -70,7 +70,7 @@ def test_greedy_text_and_ids_are_the_local_engines(
 def test_the_chat_api_gives_the_local_engines_text(
     start_engine: StartEngine, local: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    asked = request(chat_tokenizer, max_tokens=24)
+    asked = request(chat_tokenizer, max_tokens=16)
     _, text, finished = run(start_engine(api="chat").submit(asked))
     _, _, expected = run(local.submit(asked))
     assert text == finished.text == expected.text == chat_tokenizer.decode(finished.token_ids)
@@ -125,20 +125,22 @@ def test_every_sampling_parameter_is_passed_on(
 def test_a_seed_gives_the_same_text_and_one_that_was_drawn_is_reported(
     engine: RemoteEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    started, drawn, _ = run(engine.submit(request(chat_tokenizer, temperature=1.5)))
-    again, text, _ = run(engine.submit(request(chat_tokenizer, temperature=1.5, seed=started.seed)))
+    def reply(seed: int | None) -> tuple[Started, str, Finished]:
+        return run(engine.submit(request(chat_tokenizer, max_tokens=8, temperature=1.5, seed=seed)))
+
+    started, drawn, _ = reply(None)
+    again, text, _ = reply(started.seed)
     assert text == drawn
     assert again.seed == started.seed
-    texts = {run(engine.submit(request(chat_tokenizer, temperature=1.5, seed=seed)))[1] for seed in range(4)}
-    assert len(texts) > 1
+    assert len({reply(seed)[1] for seed in range(4)}) > 1
 
 
 def test_a_reply_ends_before_a_stop_string_and_its_ids_say_the_same(
     engine: RemoteEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    _, whole, _ = run(engine.submit(request(chat_tokenizer, LONG_TASK, max_tokens=40)))
+    _, whole, _ = run(engine.submit(request(chat_tokenizer, LONG_TASK, max_tokens=24)))
     stop = whole[15:21]
-    _, text, finished = run(engine.submit(request(chat_tokenizer, LONG_TASK, max_tokens=40, stop=(stop,))))
+    _, text, finished = run(engine.submit(request(chat_tokenizer, LONG_TASK, max_tokens=24, stop=(stop,))))
     assert text == finished.text == whole[: whole.index(stop)]
     assert finished.reason == "stop"
     assert chat_tokenizer.decode(finished.token_ids) == text

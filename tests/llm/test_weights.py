@@ -195,7 +195,7 @@ def test_a_gguf_without_heads_of_keys_is_refused(tiny_gguf: bytes, tmp_path: Pat
         load_model(str(path), tmp_path / "models")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_gguf_with_changed_bytes_is_loaded_or_refused_by_an_error_of_ours(
     tiny_gguf: bytes, data: st.DataObject

@@ -15,7 +15,7 @@ from memory.persona import Persona
 from memory.strategies import parse_strategy
 from memory.strategies.base import Room
 from tests.memory.naive_history import NaiveHistory, history_of
-from tests.memory.test_laws import chat_state, memories, personas, said
+from tests.memory.random_chats import chat_state, memories, personas, said
 
 LIMITS = Limits(100_000, 64, 64)
 ROOM = Room(now=3000, steady=3000, context_window=4096)

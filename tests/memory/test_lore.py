@@ -17,7 +17,7 @@ from memory.messages import Role
 from memory.persona import Persona
 from memory.reminder import Reminder, standing_reminder
 from tests.memory.naive_history import history_of
-from tests.memory.test_laws import chat_state, limits, memories, personas, said
+from tests.memory.random_chats import chat_state, limits, memories, personas, said
 from tests.memory.test_reminder import NOON
 
 SAID = (("the new message", "Is the Glade safe?"), ("turn 3", "I met a fox."))

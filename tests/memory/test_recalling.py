@@ -26,7 +26,7 @@ from memory.strategies.recalling import recalling
 from memory.strategies.remembering import remembering
 from memory.strategies.summarising import summarising
 from tests.memory.naive_history import NaiveHistory, history_of
-from tests.memory.test_laws import chat_state, with_summaries
+from tests.memory.random_chats import chat_state, with_summaries
 from tests.memory.test_reminder import NOON
 
 VECTOR = {"strategy": "vector", "token_budget": 200, "recall_tokens": 128, "retention_ratio": 0.5}

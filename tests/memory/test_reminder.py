@@ -17,7 +17,7 @@ from memory.messages import Role
 from memory.persona import ChatUser, Persona, check_persona_fits, persona_tokens
 from memory.reminder import Reminder, standing_reminder
 from tests.memory.naive_history import history_of
-from tests.memory.test_laws import chat_state, limits, memories, personas, said
+from tests.memory.random_chats import chat_state, limits, memories, personas, said
 from tests.memory.test_lookahead import even_chat
 
 NOON, LATER = datetime(2026, 3, 4, 12, 0), datetime(2026, 11, 24, 23, 59)
