@@ -51,8 +51,8 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with claim_home(settings.home):
-            await asyncio.to_thread(migrate, settings.database_path)
-            database = Database(settings.database_path)
+            await asyncio.to_thread(migrate, settings.database)
+            database = Database(settings.database)
             try:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()

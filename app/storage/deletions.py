@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy import ColumnElement, Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
@@ -22,7 +22,7 @@ from app.storage.fact_tables import FactRow, RefusedFactRow
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import DELETED, Messages
-from app.storage.repository import Repository
+from app.storage.repository import HOLDS_ROWS, Repository
 from app.storage.sessions import Sessions
 from app.storage.shelves import Shelves
 from app.storage.tables import (
@@ -110,6 +110,15 @@ OTHERWISE = (MessageRow, PassageRow)
 
 class Deletions(Repository):
     """The deletions of one owner."""
+
+    async def begin(self) -> None:
+        """Keep others from writing chats and documents until the end of this unit: they may copy what goes.
+
+        Before anything else of the unit.
+        """
+        if self.session.info.get(HOLDS_ROWS):
+            # Whoever holds or changes a row, or refers to one anew, needs a lock that this one excludes.
+            await self.session.execute(text("LOCK TABLE sessions, documents IN EXCLUSIVE MODE"))
 
     async def get(self, deletion_id: str) -> DeletionRow | None:
         query = self.select(DeletionRow).where(DeletionRow.id == deletion_id)

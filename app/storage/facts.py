@@ -178,7 +178,8 @@ class Facts(Repository):
 
     async def remove(self, fact_ids: Sequence[str]) -> None:
         """Delete facts for good, and refuse them where they were extracted from."""
-        for row in (await self.session.scalars(self.select(FactRow).where(FactRow.id.in_(fact_ids)))).all():
+        query = self.held(self.select(FactRow).where(FactRow.id.in_(fact_ids)).order_by(FactRow.id))
+        for row in (await self.session.scalars(query)).all():
             if row.message_id is not None and row.quote_start is not None and row.quote_end is not None:
                 self.add(
                     RefusedFactRow(
@@ -251,6 +252,7 @@ class Facts(Repository):
         return row.position if row else -1
 
     async def set_watermark(self, session_id: str, position: int) -> None:
+        await self.hold_chats([session_id])
         row = await self._watermark(session_id)
         if row is None:
             self.add(FactWatermarkRow(session_id=session_id, position=position))
@@ -260,6 +262,7 @@ class Facts(Repository):
 
     async def lower_watermark(self, session_id: str, position: int) -> None:
         """Have messages from that position on read again."""
+        await self.hold_chats([session_id])
         row = await self._watermark(session_id)
         if row is not None and row.position >= position:
             row.position = position - 1

@@ -39,6 +39,7 @@ class SessionLore(Repository):
         self, session_id: str, *, message_id: str | None, content: str | None, settings: dict[str, Any]
     ) -> str:
         """Add an entry; gives its id. `settings`: the other fields of a `LoreEntry`."""
+        await self.hold_chats([session_id])
         query = self.select_columns(LoreEntryRow, func.max(LoreEntryRow.number)).where(
             LoreEntryRow.session_id == session_id
         )

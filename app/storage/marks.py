@@ -19,6 +19,7 @@ class Marks(Repository):
 
     async def mark(self, message: MessageRow, kind: MarkKind) -> bool:
         """Mark the message; whether it was not marked so before."""
+        await self.hold_chats([message.session_id])
         if await self._standing(message.id, kind) is not None:
             return False
         self._add(message, kind)
@@ -27,6 +28,7 @@ class Marks(Repository):
 
     async def unmark(self, message: MessageRow, kind: MarkKind) -> bool:
         """Take a mark away; whether it stood."""
+        await self.hold_chats([message.session_id])
         row = await self._standing(message.id, kind)
         if row is None:
             return False

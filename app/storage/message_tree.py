@@ -43,6 +43,7 @@ class MessageTree(Repository):
 
     async def activate(self, message: MessageRow) -> None:
         """Make the path through `message`, and on along the newest alternatives below it, the active one."""
+        await self.hold_chats([message.session_id])
         if message.is_active:
             return
         joining = await self._inactive_path_to(message)
@@ -64,6 +65,7 @@ class MessageTree(Repository):
 
         `keep_following`: copies of the messages behind it stand behind the new one; else it is the last.
         """
+        await self.hold_chats([message.session_id])
         query = self.select(MessageRow).where(
             MessageRow.session_id == message.session_id,
             MessageRow.position > message.position,
@@ -84,6 +86,7 @@ class MessageTree(Repository):
         The summaries of its turns and their facts are copied too. Gives the ids of the copies by those of the
         originals.
         """
+        await self.hold_chats([message.session_id])
         ids = await self._path_to(message)
         rows = await Messages(self.session, self.owner).get_many(ids)
         left = await self._inactive_path_to(message)
@@ -112,6 +115,7 @@ class MessageTree(Repository):
 
     async def forget(self, message: MessageRow) -> int:
         """Let a message and all that ever followed it leave the tree; how many messages that are."""
+        await self.hold_chats([message.session_id])
         ids = await self._subtree(message)
         places = await self._among(ids, MessageRow.status == DELETED)
         await self._update(ids, is_active=False, forgotten_at=datetime.now(UTC))

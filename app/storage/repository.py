@@ -1,19 +1,27 @@
 """Where every query gets its owner: repositories read and write the rows of one owner only."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Delete, Select, Update, delete, insert, select, update
+from sqlalchemy import Delete, Select, Update, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.tables import Owned, SessionRow, ShelfRow, Table
 
 Row = TypeVar("Row", bound=Table)
+Asked = TypeVar("Asked", bound=Select[Any])
 INSERTED_AT_ONCE = 1000
+HOLDS_ROWS = "holds rows"
+"""In `AsyncSession.info`: whether other units of work write at the same time as this one does."""
 
 
 class Repository:
-    """Rows of one owner, inside one unit of work."""
+    """Rows of one owner, inside one unit of work.
+
+    A unit that writes holds the rows that it decides by: the row of a chat session stands for all that is in
+    the session and is derived from it. It is held before these are read, and before anything else of it is
+    written, so that no two units wait for each other.
+    """
 
     def __init__(self, session: AsyncSession, owner: str) -> None:
         self.session = session
@@ -30,6 +38,39 @@ class Repository:
 
     def delete(self, table: type[Table]) -> Delete:
         return delete(table).where(_owner_of(table) == self.owner)
+
+    def held(self, query: Asked) -> Asked:
+        """Asks for rows as they are now; of a unit that writes, no other changes them before it ends.
+
+        Others may refer to them meanwhile. Where there is one writer at a time that is so anyhow.
+        """
+        if not self.session.info.get(HOLDS_ROWS):
+            return query
+        return query.with_for_update(key_share=True).execution_options(populate_existing=True)
+
+    async def hold(self, query: Select[Any]) -> None:
+        """Hold the rows that a query asks for."""
+        if self.session.info.get(HOLDS_ROWS):
+            await self.session.execute(self.held(query))
+
+    async def hold_chats(self, session_ids: Collection[str]) -> bool:
+        """Hold the rows of chat sessions that are there; whether any was not held by this unit before."""
+        if not self.session.info.get(HOLDS_ROWS):
+            return False
+        held: set[str] = self.session.info.setdefault("held chats", set())
+        missing = set(session_ids) - held
+        if missing:
+            query = self.select_columns(SessionRow, SessionRow.id).where(SessionRow.id.in_(missing))
+            await self.session.execute(self.held(query.order_by(SessionRow.id)))
+            held |= missing
+        return bool(missing)
+
+    async def hold_names(self, names: Collection[str]) -> None:
+        """Hold names of rows that may not be there yet, so that one unit at a time makes or removes them."""
+        if self.session.info.get(HOLDS_ROWS):
+            for name in sorted(names):
+                key = func.hashtextextended(f"{self.owner} {name}", 0)
+                await self.session.execute(select(func.pg_advisory_xact_lock(key)))
 
     def add(self, row: Table) -> None:
         assert isinstance(row, Owned)

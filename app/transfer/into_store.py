@@ -81,6 +81,9 @@ class Intake(Repository):
         One that could not be read makes room for the one of the archive.
         """
         documents = Documents(self.session, self.owner)
+        await documents.hold_places(
+            [(each.document.user_id, each.document.sha256) for each in archive.documents]
+        )
         there: dict[str, str] = {}
         for document in (each.document for each in archive.documents):
             if same := await documents.same(document.user_id, document.sha256):
@@ -100,7 +103,8 @@ class Intake(Repository):
             await passages.shelve(
                 (await self.session.scalars(documents.where(DocumentRow.id == row["id"]))).one()
             )
-            for row in new.rows[DocumentRow]
+            # Users in one order: two imports may take hold of the same shelves.
+            for row in sorted(new.rows[DocumentRow], key=lambda row: row["user_id"] or "")
         ]
         return list(dict.fromkeys(shelves))
 

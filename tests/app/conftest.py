@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -11,9 +11,11 @@ import pytest
 from app.models.chat import start_engine
 from app.server import create_app
 from app.settings import Settings
+from app.storage.backend import Place
 from app.storage.database import migrate
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
+from tests.app.postgres import PostgresServer, running_postgres
 from tests.app.service import StartService
 
 
@@ -59,3 +61,31 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "perdure.sqlite3"
     migrate(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, started for the first test that asks for one."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres: PostgresServer) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def any_database(request: pytest.FixtureRequest) -> Place:
+    """A database of each kind, for tests of which each looks at what it has made itself only."""
+    if request.param == "sqlite":
+        return cast(Path, request.getfixturevalue("empty_database"))
+    return cast(str, request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank_database(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new database of each kind, without tables."""
+    if request.param == "sqlite":
+        return tmp_path / "perdure.sqlite3"
+    return cast(PostgresServer, request.getfixturevalue("postgres")).new_database("template1")

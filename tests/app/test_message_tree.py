@@ -1,20 +1,16 @@
 """The tree of messages against a plain twin, over random sequences of operations; and its migration."""
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
-from alembic import command
-from alembic.config import Config
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, select
+from sqlalchemy import select, text
 
-from app.storage.database import MIGRATIONS, Database, migrate
+from app.storage.backend import Place
+from app.storage.database import Database, backend_of, migrate, upgrade
 from app.storage.history import StoredHistory
 from app.storage.marks import MarkKind, Marks
 from app.storage.message_tree import MessageTree
@@ -290,13 +286,21 @@ operations = st.one_of(
 )
 @given(operations=st.lists(operations, min_size=1, max_size=15))
 def test_any_sequence_of_changes_leaves_what_the_plain_tree_gives(
-    empty_database: Path, operations: list[tuple[Any, ...]]
+    empty_database: Place, operations: list[tuple[Any, ...]]
 ) -> None:
     asyncio.run(_run(empty_database, operations))
 
 
-async def _run(path: Path, operations: list[tuple[Any, ...]]) -> None:
-    database = Database(path)
+@settings(max_examples=6, deadline=None)
+@given(operations=st.lists(operations, min_size=8, max_size=15))
+def test_any_sequence_of_changes_does_on_postgresql_too(
+    postgres_database: Place, operations: list[tuple[Any, ...]]
+) -> None:
+    asyncio.run(_run(postgres_database, operations))
+
+
+async def _run(place: Place, operations: list[tuple[Any, ...]]) -> None:
+    database = Database(place)
     try:
         twins = Twins(database, await new_session(database))
         for operation in operations:
@@ -324,9 +328,9 @@ async def _apply(twins: Twins, name: str, *arguments: Any) -> None:
             await twins.mark(int(fraction * len(path)), kind, stands=stands)
 
 
-def test_below_an_activated_message_the_newest_alternatives_are_followed(empty_database: Path) -> None:
+def test_below_an_activated_message_the_newest_alternatives_are_followed(any_database: Place) -> None:
     async def follow() -> list[str]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi")])
         first = twins.plain.path[0]
@@ -341,11 +345,11 @@ def test_below_an_activated_message_the_newest_alternatives_are_followed(empty_d
     assert asyncio.run(follow()) == ["hello", "newer", "and"]
 
 
-def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(empty_database: Path) -> None:
+def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(any_database: Place) -> None:
     """No recursion that ends somewhere: not of the queries, not of the foreign keys."""
 
     async def walk() -> list[int]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi")] * 1500)
         first = twins.plain.path[0]
@@ -364,9 +368,9 @@ def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(empty_datab
     assert asyncio.run(walk()) == [0, 2999]
 
 
-def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(empty_database: Path) -> None:
+def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(any_database: Place) -> None:
     async def race() -> tuple[list[str], list[str]]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
         async with database.read() as session:
@@ -388,11 +392,11 @@ def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(emp
     assert indexed == path
 
 
-def test_another_reply_leaves_the_message_that_it_answers_in_the_index(empty_database: Path) -> None:
+def test_another_reply_leaves_the_message_that_it_answers_in_the_index(any_database: Place) -> None:
     """Taking the path anew drops the turn from the index, and the reply alone is no whole turn."""
 
     async def reply_again() -> tuple[list[str], list[str]]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
         await twins.bring_up()
@@ -414,9 +418,9 @@ def test_another_reply_leaves_the_message_that_it_answers_in_the_index(empty_dat
     assert indexed == path
 
 
-def test_the_newest_record_is_that_of_the_chat_as_it_stands(empty_database: Path) -> None:
+def test_the_newest_record_is_that_of_the_chat_as_it_stands(any_database: Place) -> None:
     async def forget() -> list[tuple[int, dict[str, Any]] | None]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
         found = []
@@ -434,41 +438,38 @@ def test_the_newest_record_is_that_of_the_chat_as_it_stands(empty_database: Path
     assert asyncio.run(forget()) == [(1, {"of": "so"}), (0, {"of": "hi"})]
 
 
-def test_chats_of_the_first_release_become_trees_of_one_path(tmp_path: Path) -> None:
-    path = tmp_path / "old.sqlite3"
-    engine = create_engine(f"sqlite:///{path}")
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+def test_chats_of_the_first_release_become_trees_of_one_path(blank_database: Place) -> None:
+    upgrade(blank_database, "0001")
+    engine = backend_of(blank_database).blocking_engine()
     now = "2026-01-01 00:00:00.000000"
-    with closing(sqlite3.connect(path)) as old:
-        old.execute("INSERT INTO sessions VALUES ('ses_1','local',NULL,NULL,NULL,'{}',?,?)", [now, now])
+    with engine.begin() as old:
+        insert = "INSERT INTO sessions VALUES ('ses_1','local',NULL,NULL,NULL,'{}',:now,:now)"
+        old.execute(text(insert), {"now": now})
         for position, role in enumerate(["user", "assistant", "user", "assistant"]):
-            model = "m" if role == "assistant" else None
-            old.execute(
-                "INSERT INTO messages VALUES (?,'local','ses_1',?,?,?,?,'complete',NULL,?,NULL,?)",
-                [f"msg_{position}", position, position // 2, role, f"said {position}", model, now],
-            )
-            old.execute(
-                "INSERT INTO message_tokens VALUES ('ses_1',?,'local',?,?,?,?,?,?,'bytes')",
-                [
-                    position,
-                    f"msg_{position}",
-                    position // 2,
-                    position % 2 == 0,
-                    b"\7\0\0\0" * 3,
-                    3,
-                    3 * position,
-                ],
-            )
-        old.commit()
-    migrate(path)
+            values = {
+                "id": f"msg_{position}",
+                "position": position,
+                "turn": position // 2,
+                "role": role,
+                "said": f"said {position}",
+                "model": "m" if role == "assistant" else None,
+                "now": now,
+                "opens_turn": position % 2 == 0,
+                "ids": b"\7\0\0\0" * 3,
+                "before": 3 * position,
+            }
+            for insert in (
+                "INSERT INTO messages VALUES (:id,'local','ses_1',:position,:turn,:role,:said,'complete',"
+                "NULL,:model,NULL,:now)",
+                "INSERT INTO message_tokens VALUES ('ses_1',:position,'local',:id,:turn,:opens_turn,:ids,3,"
+                ":before,'bytes')",
+            ):
+                old.execute(text(insert), values)
+    engine.dispose()
+    migrate(blank_database)
 
     async def look() -> None:
-        database = Database(path)
+        database = Database(blank_database)
         async with database.write() as session:
             rows = await Messages(session, "local").list("ses_1", after=None, limit=9, newest_first=False)
             assert [row.id for row in rows] == [f"msg_{n}" for n in range(4)]

@@ -2,36 +2,49 @@
 
 import asyncio
 import json
-from pathlib import Path
+from datetime import UTC, datetime
+from typing import Any
 
-from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, text
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.types import Boolean
 
-from app.storage.database import MIGRATIONS, Database, migrate
+from app.storage.backend import Place
+from app.storage.database import MIGRATIONS, Database, backend_of, migrate, upgrade
 from app.storage.personas import Personas
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
+from app.storage.tables import Table
 from memory.persona import ChatUser, ExampleExchange
 
-NOW = "2026-01-01 00:00:00.000000"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def schema_of(path: Path, revision: str) -> None:
-    engine = create_engine(f"sqlite:///{path}")
+def revisions() -> list[str]:
+    """All versions of the schema, oldest first."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        _insert_first_data(connection)
-    engine.dispose()
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
 
 
-def _insert_first_data(connection: Connection) -> None:
+def insert_first_data(connection: Connection) -> None:
     """A persona and a chat session, as the first version stored them."""
     values = {
-        "now": NOW,
+        "now": NOW.isoformat(sep=" ", timespec="microseconds").removesuffix("+00:00"),
         "examples": json.dumps([{"user": "Who?", "assistant": "Anne!"}]),
         "memory": json.dumps({"strategy": "buffer"}),
     }
@@ -47,13 +60,16 @@ def _insert_first_data(connection: Connection) -> None:
         connection.execute(text(statement), values)
 
 
-def test_a_persona_and_a_session_of_the_first_version_survive(tmp_path: Path) -> None:
-    path = tmp_path / "perdure.sqlite3"
-    schema_of(path, "0001")
-    migrate(path)
+def test_a_persona_and_a_session_of_the_first_version_survive(blank_database: Place) -> None:
+    upgrade(blank_database, "0001")
+    engine = backend_of(blank_database).blocking_engine()
+    with engine.begin() as connection:
+        insert_first_data(connection)
+    engine.dispose()
+    migrate(blank_database)
 
     async def read() -> None:
-        database = Database(path)
+        database = Database(blank_database)
         async with database.read() as session:
             stored = await Personas(session, "local").get("per_1")
             row = await Sessions(session, "local").get("ses_1")
@@ -69,3 +85,46 @@ def test_a_persona_and_a_session_of_the_first_version_survive(tmp_path: Path) ->
         assert (row.prefixes, row.instructions) == (False, None)
 
     asyncio.run(read())
+
+
+def insert_everywhere(connection: Connection, revision: str) -> dict[str, dict[str, Any]]:
+    """A row in each table that there is, one referring to the other; gives their primary keys."""
+    schema = MetaData()
+    schema.reflect(connection)
+    keys: dict[str, dict[str, Any]] = {}
+    for table in schema.sorted_tables:
+        if table.name == "alembic_version":
+            continue
+        row = {column.name: _value(column, revision, keys) for column in table.columns}
+        connection.execute(table.insert(), row)
+        keys[table.name] = {column.name: row[column.name] for column in table.primary_key}
+    return keys
+
+
+def _value(column: Column[Any], revision: str, keys: dict[str, dict[str, Any]]) -> Any:
+    if column.foreign_keys:
+        [referred] = column.foreign_keys
+        return keys.get(referred.column.table.name, {}).get(referred.column.name)
+    values = {Boolean: True, Integer: 0, DateTime: NOW, JSON: {}, LargeBinary: b"\7\0\0\0"}
+    return next(
+        (value for kind, value in values.items() if isinstance(column.type, kind)),
+        f"{column.name[:10]} {revision}",
+    )
+
+
+def test_rows_of_every_version_survive_all_later_migrations(blank_database: Place) -> None:
+    """One database that was used with each version in turn."""
+    engine = backend_of(blank_database).blocking_engine()
+    stored: list[tuple[str, dict[str, Any]]] = []
+    for revision in revisions():
+        upgrade(blank_database, revision)
+        with engine.begin() as connection:
+            stored += insert_everywhere(connection, revision).items()
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        assert {name for name, _ in stored} == {*inspect(connection).get_table_names()} - {"alembic_version"}
+        for name, key in stored:
+            table = Table.metadata.tables[name]
+            query = select(table).filter_by(**key)
+            assert connection.execute(query).one(), (name, key)
+    engine.dispose()

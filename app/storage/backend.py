@@ -1,0 +1,50 @@
+"""What a kind of database has to offer: its connections, and what it does in its own way."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+Place = Path | str
+"""Where a database is: the file of a SQLite one, or the URL of a PostgreSQL one, password included."""
+
+
+class DatabaseUnavailableError(Exception):
+    """The database cannot be reached; the message says which, without its password, and why."""
+
+    def __init__(self, name: str, reason: object) -> None:
+        why = reason.orig if isinstance(reason, DBAPIError) else reason
+        super().__init__(f"{name}: {' '.join(str(why).split())}")
+
+
+class Backend(ABC):
+    """One database of a kind. `name` says which, without its password."""
+
+    holds_rows: ClassVar[bool]
+    """Whether units of work write at the same time, and so hold the rows that they decide by."""
+    read_options: ClassVar[Mapping[str, Any]]
+    write_options: ClassVar[Mapping[str, Any]]
+    """How the connection of a unit of work is opened, one that reads and one that writes."""
+    name: str
+    engine: AsyncEngine
+
+    @abstractmethod
+    def blocking_engine(self) -> Engine:
+        """An engine for migrations."""
+
+    @abstractmethod
+    def hold_schema(self, connection: Connection) -> None:
+        """Keep other processes from migrating until the end of the transaction."""
+
+    @abstractmethod
+    def turn_to_write(self) -> AbstractAsyncContextManager[Any]:
+        """Held by a unit of work that writes, from before it begins until it has ended."""
+
+    @abstractmethod
+    async def scrub(self) -> bool:
+        """Let go of what the database keeps of deleted rows; whether readers allowed it."""
