@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from app.errors import (
     BadRequestProblem,
     BodyTooLargeProblem,
+    DatabaseUnavailableProblem,
     IndexUnavailableProblem,
     InternalProblem,
     InvalidProblem,
@@ -26,6 +27,7 @@ from app.errors import (
     ShuttingDownProblem,
     WindowFullProblem,
 )
+from app.storage.backend import DatabaseUnavailableError
 from llm.errors import EngineClosedError, QueueFullError, RemoteServerError
 from memory.errors import (
     IndexUnavailableError,
@@ -103,6 +105,11 @@ def _from_queue_full(error: QueueFullError) -> ProblemError:
     )
 
 
+def _from_database(error: DatabaseUnavailableError) -> ProblemError:
+    log.error("the database does not answer", reason=str(error))
+    return DatabaseUnavailableProblem("the database does not answer; the log of the service has the reason")
+
+
 def _from_anything(error: Exception) -> ProblemError:
     log.error("unhandled error", exc_info=error)
     return InternalProblem("an unexpected fault; the log of the service has the details")
@@ -123,6 +130,7 @@ _TRANSLATIONS: dict[type[Exception], Callable[[Any], ProblemError]] = {
     IndexUnavailableError: lambda error: IndexUnavailableProblem(str(error)),
     QueueFullError: _from_queue_full,
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
+    DatabaseUnavailableError: _from_database,
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,
 }

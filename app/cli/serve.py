@@ -20,10 +20,12 @@ def serve(
     from app.logs import configure_logs
     from app.models.chat import open_chat_model
     from app.server import create_app
+    from app.storage.database import reach
     from app.web_server import WebServer
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
     with claim_home(settings.home), stage_progress() as progress:
+        reach(settings.database)  # before the model is loaded, which takes its time
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)
     configure_logs(settings)

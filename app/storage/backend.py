@@ -1,13 +1,12 @@
 """What a kind of database has to offer: its connections, and what it does in its own way."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 Place = Path | str
@@ -17,8 +16,7 @@ Place = Path | str
 class DatabaseUnavailableError(Exception):
     """The database cannot be reached; the message says which, without its password, and why."""
 
-    def __init__(self, name: str, reason: object) -> None:
-        why = reason.orig if isinstance(reason, DBAPIError) else reason
+    def __init__(self, name: str, why: object) -> None:
         super().__init__(f"{name}: {' '.join(str(why).split())}")
 
 
@@ -32,6 +30,16 @@ class Backend(ABC):
     """How the connection of a unit of work is opened, one that reads and one that writes."""
     name: str
     engine: AsyncEngine
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Raise DatabaseUnavailableError if the database fails, and not because of what it is asked."""
+        try:
+            yield
+        except (exc.OperationalError, exc.InterfaceError) as error:
+            raise DatabaseUnavailableError(self.name, error.orig) from error
+        except exc.TimeoutError as error:
+            raise DatabaseUnavailableError(self.name, "all connections are in use") from error
 
     @abstractmethod
     def blocking_engine(self) -> Engine:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.backend import Backend, DatabaseUnavailableError, Place
+from app.storage.backend import Backend, Place
 from app.storage.postgresql import PostgreSQL
 from app.storage.repository import HOLDS_ROWS
 from app.storage.sqlite import SQLite
@@ -29,25 +28,28 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """One consistent snapshot to read from."""
-        async with AsyncSession(self._backend.engine, expire_on_commit=False) as session:
-            await session.connection(execution_options=self._backend.read_options)
-            yield session
+        """One consistent snapshot to read from. Raises DatabaseUnavailableError."""
+        with self._backend.reached():
+            async with AsyncSession(self._backend.engine, expire_on_commit=False) as session:
+                await session.connection(execution_options=self._backend.read_options)
+                yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A unit of work: committed as a whole at the end, or rolled back if anything is raised.
 
-        On PostgreSQL others write at the same time: repositories hold the rows that they decide by.
+        On PostgreSQL others write at the same time: repositories hold the rows that they decide by. Raises
+        DatabaseUnavailableError.
         """
         info = {HOLDS_ROWS: self._backend.holds_rows}
-        async with (
-            self._backend.turn_to_write(),
-            AsyncSession(self._backend.engine, expire_on_commit=False, info=info) as session,
-        ):
-            await session.connection(execution_options=self._backend.write_options)
-            yield session
-            await session.commit()
+        with self._backend.reached():
+            async with (
+                self._backend.turn_to_write(),
+                AsyncSession(self._backend.engine, expire_on_commit=False, info=info) as session,
+            ):
+                await session.connection(execution_options=self._backend.write_options)
+                yield session
+                await session.commit()
 
     async def scrub(self) -> bool:
         """Let go of what the database keeps of deleted rows; whether readers allowed it."""
@@ -55,11 +57,8 @@ class Database:
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailableError if the database does not answer."""
-        try:
-            async with self._backend.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (DBAPIError, OSError) as error:
-            raise DatabaseUnavailableError(self._backend.name, error) from error
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         await self._backend.engine.dispose()
@@ -77,7 +76,7 @@ def upgrade(place: Place, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
-        with _reached(backend, engine) as connection, connection.begin():
+        with backend.reached(), engine.begin() as connection:
             backend.hold_schema(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
@@ -85,11 +84,12 @@ def upgrade(place: Place, revision: str) -> None:
         engine.dispose()
 
 
-def _reached(backend: Backend, engine: Engine) -> Connection:
-    try:
-        return engine.connect()
-    except (DBAPIError, OSError) as error:
-        raise DatabaseUnavailableError(backend.name, error) from error
+def reach(place: Place) -> None:
+    """Raise DatabaseUnavailableError if the database at a place cannot be reached. Blocks."""
+    backend = backend_of(place)
+    engine = backend.blocking_engine()
+    with backend.reached(), engine.connect():
+        engine.dispose()
 
 
 def backend_of(place: Place) -> Backend:
