@@ -2,9 +2,9 @@
 
 from sqlalchemy import insert
 
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow
 from app.storage.repository import Repository
 from app.storage.shelves import Shelves
-from app.storage.tables import DocumentPieceRow, DocumentRow, PassageRow
 
 
 class DocumentPassages(Repository):

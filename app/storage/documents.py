@@ -9,8 +9,8 @@ from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.personas import behind
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow
 from app.storage.repository import Repository
-from app.storage.tables import DocumentPieceRow, DocumentRow
 from memory.recall.chunks import Piece, Place, Span
 from memory.recall.passage import PassageKey
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from app.ids import new_id
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.tables import MessageMarkRow, MessageRow, MessageTokensRow, SessionRow
 from memory.facts.fact import OWNER, PERSONA, Fact, Found, holds_one, words_of
 
@@ -199,9 +199,7 @@ class Facts(Repository):
     async def copy(self, copies: Mapping[str, MessageRow], session_id: str) -> dict[str, str]:
         """Let what messages, given by id, told be told by their copies too; new ids by the originals'."""
         names: dict[str, str] = {}
-        ids = list(copies)
-        for start in range(0, len(ids), 500):
-            batch = ids[start : start + 500]
+        for batch in batches(list(copies)):
             told = self.select(FactRow).where(FactRow.message_id.in_(batch))
             for row in (await self.session.scalars(told)).all():
                 if row.author != OWNER or row.session_id != session_id:

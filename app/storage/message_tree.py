@@ -4,7 +4,7 @@ Messages are never overwritten: what changes is which of them the chat is made o
 the active path is cut in the same unit of work.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -17,11 +17,10 @@ from app.storage.derived import cut_derived
 from app.storage.facts import Facts
 from app.storage.marks import Marks
 from app.storage.messages import DELETED, MessageDraft, Messages
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.summaries import Summaries
 from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow, SampledTokensRow
 
-BATCH = 500
 COPIED = (
     "position",
     "turn",
@@ -164,7 +163,7 @@ class MessageTree(Repository):
         await Marks(self.session, self.owner).copy(copies)
         names = {original: copy.id for original, copy in copies.items()}
         renamed = {**names, **others, **await Facts(self.session, self.owner).copy(copies, session_id)}
-        for ids in _batches(list(copies)):
+        for ids in batches(list(copies)):
             sampled = self.select(SampledTokensRow).where(SampledTokensRow.message_id.in_(ids))
             for tokens in (await self.session.scalars(sampled)).all():
                 self.add(
@@ -232,20 +231,16 @@ class MessageTree(Repository):
     async def _among(self, message_ids: Sequence[str], condition: ColumnElement[bool]) -> list[str]:
         """Those of these messages of which that is so."""
         found: list[str] = []
-        for ids in _batches(message_ids):
+        for ids in batches(message_ids):
             query = self.select_columns(MessageRow, MessageRow.id).where(MessageRow.id.in_(ids), condition)
             found += (await self.session.scalars(query)).all()
         return found
 
     async def _update(self, message_ids: Sequence[str], **values: Any) -> None:
-        for ids in _batches(message_ids):
+        for ids in batches(message_ids):
             await self.session.execute(
                 self.update_rows(MessageRow).where(MessageRow.id.in_(ids)).values(**values)
             )
-
-
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def _renamed(record: dict[str, Any], names: Mapping[str, str], session_id: str) -> dict[str, Any]:

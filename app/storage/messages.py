@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import func
 
 from app.ids import new_id
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow
 from memory.messages import Role, number_turns
 
@@ -99,8 +99,8 @@ class Messages(Repository):
     async def get_many(self, message_ids: Sequence[str]) -> dict[str, MessageRow]:
         """Messages by id, forgotten ones included: the records of contexts rest on them."""
         found: dict[str, MessageRow] = {}
-        for start in range(0, len(message_ids), 500):
-            query = self.select(MessageRow).where(MessageRow.id.in_(message_ids[start : start + 500]))
+        for batch in batches(message_ids):
+            query = self.select(MessageRow).where(MessageRow.id.in_(batch))
             found |= {row.id: row for row in (await self.session.scalars(query)).all()}
         return found
 

@@ -12,17 +12,10 @@ from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
-from app.storage.repository import Repository
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow, ShelvedSessionRow
+from app.storage.repository import Repository, batches
 from app.storage.shelves import Scope, Shelves
-from app.storage.tables import (
-    ON_ACTIVE_PATH,
-    DocumentPieceRow,
-    DocumentRow,
-    MessageRow,
-    PassageRow,
-    SessionRow,
-    ShelvedSessionRow,
-)
+from app.storage.tables import ON_ACTIVE_PATH, MessageRow, SessionRow
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
 
@@ -183,8 +176,8 @@ class StoredPassages(Repository):
     async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
         """Those of these passages that are in scope."""
         found: list[Passage] = []
-        for start in range(0, len(keys), 500):
-            wanted = [f"{key.source}/{key.number}" for key in keys[start : start + 500]]
+        for batch in batches(keys):
+            wanted = [f"{key.source}/{key.number}" for key in batch]
             # What is in scope is looked at here: with that in the query, SQLite reads whole shelves.
             query = (
                 select(*_SAID)

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from app.ids import new_id
+from app.storage.recall_tables import DocumentRow
 from app.storage.repository import HOLDS_ROWS, Repository
-from app.storage.tables import DocumentRow, PersonaRevisionRow, PersonaRow, SessionRow
+from app.storage.tables import PersonaRevisionRow, PersonaRow, SessionRow
 from memory.persona import ExampleExchange, Persona, SpeechRule
 from memory.reminder import Reminder
 

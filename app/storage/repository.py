@@ -1,16 +1,20 @@
 """Where every query gets its owner: repositories read and write the rows of one owner only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Delete, Select, Update, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.storage.tables import Owned, SessionRow, ShelfRow, Table
+from app.storage.recall_tables import ShelfRow
+from app.storage.tables import Owned, SessionRow, Table
 
 Row = TypeVar("Row", bound=Table)
 Asked = TypeVar("Asked", bound=Select[Any])
+Item = TypeVar("Item")
 INSERTED_AT_ONCE = 1000
+NAMED_AT_ONCE = 500
+"""Ids in one query: databases bound them."""
 HOLDS_ROWS = "holds rows"
 """In `AsyncSession.info`: whether other units of work write at the same time as this one does."""
 
@@ -83,6 +87,11 @@ class Repository:
         for start in range(0, len(rows), INSERTED_AT_ONCE):
             batch = [row | {"owner": self.owner} for row in rows[start : start + INSERTED_AT_ONCE]]
             await self.session.execute(insert(table), batch)
+
+
+def batches(ids: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The ids in runs that one query may name."""
+    return (ids[start : start + NAMED_AT_ONCE] for start in range(0, len(ids), NAMED_AT_ONCE))
 
 
 def _owner_of(table: type[Table]) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from app.ids import new_id
+from app.storage.recall_tables import IS_TOMBSTONE, PassageRow, ShelfRow
 from app.storage.repository import Repository
-from app.storage.tables import IS_TOMBSTONE, PassageRow, SessionRow, ShelfRow
+from app.storage.tables import SessionRow
 from memory.strategies.recalling import RecallScope
 
 

@@ -10,11 +10,10 @@ from app.ids import new_id
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow
 from app.storage.repository import Repository
 from app.storage.tables import (
     ContextRecordRow,
-    DocumentPieceRow,
-    DocumentRow,
     LoreEntryRow,
     MessageMarkRow,
     MessageRow,

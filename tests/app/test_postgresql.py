@@ -21,8 +21,9 @@ from app.storage.lorebooks import SessionLore
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import Personas
+from app.storage.recall_tables import DocumentRow, PassageRow, ShelfRow
 from app.storage.sessions import Sessions
-from app.storage.tables import DocumentRow, MessageRow, PassageRow, ShelfRow
+from app.storage.tables import MessageRow
 from app.storage.token_index import bring_up
 from llm.loading import LoadedModel
 from memory.messages import Role

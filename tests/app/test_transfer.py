@@ -28,10 +28,11 @@ from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
 from app.storage.persona_cards import PersonaCards
 from app.storage.personas import Personas
+from app.storage.recall_tables import DocumentRow
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
-from app.storage.tables import DocumentRow, MessageRow, Table
+from app.storage.tables import MessageRow, Table
 from app.storage.token_index import TokenIndex, bring_up
 from app.transfer.archive import Archive
 from app.transfer.exports import export_all, export_session
