@@ -29,7 +29,11 @@ class Settings(BaseSettings):
     """Every setting has a default; the service runs without any."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PERDURE_", env_file=".env", env_nested_delimiter="__", extra="ignore"
+        env_prefix="PERDURE_",
+        env_file=".env",
+        env_nested_delimiter="__",
+        extra="ignore",
+        hide_input_in_errors=True,  # it may be a password
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")

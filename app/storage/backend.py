@@ -37,9 +37,10 @@ class Backend(ABC):
         try:
             yield
         except (exc.OperationalError, exc.InterfaceError) as error:
-            raise DatabaseUnavailableError(self.name, error.orig) from error
-        except exc.TimeoutError as error:
-            raise DatabaseUnavailableError(self.name, "all connections are in use") from error
+            # Without the frames of the driver, which hold the password.
+            raise DatabaseUnavailableError(self.name, error.orig) from None
+        except exc.TimeoutError:
+            raise DatabaseUnavailableError(self.name, "all connections are in use") from None
 
     @abstractmethod
     def blocking_engine(self) -> Engine:
