@@ -7,7 +7,7 @@ COPY app app
 COPY memory memory
 COPY llm llm
 COPY evals evals
-RUN pip install --no-cache-dir .
+RUN pip install --no-cache-dir '.[postgres]'
 
 RUN mkdir /data && chown perdure:perdure /data
 USER perdure

@@ -85,6 +85,7 @@ class Deleting:
                 return await self._before(owner, "message", message_id)
             async with self._database.write() as session:
                 deletions = Deletions(session, owner)
+                await deletions.begin()
                 rows = await self._with_copies(deletions, message_id)
                 deletion = await deletions.delete_message(message_id, rows)
             await self._uncache(deletion.id, locked)
@@ -93,6 +94,7 @@ class Deleting:
     async def session(self, owner: str, session_id: str) -> Receipt:
         """End what the session generates, then delete it. Raises NotFoundProblem."""
         async with self._chat.ended([session_id]), self._database.write() as session:
+            await Deletions(session, owner).begin()
             if await Sessions(session, owner).get(session_id) is None:
                 deletion = None
             else:
@@ -111,6 +113,7 @@ class Deleting:
             if not known and not documents:
                 return await self._before(owner, "user", user_id)
             async with self._chat.ended(known), self._database.write() as session:
+                await Deletions(session, owner).begin()
                 if not set(await Sessions(session, owner).ids(user_id)) <= set(known):
                     continue  # another was begun meanwhile
                 documents = await Documents(session, owner).ids_of(user_id)

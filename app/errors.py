@@ -213,6 +213,12 @@ class ShuttingDownProblem(ProblemError):
     title = "The service is shutting down"
 
 
+class DatabaseUnavailableProblem(ProblemError):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "database-unavailable"
+    title = "The database does not answer"
+
+
 class NotReadyProblem(ProblemError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "not-ready"

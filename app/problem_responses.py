@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from app.errors import (
     BadRequestProblem,
     BodyTooLargeProblem,
+    DatabaseUnavailableProblem,
     IndexUnavailableProblem,
     InternalProblem,
     InvalidProblem,
@@ -30,6 +31,7 @@ from app.errors import (
     WindowFullProblem,
 )
 from app.openai.errors import error_response, is_standard, too_long, unsupported
+from app.storage.backend import DatabaseUnavailableError
 from llm.errors import (
     EngineClosedError,
     PromptTooLongError,
@@ -120,6 +122,11 @@ def _from_queue_full(error: QueueFullError) -> ProblemError:
     )
 
 
+def _from_database(error: DatabaseUnavailableError) -> ProblemError:
+    log.error("the database does not answer", reason=str(error))
+    return DatabaseUnavailableProblem("the database does not answer; the log of the service has the reason")
+
+
 def _from_anything(error: Exception) -> ProblemError:
     log.error("unhandled error", exc_info=error)
     return InternalProblem("an unexpected fault; the log of the service has the details")
@@ -142,6 +149,7 @@ _TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
     PromptTooLongError: lambda error: too_long("prompt", str(error)),
     UnsupportedByEngineError: lambda error: unsupported("model", str(error)),
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
+    DatabaseUnavailableError: _from_database,
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,
 }

@@ -64,8 +64,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with claim_home(settings.home):
-            await asyncio.to_thread(migrate, settings.database_path)
-            database = Database(settings.database_path)
+            await asyncio.to_thread(migrate, settings.database)
+            database = Database(settings.database)
             try:
                 async with database.write() as session:
                     for owner in await owners(session):

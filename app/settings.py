@@ -1,5 +1,6 @@
 """Settings, read from the environment (`PERDURE_*`) and from `.env` in the working folder."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,11 @@ class Settings(BaseSettings):
     """Every setting has a default; the service runs without any."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PERDURE_", env_file=".env", env_nested_delimiter="__", extra="ignore"
+        env_prefix="PERDURE_",
+        env_file=".env",
+        env_nested_delimiter="__",
+        extra="ignore",
+        hide_input_in_errors=True,  # it may be a password
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -60,6 +65,9 @@ class Settings(BaseSettings):
         default_factory=lambda: Path.home() / ".perdure", description="Folder of all that is stored."
     )
     models: Path | None = Field(None, description="Folder of the models; by default `models` in the home.")
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL database, `postgresql://user:password@host/name`; none: a SQLite file."
+    )
 
     model: str = Field(
         "smollm2-135m-instruct", description="Model by name, by path (GGUF or safetensors folder) or hub id."
@@ -164,6 +172,13 @@ class Settings(BaseSettings):
     def _absolute(cls, folder: Path | None) -> Path | None:
         return folder.expanduser().resolve() if folder else None
 
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _known_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"postgres(ql)?://.", url.get_secret_value()):
+            raise ValueError("should begin with postgresql://; without it a SQLite file in the home is used")
+        return url
+
     @field_validator("memory", mode="after")
     @classmethod
     def _known_strategy(cls, memory: dict[str, Any]) -> dict[str, Any]:
@@ -193,4 +208,10 @@ class Settings(BaseSettings):
 
     @property
     def database_path(self) -> Path:
+        """The SQLite file, which is there without a `database_url`."""
         return self.home / "perdure.sqlite3"
+
+    @property
+    def database(self) -> Path | str:
+        """Where all that is said is stored: the SQLite file, or the URL of the PostgreSQL database."""
+        return self.database_url.get_secret_value() if self.database_url else self.database_path

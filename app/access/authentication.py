@@ -118,7 +118,7 @@ def needs_key(settings: Settings) -> bool:
 
 def check_a_key_exists(settings: Settings) -> None:
     """Raise SettingsError if the service would listen to others, and none of them could be let in. Blocks."""
-    migrate(settings.database_path)
+    migrate(settings.database)
     if not asyncio.run(_is_any_usable(settings)):
         raise SettingsError(
             f"{settings.host} can be reached from other machines, and there is no API key: make one with "
@@ -127,7 +127,7 @@ def check_a_key_exists(settings: Settings) -> None:
 
 
 async def _is_any_usable(settings: Settings) -> bool:
-    database = Database(settings.database_path)
+    database = Database(settings.database)
     try:
         async with database.read() as session:
             return await Keys(session).is_any_usable()

@@ -9,6 +9,7 @@ from app.api.dependencies import ServiceDep
 from app.errors import NotReadyProblem
 from app.schemas.catalog import HealthView, StrategyView
 from app.schemas.listings import ListView
+from app.storage.backend import DatabaseUnavailableError
 from llm.errors import ModelError
 from memory.strategies import STRATEGIES
 from memory.strategies.aliases import ALIASES
@@ -43,7 +44,7 @@ async def readiness(service: ServiceDep) -> HealthView:
     """The model is there and the database answers: a chat turn would be served."""
     try:
         await service.database.ping()
-    except Exception as error:
+    except DatabaseUnavailableError as error:
         raise NotReadyProblem(f"the database does not answer: {error}") from error
     try:
         await asyncio.to_thread(service.model.check)

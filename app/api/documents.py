@@ -38,7 +38,7 @@ from app.schemas.documents import (
 )
 from app.schemas.listings import Page
 from app.storage.documents import Documents, citation
-from app.storage.tables import DocumentPieceRow, DocumentRow
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow
 
 PATH = "/v1/documents"
 FORM_BYTES = 65_536

@@ -80,7 +80,7 @@ async def delete_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) 
     """Delete a persona that no session uses."""
     async with service.database.write() as session:
         personas = Personas(session, owner)
-        found_persona(await personas.get(persona_id), persona_id)
+        found_persona(await personas.get(persona_id, to_remove=True), persona_id)
         if using := await personas.sessions_using(persona_id):
             raise PersonaInUseProblem(
                 f"{using} chat sessions use persona {persona_id}; give them another or delete them first",

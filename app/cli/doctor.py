@@ -72,6 +72,8 @@ def _home(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
+    if isinstance(settings.database, str):
+        return _postgresql(settings.database)
     path = settings.database_path
     if not path.exists():
         return f"{path} will be made at the first start"
@@ -83,6 +85,23 @@ def _database(settings: Settings) -> str:
         [(sessions,)] = connection.execute("SELECT count(*) FROM sessions").fetchall()
         [(messages,)] = connection.execute("SELECT count(*) FROM messages").fetchall()
     return f"{path}, schema {revision}: {sessions} sessions, {messages} messages"
+
+
+def _postgresql(url: str) -> str:
+    from sqlalchemy import inspect, text
+
+    from app.storage.database import backend_of
+
+    backend = backend_of(url)
+    with backend.reached(), backend.blocking_engine().connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return f"{backend.name}, whose tables will be made at the first start"
+        counts = (
+            "SELECT (SELECT version_num FROM alembic_version), (SELECT count(*) FROM sessions),"
+            " (SELECT count(*) FROM messages)"
+        )
+        revision, sessions, messages = connection.execute(text(counts)).one()
+    return f"{backend.name}, schema {revision}: {sessions} sessions, {messages} messages"
 
 
 def _chat_model(settings: Settings) -> str:

@@ -104,12 +104,12 @@ def _in_database(settings: Settings, work: Callable[[AsyncSession], Awaitable[An
 
     try:
         with claim_home(settings.home):
-            migrate(settings.database_path)
+            migrate(settings.database)
     except HomeInUseError:
         pass
 
     async def run() -> Answer:
-        database = Database(settings.database_path)
+        database = Database(settings.database)
         try:
             async with database.write() as session:
                 return await work(session)

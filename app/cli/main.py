@@ -61,6 +61,7 @@ def cli() -> None:
     from app.cli.client import ServiceError
     from app.home import HomeInUseError
     from app.settings import SettingsError
+    from app.storage.backend import DatabaseUnavailableError
     from llm.errors import ModelError
     from memory.errors import IndexUnavailableError
 
@@ -74,6 +75,9 @@ def cli() -> None:
         sys.exit(1)
     except (ModelError, HomeInUseError, ServiceError, SettingsError, IndexUnavailableError) as error:
         _fail(str(error))
+        sys.exit(1)
+    except DatabaseUnavailableError as error:
+        _fail(f"the database does not answer: {error}")
         sys.exit(1)
 
 

@@ -18,9 +18,11 @@ def serve(
 
     from app.access.authentication import check_a_key_exists, is_loopback
     from app.home import claim_home
+    from app.storage.database import reach
 
-    if not is_loopback(settings.host):
-        with claim_home(settings.home):
+    with claim_home(settings.home):
+        reach(settings.database)  # before the model is loaded, which takes its time
+        if not is_loopback(settings.host):
             check_a_key_exists(settings)
 
     from app.logs import configure_logs

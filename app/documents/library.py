@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents, unfinished_documents
-from app.storage.tables import DocumentRow
+from app.storage.recall_tables import DocumentRow
 from llm.catalog import EMBEDDING_MODEL, ensure_model
 from llm.errors import ModelError
 

@@ -31,8 +31,8 @@ async def reindex(settings: Settings, user_id: str | None, progress: Progress) -
 
     Raises IndexUnavailableError, and ModelError if there is no model to embed with.
     """
-    await asyncio.to_thread(migrate, settings.database_path)
-    database = Database(settings.database_path)
+    await asyncio.to_thread(migrate, settings.database)
+    database = Database(settings.database)
     recall = Recall(settings, database, SentenceEmbedder(settings))
     marker = settings.recall_folder / MARKER
     try:

@@ -20,10 +20,10 @@ from app.recall.upkeep import RecallUpkeep
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
+from app.storage.recall_tables import ShelfRow
 from app.storage.repository import owners
 from app.storage.sessions import Sessions
 from app.storage.shelves import Scope, ShelfState, Shelves
-from app.storage.tables import ShelfRow
 from llm.progress import Progress, silent
 from memory.errors import IndexUnavailableError
 from memory.recall.dense import ChromaIndex, chroma_server, embedded_chroma

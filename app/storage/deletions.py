@@ -4,44 +4,37 @@ One unit of work does all of it and keeps a receipt. What does not lie in the ta
 values, bytes in files) is purged behind it, by `app.deletions`.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy import Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
+from app.storage.deletion_stores import OTHERWISE, STORES, Stores
 from app.storage.deletion_tables import DeletionRow
 from app.storage.derived import cut_derived
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
-from app.storage.fact_tables import FactRow, RefusedFactRow
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import DELETED, Messages
-from app.storage.repository import Repository, UserOfOwner
+from app.storage.recall_tables import PassageRow
+from app.storage.repository import HOLDS_ROWS, Repository, UserOfOwner, batches
 from app.storage.sessions import Sessions
 from app.storage.shelves import Shelves
 from app.storage.tables import (
     ContextRecordRow,
-    DocumentPieceRow,
-    DocumentRow,
     LoreEntryRow,
-    MessageMarkRow,
     MessageRow,
-    MessageTokensRow,
-    PassageRow,
-    SampledTokensRow,
     SessionRow,
     SummaryRow,
-    Table,
 )
 
 DeletionKind = Literal["message", "session", "user"]
-BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,56 +53,17 @@ class Scope:
     shelves: dict[str, tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A table, and how to find in it what was said in a message, and what is of a session or a document.
-
-    `counts`: whether a row that is found is one that has to go.
-    """
-
-    name: str
-    table: type[Table]
-    of_message: Any = None
-    of_session: Any = None
-    of_document: Any = None
-    counts: ColumnElement[bool] | None = None
-
-
-STORES = (
-    Store("messages", MessageRow, MessageRow.id, MessageRow.session_id, counts=MessageRow.content != ""),
-    Store("sampled_tokens", SampledTokensRow, SampledTokensRow.message_id),
-    Store(
-        "token_index",
-        MessageTokensRow,
-        MessageTokensRow.message_id,
-        MessageTokensRow.session_id,
-        counts=MessageTokensRow.token_ids != b"",
-    ),
-    Store("context_records", ContextRecordRow, ContextRecordRow.message_id, ContextRecordRow.session_id),
-    Store("lore_entries", LoreEntryRow, LoreEntryRow.message_id, LoreEntryRow.session_id),
-    # The place of a message that was deleted is excluded from the windows.
-    Store(
-        "marks",
-        MessageMarkRow,
-        MessageMarkRow.message_id,
-        MessageMarkRow.session_id,
-        counts=(MessageMarkRow.kind != "excluded") | MessageMarkRow.ended_at.is_not(None),
-    ),
-    Store("summaries", SummaryRow, None, SummaryRow.session_id),
-    Store("facts", FactRow, FactRow.message_id, FactRow.session_id),
-    Store("refused_facts", RefusedFactRow, RefusedFactRow.message_id, RefusedFactRow.session_id),
-    Store("documents", DocumentRow, of_document=DocumentRow.id),
-    Store("document_pieces", DocumentPieceRow, of_document=DocumentPieceRow.document_id),
-    Store("passages", PassageRow, PassageRow.message_id, PassageRow.source, PassageRow.source),
-    Store("sessions", SessionRow, None, SessionRow.id),
-)
-"""All tables that hold what was said: here it is counted, for the receipt, and removed with its message."""
-OTHERWISE = (MessageRow, PassageRow)
-"""Those that are not removed with their message: it is emptied, they become tombstones for the indexes."""
-
-
 class Deletions(Repository):
     """The deletions of one owner."""
+
+    async def begin(self) -> None:
+        """Keep others from writing chats and documents until the end of this unit: they may copy what goes.
+
+        Before anything else of the unit.
+        """
+        if self.session.info.get(HOLDS_ROWS):
+            # Whoever holds or changes a row, or refers to one anew, needs a lock that this one excludes.
+            await self.session.execute(text("LOCK TABLE sessions, documents IN EXCLUSIVE MODE"))
 
     async def get(self, deletion_id: str) -> DeletionRow | None:
         query = self.select(DeletionRow).where(DeletionRow.id == deletion_id)
@@ -146,7 +100,7 @@ class Deletions(Repository):
         """Empty the places of messages, and let go of all that tells of them."""
         ids = [row.id for row in rows]
         sessions = sorted({row.session_id for row in rows})
-        removed = await self._count(messages=ids)
+        removed = await Stores(self.session, self.owner).count(messages=ids)
         shelves, passages = await self._shelves_of(sessions), await self._passages(ids, [])
         told = {row.content for row in rows if row.content}
         removed["lore_entries"] += await self._remove_lore(sessions, told)
@@ -154,7 +108,7 @@ class Deletions(Repository):
             of_session = [row for row in rows if row.session_id == session_id]
             turn = min(row.turn for row in of_session)
             removed["summaries"] += await self._remove_summaries(session_id, turn)
-        for batch in _batches(ids):
+        for batch in batches(ids):
             for store in STORES:
                 if store.of_message is not None and store.table not in OTHERWISE:
                     await self.session.execute(self.delete(store.table).where(store.of_message.in_(batch)))
@@ -189,7 +143,7 @@ class Deletions(Repository):
         documents: list[str],
         shelves: list[str],
     ) -> DeletionRow:
-        removed = await self._count(sessions=sessions, documents=documents)
+        removed = await Stores(self.session, self.owner).count(sessions=sessions, documents=documents)
         shelves = sorted({*shelves, *await self._shelves_of(sessions)})
         passages = await self._passages([], [*sessions, *documents])
         chats = await self._neighbours(sessions)
@@ -203,7 +157,7 @@ class Deletions(Repository):
 
     async def remaining(self, scope: Scope) -> dict[str, int]:
         """How many rows there are, by store, of what was deleted."""
-        return await self._count(scope.messages, scope.sessions, scope.documents)
+        return await Stores(self.session, self.owner).count(scope.messages, scope.sessions, scope.documents)
 
     async def finish(self, deletion_id: str, removed: dict[str, int]) -> None:
         """Note that all of it is gone; `removed` adds what was not in the tables."""
@@ -239,29 +193,11 @@ class Deletions(Repository):
         originals = {each.copied_from for each in alike if each.copied_from}
         return [each for each in alike if each.copied_from or each.id in originals]
 
-    async def _count(
-        self, messages: Sequence[str] = (), sessions: Sequence[str] = (), documents: Sequence[str] = ()
-    ) -> dict[str, int]:
-        counts = dict.fromkeys((store.name for store in STORES), 0)
-        for store in STORES:
-            places = zip(
-                (store.of_message, store.of_session, store.of_document),
-                (messages, sessions, documents),
-                strict=True,
-            )
-            for column, ids in places:
-                for batch in _batches(ids if column is not None else []):
-                    query = self.select_columns(store.table, func.count()).where(column.in_(batch))
-                    if store.counts is not None:
-                        query = query.where(store.counts)
-                    counts[store.name] += int((await self.session.execute(query)).scalar_one())
-        return counts
-
     async def _remove_lore(self, sessions: Collection[str], told: set[str]) -> int:
         """Remove lore that says what these messages said, as branches have it of messages that they have not,
         and in the records of replies what was told of it. Gives how many entries those were."""
         count = 0
-        for batch in _batches(await self._with_branches(sessions)):
+        for batch in batches(await self._with_branches(sessions)):
             copied = self.delete(LoreEntryRow).where(
                 LoreEntryRow.session_id.in_(batch), LoreEntryRow.content.in_(told)
             )
@@ -279,7 +215,7 @@ class Deletions(Repository):
         """Remove summaries of that turn or of later ones; branches have copies of them, also of such as tell
         of messages that are not in the branch."""
         count = 0
-        for batch in _batches(await self._with_branches([session_id])):
+        for batch in batches(await self._with_branches([session_id])):
             gone = self.delete(SummaryRow).where(
                 SummaryRow.session_id.in_(batch), SummaryRow.through_turn > turn
             )
@@ -301,7 +237,7 @@ class Deletions(Repository):
         """These sessions, their branches and all others of their users, which may have recalled what was said
         in them."""
         found = set(await self._with_branches(sessions))
-        for batch in _batches(sessions):
+        for batch in batches(sessions):
             users = self.select_columns(SessionRow, SessionRow.user_id).where(SessionRow.id.in_(batch))
             query = self.select_columns(SessionRow, SessionRow.id).where(SessionRow.user_id.in_(users))
             found |= set((await self.session.scalars(query)).all())
@@ -315,7 +251,7 @@ class Deletions(Repository):
         """How many passages of these stand on each shelf."""
         counts: dict[str, int] = {}
         for column, ids in ((PassageRow.message_id, messages), (PassageRow.source, sessions)):
-            for batch in _batches(ids):
+            for batch in batches(ids):
                 query = (
                     self.select_columns(PassageRow, PassageRow.shelf_id, func.count())
                     .where(column.in_(batch), PassageRow.is_gone.is_(False))
@@ -353,7 +289,3 @@ def _untold(segment: dict[str, Any], told: set[str]) -> dict[str, Any]:
     """A segment of a record, without lore that says what is gone."""
     kept = [said for said in segment.get("told", ()) if said["content"] not in told]
     return segment | {"told": kept} if segment["kind"] == "lore" else segment
-
-
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))

@@ -24,6 +24,7 @@ async def cut_derived(
     with their messages; with `same_path` these are still the same, and need not be read again.
     """
     facts = Facts(session, owner)
+    await facts.hold_chats([session_id])
     if not same_path:
         await facts.lower_watermark(session_id, position)
     if purge:

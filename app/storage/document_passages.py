@@ -2,9 +2,9 @@
 
 from sqlalchemy import insert
 
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow
 from app.storage.repository import Repository
 from app.storage.shelves import Shelves
-from app.storage.tables import DocumentPieceRow, DocumentRow, PassageRow
 
 
 class DocumentPassages(Repository):
@@ -14,7 +14,7 @@ class DocumentPassages(Repository):
         """Put all pieces of a document on the shelf of its user, or of everybody; gives the shelf's id."""
         shelves = Shelves(self.session, self.owner)
         shelf_id = await shelves.place_documents(document.user_id)
-        change = await shelves.next_change(shelf_id)
+        [change] = (await shelves.next_changes([shelf_id])).values()
         query = self.select_columns(DocumentPieceRow, DocumentPieceRow.number).where(
             DocumentPieceRow.document_id == document.id
         )
@@ -50,12 +50,12 @@ class DocumentPassages(Repository):
         """Turn the passages of a document into tombstones, of which no index may keep a trace; gives the
         shelves that held any."""
         query = self.select_columns(PassageRow, PassageRow.shelf_id).where(PassageRow.source == document_id)
-        held = sorted((await self.session.scalars(query.distinct())).all())
-        for shelf_id in held:
-            change = await Shelves(self.session, self.owner).next_change(shelf_id, purge=True)
+        held = (await self.session.scalars(query.distinct())).all()
+        changes = await Shelves(self.session, self.owner).next_changes(held, purge=True)
+        for shelf_id, change in changes.items():
             await self.session.execute(
                 self.update_rows(PassageRow)
                 .where(PassageRow.source == document_id, PassageRow.shelf_id == shelf_id)
                 .values(is_gone=True, change=change)
             )
-        return held
+        return sorted(changes)

@@ -9,8 +9,8 @@ from sqlalchemy import insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.personas import behind
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow
 from app.storage.repository import Repository
-from app.storage.tables import DocumentPieceRow, DocumentRow
 from memory.recall.chunks import Piece, Place, Span
 from memory.recall.passage import PassageKey
 
@@ -41,7 +41,8 @@ class Documents(Repository):
         return (await self.session.scalars(query)).one_or_none()
 
     async def same(self, user_id: str | None, sha256: str) -> DocumentRow | None:
-        """The document with those bytes, of that user or of all."""
+        """The document with those bytes, of that user or of all; a unit that writes holds its place."""
+        await self.hold_places([(user_id, sha256)])
         query = self.select(DocumentRow).where(
             DocumentRow.sha256 == sha256, DocumentRow.user_id.is_not_distinct_from(user_id)
         )
@@ -62,7 +63,7 @@ class Documents(Repository):
         self, document_id: str, pieces: Sequence[Piece], pages: int | None
     ) -> DocumentRow | None:
         """Store all pieces of a document that was being read; None if it is no longer there."""
-        row = await self.get(document_id)
+        row = await self._hold(document_id)
         if row is None or row.status != "processing":
             return None
         await self.session.execute(
@@ -84,10 +85,18 @@ class Documents(Repository):
 
     async def fail(self, document_id: str, error: str) -> None:
         """Note why a document that was being read cannot be."""
-        row = await self.get(document_id)
+        row = await self._hold(document_id)
         if row is not None and row.status == "processing":
             row.status, row.error = "failed", error
             await self.session.flush()
+
+    async def hold_places(self, places: Sequence[tuple[str | None, str]]) -> None:
+        """Hold the places, by user and digest, of documents that may not be there yet."""
+        await self.hold_names({f"document {user_id} {sha256}" for user_id, sha256 in places})
+
+    async def _hold(self, document_id: str) -> DocumentRow | None:
+        query = self.held(self.select(DocumentRow).where(DocumentRow.id == document_id))
+        return (await self.session.scalars(query)).one_or_none()
 
     async def ids_of(self, user_id: str) -> Sequence[str]:
         """Of all documents of a user."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from app.ids import new_id
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.tables import MessageMarkRow, MessageRow, MessageTokensRow, SessionRow
 from memory.facts.fact import OWNER, PERSONA, Fact, Found, holds_one, words_of
 
@@ -178,7 +178,8 @@ class Facts(Repository):
 
     async def remove(self, fact_ids: Sequence[str]) -> None:
         """Delete facts for good, and refuse them where they were extracted from."""
-        for row in (await self.session.scalars(self.select(FactRow).where(FactRow.id.in_(fact_ids)))).all():
+        query = self.held(self.select(FactRow).where(FactRow.id.in_(fact_ids)).order_by(FactRow.id))
+        for row in (await self.session.scalars(query)).all():
             if row.message_id is not None and row.quote_start is not None and row.quote_end is not None:
                 self.add(
                     RefusedFactRow(
@@ -198,9 +199,7 @@ class Facts(Repository):
     async def copy(self, copies: Mapping[str, MessageRow], session_id: str) -> dict[str, str]:
         """Let what messages, given by id, told be told by their copies too; new ids by the originals'."""
         names: dict[str, str] = {}
-        ids = list(copies)
-        for start in range(0, len(ids), 500):
-            batch = ids[start : start + 500]
+        for batch in batches(list(copies)):
             told = self.select(FactRow).where(FactRow.message_id.in_(batch))
             for row in (await self.session.scalars(told)).all():
                 if row.author != OWNER or row.session_id != session_id:
@@ -251,6 +250,7 @@ class Facts(Repository):
         return row.position if row else -1
 
     async def set_watermark(self, session_id: str, position: int) -> None:
+        await self.hold_chats([session_id])
         row = await self._watermark(session_id)
         if row is None:
             self.add(FactWatermarkRow(session_id=session_id, position=position))
@@ -260,6 +260,7 @@ class Facts(Repository):
 
     async def lower_watermark(self, session_id: str, position: int) -> None:
         """Have messages from that position on read again."""
+        await self.hold_chats([session_id])
         row = await self._watermark(session_id)
         if row is not None and row.position >= position:
             row.position = position - 1

@@ -1,6 +1,6 @@
 """The lorebooks of chat sessions. An entry made of a message tells what that message says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -27,18 +27,13 @@ class SessionLore(Repository):
 
     async def list(self, session_id: str) -> list[StoredLoreEntry]:
         """In the order in which they were made."""
-        query = (
-            select(LoreEntryRow, MessageRow.content)
-            .outerjoin(MessageRow, MessageRow.id == LoreEntryRow.message_id)
-            .where(self.is_own(LoreEntryRow), LoreEntryRow.session_id == session_id)
-            .order_by(LoreEntryRow.number)
-        )
-        return [_stored(row, said) for row, said in (await self.session.execute(query)).all()]
+        return [_stored(row, said) for row, said in await self._rows(session_id)]
 
     async def create(
         self, session_id: str, *, message_id: str | None, content: str | None, settings: dict[str, Any]
     ) -> str:
         """Add an entry; gives its id. `settings`: the other fields of a `LoreEntry`."""
+        await self.hold_chats([session_id])
         query = self.select_columns(LoreEntryRow, func.max(LoreEntryRow.number)).where(
             LoreEntryRow.session_id == session_id
         )
@@ -57,25 +52,29 @@ class SessionLore(Repository):
         return row.id
 
     async def copy(self, session_id: str, to_session: str, copies: Mapping[str, str]) -> None:
-        """Give the other session the same entries; those made of messages are made of their `copies`, by id,
-        or of what they say where there is none."""
-        query = self.select(LoreEntryRow).where(LoreEntryRow.session_id == session_id)
-        said = {each.entry.id: each.entry.content for each in await self.list(session_id)}
-        for row in (await self.session.scalars(query.order_by(LoreEntryRow.number))).all():
+        """Give a session that has none yet the same entries; those made of messages are made of their
+        `copies`, by id, or of what they say where there is none."""
+        for number, (row, said) in enumerate(await self._rows(session_id)):
             message_id = copies.get(row.message_id) if row.message_id else None
-            await self.create(
-                to_session,
-                message_id=message_id,
-                content=None if message_id else said[row.id],
-                settings=row.settings,
+            self.add(
+                LoreEntryRow(
+                    id=new_id("lor"),
+                    session_id=to_session,
+                    number=number,
+                    message_id=message_id,
+                    content=None if message_id else _stored(row, said).entry.content,
+                    settings=row.settings,
+                    created_at=datetime.now(UTC),
+                )
             )
+        await self.session.flush()
 
     async def update(self, session_id: str, entry_id: str, changes: dict[str, Any]) -> bool:
         """Change fields of an entry; whether it is there."""
         query = self.select(LoreEntryRow).where(
             LoreEntryRow.session_id == session_id, LoreEntryRow.id == entry_id
         )
-        row = (await self.session.scalars(query)).one_or_none()
+        row = (await self.session.scalars(self.held(query))).one_or_none()
         if row is None:
             return False
         if "content" in changes:
@@ -93,6 +92,16 @@ class SessionLore(Repository):
             .returning(LoreEntryRow.id)
         )
         return done.one_or_none() is not None
+
+    async def _rows(self, session_id: str) -> Sequence[tuple[LoreEntryRow, str | None]]:
+        """The entries in their order, with what the messages say that they are made of."""
+        query = (
+            select(LoreEntryRow, MessageRow.content)
+            .outerjoin(MessageRow, MessageRow.id == LoreEntryRow.message_id)
+            .where(self.is_own(LoreEntryRow), LoreEntryRow.session_id == session_id)
+            .order_by(LoreEntryRow.number)
+        )
+        return [(row, said) for row, said in (await self.session.execute(query)).all()]
 
 
 def _stored(row: LoreEntryRow, said: str | None) -> StoredLoreEntry:

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import Select
 
 from app.ids import new_id
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.tables import MessageMarkRow, MessageRow
 
 MarkKind = Literal["pinned", "excluded"]
@@ -19,6 +19,7 @@ class Marks(Repository):
 
     async def mark(self, message: MessageRow, kind: MarkKind) -> bool:
         """Mark the message; whether it was not marked so before."""
+        await self.hold_chats([message.session_id])
         if await self._standing(message.id, kind) is not None:
             return False
         self._add(message, kind)
@@ -27,6 +28,7 @@ class Marks(Repository):
 
     async def unmark(self, message: MessageRow, kind: MarkKind) -> bool:
         """Take a mark away; whether it stood."""
+        await self.hold_chats([message.session_id])
         row = await self._standing(message.id, kind)
         if row is None:
             return False
@@ -37,9 +39,9 @@ class Marks(Repository):
     async def of(self, message_ids: Sequence[str]) -> Mapping[str, frozenset[MarkKind]]:
         """The marks that stand on each of these messages; empty for one without."""
         found: defaultdict[str, frozenset[MarkKind]] = defaultdict(frozenset)
-        for start in range(0, len(message_ids), 500):
+        for batch in batches(message_ids):
             query = self.select(MessageMarkRow).where(
-                MessageMarkRow.message_id.in_(message_ids[start : start + 500]),
+                MessageMarkRow.message_id.in_(batch),
                 MessageMarkRow.ended_at.is_(None),
             )
             for row in (await self.session.scalars(query)).all():

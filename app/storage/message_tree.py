@@ -4,7 +4,7 @@ Messages are never overwritten: what changes is which of them the chat is made o
 the active path is cut in the same unit of work.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -17,11 +17,10 @@ from app.storage.derived import cut_derived
 from app.storage.facts import Facts
 from app.storage.marks import Marks
 from app.storage.messages import DELETED, MessageDraft, Messages
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.summaries import Summaries
 from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow, SampledTokensRow
 
-BATCH = 500
 COPIED = (
     "position",
     "turn",
@@ -43,6 +42,7 @@ class MessageTree(Repository):
 
     async def activate(self, message: MessageRow) -> None:
         """Make the path through `message`, and on along the newest alternatives below it, the active one."""
+        await self.hold_chats([message.session_id])
         if message.is_active:
             return
         joining = await self._inactive_path_to(message)
@@ -64,6 +64,7 @@ class MessageTree(Repository):
 
         `keep_following`: copies of the messages behind it stand behind the new one; else it is the last.
         """
+        await self.hold_chats([message.session_id])
         query = self.select(MessageRow).where(
             MessageRow.session_id == message.session_id,
             MessageRow.position > message.position,
@@ -84,6 +85,7 @@ class MessageTree(Repository):
         The summaries of its turns and their facts are copied too. Gives the ids of the copies by those of the
         originals.
         """
+        await self.hold_chats([message.session_id])
         ids = await self._path_to(message)
         rows = await Messages(self.session, self.owner).get_many(ids)
         left = await self._inactive_path_to(message)
@@ -112,6 +114,7 @@ class MessageTree(Repository):
 
     async def forget(self, message: MessageRow) -> int:
         """Let a message and all that ever followed it leave the tree; how many messages that are."""
+        await self.hold_chats([message.session_id])
         ids = await self._subtree(message)
         places = await self._among(ids, MessageRow.status == DELETED)
         await self._update(ids, is_active=False, forgotten_at=datetime.now(UTC))
@@ -160,7 +163,7 @@ class MessageTree(Repository):
         await Marks(self.session, self.owner).copy(copies)
         names = {original: copy.id for original, copy in copies.items()}
         renamed = {**names, **others, **await Facts(self.session, self.owner).copy(copies, session_id)}
-        for ids in _batches(list(copies)):
+        for ids in batches(list(copies)):
             sampled = self.select(SampledTokensRow).where(SampledTokensRow.message_id.in_(ids))
             for tokens in (await self.session.scalars(sampled)).all():
                 self.add(
@@ -228,20 +231,16 @@ class MessageTree(Repository):
     async def _among(self, message_ids: Sequence[str], condition: ColumnElement[bool]) -> list[str]:
         """Those of these messages of which that is so."""
         found: list[str] = []
-        for ids in _batches(message_ids):
+        for ids in batches(message_ids):
             query = self.select_columns(MessageRow, MessageRow.id).where(MessageRow.id.in_(ids), condition)
             found += (await self.session.scalars(query)).all()
         return found
 
     async def _update(self, message_ids: Sequence[str], **values: Any) -> None:
-        for ids in _batches(message_ids):
+        for ids in batches(message_ids):
             await self.session.execute(
                 self.update_rows(MessageRow).where(MessageRow.id.in_(ids)).values(**values)
             )
-
-
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def _renamed(record: dict[str, Any], names: Mapping[str, str], session_id: str) -> dict[str, Any]:

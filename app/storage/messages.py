@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import func
 
 from app.ids import new_id
-from app.storage.repository import Repository
+from app.storage.repository import Repository, batches
 from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow
 from memory.messages import Role, number_turns
 
@@ -42,6 +42,7 @@ class Messages(Repository):
 
     async def append(self, session_id: str, drafts: Sequence[MessageDraft]) -> list[MessageRow]:
         """Store messages behind the last one of the active path."""
+        await self.hold_chats([session_id])
         last = await self.last(session_id)
         parent_id = last.id if last else None
         alternative = await self._next_alternative(session_id, parent_id)
@@ -63,6 +64,7 @@ class Messages(Repository):
 
     async def add_alternative(self, to: MessageRow, draft: MessageDraft) -> MessageRow:
         """Store another message in the place of `to`, and leave the active path as it is."""
+        await self.hold_chats([to.session_id])
         row = _row(draft, to.session_id, to.parent_id, to.position, to.turn, is_active=False)
         row.alternative = await self._next_alternative(to.session_id, to.parent_id)
         self.add(row)
@@ -86,15 +88,19 @@ class Messages(Repository):
         return 0 if number is None else int(number) + 1
 
     async def get(self, message_id: str) -> MessageRow | None:
-        """The message, unless it is forgotten."""
+        """The message, unless it is forgotten; a unit that writes holds its chat."""
         query = self.select(MessageRow).where(MessageRow.id == message_id, MessageRow.forgotten_at.is_(None))
-        return (await self.session.scalars(query)).one_or_none()
+        row = (await self.session.scalars(query)).one_or_none()
+        if row is None or not await self.hold_chats([row.session_id]):
+            return row
+        as_it_is_now = query.execution_options(populate_existing=True)
+        return (await self.session.scalars(as_it_is_now)).one_or_none()
 
     async def get_many(self, message_ids: Sequence[str]) -> dict[str, MessageRow]:
         """Messages by id, forgotten ones included: the records of contexts rest on them."""
         found: dict[str, MessageRow] = {}
-        for start in range(0, len(message_ids), 500):
-            query = self.select(MessageRow).where(MessageRow.id.in_(message_ids[start : start + 500]))
+        for batch in batches(message_ids):
+            query = self.select(MessageRow).where(MessageRow.id.in_(batch))
             found |= {row.id: row for row in (await self.session.scalars(query)).all()}
         return found
 
@@ -130,11 +136,10 @@ class Messages(Repository):
 
     async def interrupt_unfinished(self, session_id: str | None = None) -> None:
         """Mark the replies, of one session or of all, that nobody generates any more."""
-        query = self.select(MessageRow).where(MessageRow.status == "generating")
+        unfinished = self.update_rows(MessageRow).where(MessageRow.status == "generating")
         if session_id is not None:
-            query = query.where(MessageRow.session_id == session_id)
-        for row in (await self.session.scalars(query)).all():
-            row.status = "interrupted"
+            unfinished = unfinished.where(MessageRow.session_id == session_id)
+        await self.session.execute(unfinished.values(status="interrupted"))
 
     async def keep_record(self, message: MessageRow, record: dict[str, Any]) -> None:
         self.add(ContextRecordRow(message_id=message.id, session_id=message.session_id, record=record))

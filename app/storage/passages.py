@@ -12,17 +12,10 @@ from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
-from app.storage.repository import Repository
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow, ShelvedSessionRow
+from app.storage.repository import Repository, batches
 from app.storage.shelves import Scope, Shelves
-from app.storage.tables import (
-    ON_ACTIVE_PATH,
-    DocumentPieceRow,
-    DocumentRow,
-    MessageRow,
-    PassageRow,
-    SessionRow,
-    ShelvedSessionRow,
-)
+from app.storage.tables import ON_ACTIVE_PATH, MessageRow, SessionRow
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
 
@@ -88,6 +81,7 @@ class StoredPassages(Repository):
         already, by whoever else did it, are passed over, and so are those that have left the active path
         meanwhile.
         """
+        await self.hold_chats([chat.id])
         end, number = await self._progress(chat.id)
         active = await self._active(messages)
         excluded = await Marks(self.session, self.owner).excluded_turns(chat.id)
@@ -126,6 +120,7 @@ class StoredPassages(Repository):
 
     async def cut(self, session_id: str, position: int, *, purge: bool = False) -> None:
         """Let go of the passages from that position on; with `purge`, no index may keep a trace of them."""
+        await self.hold_chats([session_id])
         gone = (
             PassageRow.source == session_id,
             PassageRow.position >= position,
@@ -133,12 +128,11 @@ class StoredPassages(Repository):
         )
         shelves = Shelves(self.session, self.owner)
         if purge:  # of what went before, too: an index may hold a trace of it still
-            touched = await shelves.of_session(session_id)
+            touched: Sequence[str] = await shelves.of_session(session_id)
         else:
             query = self.select_columns(PassageRow, PassageRow.shelf_id).where(*gone).distinct()
-            touched = sorted((await self.session.scalars(query)).all())
-        for shelf_id in touched:
-            change = await shelves.next_change(shelf_id, purge=purge)
+            touched = (await self.session.scalars(query)).all()
+        for shelf_id, change in (await shelves.next_changes(touched, purge=purge)).items():
             await self.session.execute(
                 self.update_rows(PassageRow)
                 .where(*gone, PassageRow.shelf_id == shelf_id)
@@ -182,8 +176,8 @@ class StoredPassages(Repository):
     async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
         """Those of these passages that are in scope."""
         found: list[Passage] = []
-        for start in range(0, len(keys), 500):
-            wanted = [f"{key.source}/{key.number}" for key in keys[start : start + 500]]
+        for batch in batches(keys):
+            wanted = [f"{key.source}/{key.number}" for key in batch]
             # What is in scope is looked at here: with that in the query, SQLite reads whole shelves.
             query = (
                 select(*_SAID)
@@ -247,11 +241,8 @@ class StoredPassages(Repository):
         self, chat: SessionRow, rows: Sequence[PassageRow], personas: Mapping[int, str | None]
     ) -> None:
         shelves = Shelves(self.session, self.owner)
-        places = {
-            persona_id: await shelves.place(chat, persona_id)
-            for persona_id in dict.fromkeys(personas[row.turn] for row in rows)
-        }
-        changes = {shelf_id: await shelves.next_change(shelf_id) for shelf_id in sorted(set(places.values()))}
+        places = await shelves.place(chat, dict.fromkeys(personas[row.turn] for row in rows))
+        changes = await shelves.next_changes(set(places.values()))
         for row in rows:
             row.shelf_id = places[personas[row.turn]]
             row.change = changes[row.shelf_id]

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from app.ids import new_id
-from app.storage.repository import Repository
-from app.storage.tables import DocumentRow, PersonaRevisionRow, PersonaRow, SessionRow
+from app.storage.recall_tables import DocumentRow
+from app.storage.repository import HOLDS_ROWS, Repository
+from app.storage.tables import PersonaRevisionRow, PersonaRow, SessionRow
 from memory.persona import ExampleExchange, Persona, SpeechRule
 from memory.reminder import Reminder
 
@@ -50,8 +51,13 @@ class Personas(Repository):
         self.add(_revision(row, persona))
         return _stored(row, persona)
 
-    async def get(self, persona_id: str, revision: int | None = None) -> StoredPersona | None:
-        """The persona as it is, or as it was in `revision`."""
+    async def get(
+        self, persona_id: str, revision: int | None = None, *, to_remove: bool = False
+    ) -> StoredPersona | None:
+        """The persona as it is, or as it was in `revision`.
+
+        No other unit removes it before one that writes ends; `to_remove`: nor is it given to a chat.
+        """
         wanted = PersonaRow.revision if revision is None else revision
         query = (
             select(PersonaRow, PersonaRevisionRow)
@@ -61,6 +67,8 @@ class Personas(Repository):
             )
             .where(self.is_own(PersonaRow), PersonaRow.id == persona_id)
         )
+        if self.session.info.get(HOLDS_ROWS):
+            query = query.with_for_update(read=not to_remove, key_share=not to_remove, of=PersonaRow)
         row = (await self.session.execute(query)).one_or_none()
         return _read(*row) if row else None
 
@@ -85,7 +93,7 @@ class Personas(Repository):
 
     async def revise(self, before: StoredPersona, persona: Persona) -> StoredPersona | None:
         """Make `persona` the revision after `before`; None if that is not the newest any more."""
-        query = self.select(PersonaRow).where(PersonaRow.id == before.id)
+        query = self.held(self.select(PersonaRow).where(PersonaRow.id == before.id))
         row = (await self.session.scalars(query)).one_or_none()
         if row is None or row.revision != before.revision:
             return None

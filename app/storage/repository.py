@@ -3,18 +3,25 @@
 An owner may be narrowed to one of its users (`UserOfOwner`): then they are that user's rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Delete, Select, Update, delete, insert, select, true, update
+from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.deletion_tables import DeletionRow
-from app.storage.tables import DocumentRow, Owned, SessionRow, ShelfRow, Table
+from app.storage.recall_tables import DocumentRow, ShelfRow
+from app.storage.tables import Owned, SessionRow, Table
 
 Row = TypeVar("Row", bound=Table)
+Asked = TypeVar("Asked", bound=Select[Any])
+Item = TypeVar("Item")
 INSERTED_AT_ONCE = 1000
+NAMED_AT_ONCE = 500
+"""Ids in one query: databases bound them."""
+HOLDS_ROWS = "holds rows"
+"""In `AsyncSession.info`: whether other units of work write at the same time as this one does."""
 
 
 class UserOfOwner(str):
@@ -37,7 +44,12 @@ class UserOfOwner(str):
 
 
 class Repository:
-    """Rows of one owner, inside one unit of work."""
+    """Rows of one owner, inside one unit of work.
+
+    A unit that writes holds the rows that it decides by: the row of a chat session stands for all that is in
+    the session and is derived from it. It is held before these are read, and before anything else of it is
+    written, so that no two units wait for each other.
+    """
 
     def __init__(self, session: AsyncSession, owner: str) -> None:
         self.session = session
@@ -68,6 +80,39 @@ class Repository:
             return self.is_own(table) & (DocumentRow.user_id == self.owner.user_id)
         return self.is_own(table)
 
+    def held(self, query: Asked) -> Asked:
+        """Asks for rows as they are now; of a unit that writes, no other changes them before it ends.
+
+        Others may refer to them meanwhile. Where there is one writer at a time that is so anyhow.
+        """
+        if not self.session.info.get(HOLDS_ROWS):
+            return query
+        return query.with_for_update(key_share=True).execution_options(populate_existing=True)
+
+    async def hold(self, query: Select[Any]) -> None:
+        """Hold the rows that a query asks for."""
+        if self.session.info.get(HOLDS_ROWS):
+            await self.session.execute(self.held(query))
+
+    async def hold_chats(self, session_ids: Collection[str]) -> bool:
+        """Hold the rows of chat sessions that are there; whether any was not held by this unit before."""
+        if not self.session.info.get(HOLDS_ROWS):
+            return False
+        held: set[str] = self.session.info.setdefault("held chats", set())
+        missing = set(session_ids) - held
+        if missing:
+            query = self.select_columns(SessionRow, SessionRow.id).where(SessionRow.id.in_(missing))
+            await self.session.execute(self.held(query.order_by(SessionRow.id)))
+            held |= missing
+        return bool(missing)
+
+    async def hold_names(self, names: Collection[str]) -> None:
+        """Hold names of rows that may not be there yet, so that one unit at a time makes or removes them."""
+        if self.session.info.get(HOLDS_ROWS):
+            for name in sorted(names):
+                key = func.hashtextextended(f"{self.owner} {name}", 0)
+                await self.session.execute(select(func.pg_advisory_xact_lock(key)))
+
     def add(self, row: Table) -> None:
         assert isinstance(row, Owned)
         row.owner = self.owner
@@ -79,6 +124,11 @@ class Repository:
         for start in range(0, len(rows), INSERTED_AT_ONCE):
             batch = [row | {"owner": self.owner} for row in rows[start : start + INSERTED_AT_ONCE]]
             await self.session.execute(insert(table), batch)
+
+
+def batches(ids: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The ids in runs that one query may name."""
+    return (ids[start : start + NAMED_AT_ONCE] for start in range(0, len(ids), NAMED_AT_ONCE))
 
 
 def _owner_of(table: type[Table]) -> Any:

@@ -17,6 +17,7 @@ class SessionPersonas(Repository):
 
     async def give(self, session_id: str, persona_id: str | None, instructions: str | None = None) -> None:
         """Note that the session has this persona, with these instructions, from its next turn on."""
+        await self.hold_chats([session_id])
         rows = await self._of(session_id)
         self.add(
             SessionPersonaRow(

@@ -46,9 +46,9 @@ class Sessions(Repository):
         return row
 
     async def get(self, session_id: str) -> SessionRow | None:
-        return (
-            await self.session.scalars(self.select(SessionRow).where(SessionRow.id == session_id))
-        ).one_or_none()
+        """The session; a unit that writes holds it."""
+        query = self.held(self.select(SessionRow).where(SessionRow.id == session_id))
+        return (await self.session.scalars(query)).one_or_none()
 
     async def list(
         self, *, after: tuple[datetime, str] | None, limit: int, user_id: str | None, persona_id: str | None
@@ -85,6 +85,7 @@ class Sessions(Repository):
 
     async def remove(self, session_id: str) -> bool:
         """Delete the session with its messages and all that is derived from them; whether it was there."""
+        await self.hold_chats([session_id])
         await StoredPassages(self.session, self.owner).cut(session_id, 0, purge=True)
         result = await self.session.execute(
             self.delete(SessionRow).where(SessionRow.id == session_id).returning(SessionRow.id)

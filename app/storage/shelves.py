@@ -1,14 +1,15 @@
 """Shelves: where the passages of a user with a persona stand, or those of one chat of no named user."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from app.ids import new_id
+from app.storage.recall_tables import IS_TOMBSTONE, PassageRow, ShelfRow
 from app.storage.repository import Repository
-from app.storage.tables import IS_TOMBSTONE, PassageRow, SessionRow, ShelfRow
+from app.storage.tables import SessionRow
 from memory.strategies.recalling import RecallScope
 
 
@@ -45,30 +46,36 @@ class Scope:
 class Shelves(Repository):
     """The shelves of one owner."""
 
-    async def place(self, chat: SessionRow, persona_id: str | None) -> str:
-        """The shelf for what is said in a session under a persona; made if there is none yet."""
+    async def place(self, chat: SessionRow, persona_ids: Collection[str | None]) -> dict[str | None, str]:
+        """The shelves for what is said in a session, by persona; made where there are none yet."""
         user_id = chat.user_id or ""
-        return await self._place(
-            kind="chats",
-            user_id=user_id,
-            persona_id=(persona_id or "") if user_id else "",
-            session_id="" if user_id else chat.id,
-        )
+        session_id = "" if user_id else chat.id
+        places = {
+            each: ("chats", user_id, (each or "") if user_id else "", session_id) for each in persona_ids
+        }
+        await self.hold_names({_name(*place) for place in places.values()})
+        return {persona_id: await self._place(*place) for persona_id, place in places.items()}
 
     async def place_documents(self, user_id: str | None) -> str:
         """The shelf for the documents of a user, or for everybody's; made if there is none yet."""
-        return await self._place(kind="documents", user_id=user_id or "", persona_id="", session_id="")
+        place = ("documents", user_id or "", "", "")
+        await self.hold_names([_name(*place)])
+        return await self._place(*place)
 
-    async def next_change(self, shelf_id: str, *, purge: bool = False) -> int:
-        """The number of a change that this unit of work makes.
+    async def next_changes(self, shelf_ids: Collection[str], *, purge: bool = False) -> dict[str, int]:
+        """The numbers of the changes that this unit of work makes, by those of the shelves that are there.
 
         Whoever makes another one waits until this one is committed, so the numbers appear in order.
         """
+        is_one = ShelfRow.id.in_(shelf_ids)
+        # All at once and in one order, so that no two wait for each other; an update has none.
+        await self.hold(self.select_columns(ShelfRow, ShelfRow.id).where(is_one).order_by(ShelfRow.id))
         values = {"last_change": ShelfRow.last_change + 1}
         if purge:
             values["purged_at"] = ShelfRow.last_change + 1
-        changed = self.update_rows(ShelfRow).where(ShelfRow.id == shelf_id).values(**values)
-        return int((await self.session.execute(changed.returning(ShelfRow.last_change))).scalar_one())
+        changed = self.update_rows(ShelfRow).where(is_one).values(**values)
+        numbers = await self.session.execute(changed.returning(ShelfRow.id, ShelfRow.last_change))
+        return {row.id: row.last_change for row in numbers.all()}
 
     async def in_scope(self, chat: SessionRow, scope: RecallScope) -> Scope:
         """What a session recalls from; without a user it is always the session itself."""
@@ -136,6 +143,9 @@ class Shelves(Repository):
 
     async def tidy(self, shelf_id: str, through: int) -> bool:
         """Let go of the tombstones up to that change; whether the shelf is gone too, being empty."""
+        rows = await self.session.scalars(self.select(ShelfRow).where(ShelfRow.id == shelf_id))
+        if (place := rows.one_or_none()) is not None:
+            await self.hold_names([_name(place.kind, place.user_id, place.persona_id, place.session_id)])
         tombstones = (PassageRow.shelf_id == shelf_id, IS_TOMBSTONE, PassageRow.change <= through)
         newest = self.select_columns(PassageRow, func.max(PassageRow.change)).where(*tombstones)
         tidied_to = (await self.session.execute(newest)).scalar_one()
@@ -152,7 +162,8 @@ class Shelves(Repository):
         await self.session.execute(self.delete(ShelfRow).where(ShelfRow.id == shelf_id))
         return True
 
-    async def _place(self, **place: str) -> str:
+    async def _place(self, kind: str, user_id: str, persona_id: str, session_id: str) -> str:
+        place = {"kind": kind, "user_id": user_id, "persona_id": persona_id, "session_id": session_id}
         found = (await self.session.scalars(self.select(ShelfRow).filter_by(**place))).one_or_none()
         if found is None:
             found = ShelfRow(id=new_id("shf"), last_change=0, purged_at=0, tidied_to=0, **place)
@@ -176,3 +187,8 @@ class Shelves(Repository):
         ).where(*conditions)
         rows = await self.session.execute(query.order_by(ShelfRow.id))
         return [ShelfState(*row) for row in rows.all()]
+
+
+def _name(kind: str, user_id: str, persona_id: str, session_id: str) -> str:
+    """Of the place of a shelf: whoever puts it there holds that, and who takes it away."""
+    return f"shelf {kind} {session_id} {persona_id} {user_id}"

@@ -39,6 +39,7 @@ class Summaries(Repository):
         token_ids: tuple[int, ...],
         fingerprint: str,
     ) -> SummaryRow:
+        await self.hold_chats([session_id])
         row = SummaryRow(
             id=new_id("sum"),
             session_id=session_id,
@@ -92,6 +93,7 @@ class Summaries(Repository):
 
     async def replace_after(self, session_id: str, recipe: str, through_turn: int) -> None:
         """Let go of those of a recipe that go on from summaries of that length."""
+        await self.hold_chats([session_id])
         await self.session.execute(self._let_go(session_id, through_turn).where(SummaryRow.recipe == recipe))
 
     async def cut(self, session_id: str, turn: int, *, purge: bool) -> None:
@@ -103,14 +105,8 @@ class Summaries(Repository):
             await self.session.execute(self._let_go(session_id, turn))
 
     def _let_go(self, session_id: str, through_turn: int) -> Update:
-        return (
-            self.update_rows(SummaryRow)
-            .where(
-                SummaryRow.session_id == session_id,
-                SummaryRow.through_turn > through_turn,
-            )
-            .values(is_current=False)
-        )
+        tells_more = (SummaryRow.session_id == session_id, SummaryRow.through_turn > through_turn)
+        return self.update_rows(SummaryRow).where(*tells_more).values(is_current=False)
 
     async def _newest(
         self, session_id: str, recipe: str, condition: ColumnElement[bool]

@@ -49,6 +49,7 @@ class TokenIndex(Repository):
         left the active path meanwhile, and those with one before them that is not indexed: `bring_up` is
         left to take both in.
         """
+        await self.hold_chats([messages[0].session_id])
         last = await self.last(messages[0].session_id)
         indexed_to = last.position if last else -1
         tokens_before = last.tokens_before + last.token_count if last else 0
@@ -93,6 +94,7 @@ class TokenIndex(Repository):
 
     async def cut(self, session_id: str, position: int) -> None:
         """Drop what is indexed from that position on."""
+        await self.hold_chats([session_id])
         await self.session.execute(
             self.delete(MessageTokensRow).where(
                 MessageTokensRow.session_id == session_id, MessageTokensRow.position >= position

@@ -7,8 +7,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import Integer
 
+from app.storage.recall_tables import DocumentRow
 from app.storage.repository import Repository
-from app.storage.tables import DocumentRow, MessageRow
+from app.storage.tables import MessageRow
 
 
 class octets(GenericFunction[int]):  # noqa: N801, named as in SQL

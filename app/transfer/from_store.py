@@ -14,11 +14,10 @@ from app.schemas.lore import LoreEntryFields
 from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.messages import DELETED
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow
 from app.storage.repository import Repository
 from app.storage.tables import (
     ContextRecordRow,
-    DocumentPieceRow,
-    DocumentRow,
     LoreEntryRow,
     MessageMarkRow,
     MessageRow,

@@ -2,8 +2,8 @@
 
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
+from app.storage.recall_tables import DocumentRow
 from app.storage.repository import Repository
-from app.storage.tables import DocumentRow
 from app.transfer.archive import Archive
 from app.transfer.new_rows import NewRows
 
@@ -17,6 +17,9 @@ class Intake(Repository):
         One that could not be read makes room for the one of the archive.
         """
         documents = Documents(self.session, self.owner)
+        await documents.hold_places(
+            [(each.document.user_id, each.document.sha256) for each in archive.documents]
+        )
         there: dict[str, str] = {}
         for document in (each.document for each in archive.documents):
             if same := await documents.same(document.user_id, document.sha256):
@@ -36,6 +39,7 @@ class Intake(Repository):
             await passages.shelve(
                 (await self.session.scalars(documents.where(DocumentRow.id == row["id"]))).one()
             )
-            for row in new.rows[DocumentRow]
+            # Users in one order: two imports may take hold of the same shelves.
+            for row in sorted(new.rows[DocumentRow], key=lambda row: row["user_id"] or "")
         ]
         return list(dict.fromkeys(shelves))

@@ -8,10 +8,9 @@ from typing import Any
 
 from app.ids import new_id
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
+from app.storage.recall_tables import DocumentPieceRow, DocumentRow
 from app.storage.tables import (
     ContextRecordRow,
-    DocumentPieceRow,
-    DocumentRow,
     LoreEntryRow,
     MessageMarkRow,
     MessageRow,

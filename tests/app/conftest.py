@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -13,10 +13,12 @@ from app.models.chat import start_engine
 from app.models.embedding import SentenceEmbedder
 from app.server import create_app
 from app.settings import Settings
+from app.storage.backend import Place
 from app.storage.database import migrate
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
+from tests.app.postgres import PostgresServer, running_postgres
 from tests.app.service import StartService
 
 RunningService = Callable[[Settings], AbstractContextManager[httpx.Client]]
@@ -41,7 +43,7 @@ def running_service(
     @contextmanager
     def run(settings: Settings) -> Iterator[httpx.Client]:
         model = start_engine(default_model, chat_tokenizer, settings)
-        if not settings.database_path.exists():
+        if settings.database_url is None and not settings.database_path.exists():
             settings.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(empty_database, settings.database_path)
         app = create_app(settings, model, embedder if settings.models_folder == models_folder else None)
@@ -86,3 +88,31 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "perdure.sqlite3"
     migrate(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, started for the first test that asks for one."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres: PostgresServer) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def any_database(request: pytest.FixtureRequest) -> Place:
+    """A database of each kind, for tests of which each looks at what it has made itself only."""
+    if request.param == "sqlite":
+        return cast(Path, request.getfixturevalue("empty_database"))
+    return cast(str, request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank_database(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new database of each kind, without tables."""
+    if request.param == "sqlite":
+        return tmp_path / "perdure.sqlite3"
+    return cast(PostgresServer, request.getfixturevalue("postgres")).new_database("template1")

@@ -15,10 +15,11 @@ from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
 from app.storage.persona_cards import PersonaCards
 from app.storage.personas import Personas
+from app.storage.recall_tables import DocumentRow
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
-from app.storage.tables import DocumentRow, MessageRow
+from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex
 from memory.facts.fact import OWNER, Fact, Found
 from memory.messages import Role

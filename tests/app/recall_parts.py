@@ -11,9 +11,10 @@ from app.recall.indexing import Indexing
 from app.recall.shelving import shelve
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
+from app.storage.recall_tables import PassageRow
 from app.storage.sessions import Sessions
 from app.storage.shelves import Shelves
-from app.storage.tables import MessageRow, PassageRow
+from app.storage.tables import MessageRow
 from memory.messages import Role
 from memory.recall.dense import ChromaIndex, embedded_chroma
 from memory.recall.kept import KeptDense, KeptLexical

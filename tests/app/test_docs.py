@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import httpx
 import jsonschema
@@ -136,10 +136,19 @@ COMPOSE_SCHEMA = {
                 "additionalProperties": False,
                 "properties": {
                     "build": {"type": "string"},
+                    "image": {"type": "string", "pattern": r"^\w+:[\w.-]+$"},
+                    "depends_on": {
+                        "type": "object",
+                        "additionalProperties": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": {"condition": {"const": "service_healthy"}},
+                        },
+                    },
                     "command": {"type": "array", "items": {"type": "string"}},
                     "environment": {"type": "object", "additionalProperties": {"type": "string"}},
                     "ports": {"type": "array", "items": {"type": "string", "pattern": r"^[\d.]+:\d+:\d+$"}},
-                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^\w+:/\w+$"}},
+                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^\w+:(/\w+)+$"}},
                     "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
                     "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
                     "healthcheck": {
@@ -175,10 +184,32 @@ def test_the_compose_file_is_well_formed_and_names_what_exists(
         assert name.removeprefix("PERDURE_").lower() in Settings.model_fields
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])  # type: ignore[attr-defined]
     assert str(service["build"]) == "."
+    mounted = {
+        volume.partition(":")[0]
+        for each in compose["services"].values()
+        for volume in each["volumes"]  # type: ignore[attr-defined]
+    }
+    assert mounted == set(compose["volumes"])
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     for source in re.findall(r"^COPY (.+) \S+$", dockerfile, flags=re.MULTILINE):
         for name in source.split():
             assert (ROOT / name).exists(), name
+
+
+def test_the_service_of_the_compose_file_waits_for_its_database_and_knows_how_to_reach_it(
+    compose: dict[str, dict[str, dict[str, Any]]],
+) -> None:
+    service, server = compose["services"]["perdure"], compose["services"]["postgres"]
+    assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert server["healthcheck"]["test"][1] == "pg_isready"
+    assert "ports" not in server, "reached from within only"
+    given = server["environment"]
+    user, password, name = (given[f"POSTGRES_{each}"] for each in ("USER", "PASSWORD", "DB"))
+    url = service["environment"]["PERDURE_DATABASE_URL"]
+    assert url == f"postgresql://{user}:{password}@postgres/{name}"
+    assert Settings(database_url=url).database == url
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "pip install --no-cache-dir '.[postgres]'" in dockerfile
 
 
 def test_the_health_check_of_the_compose_file_passes_on_a_running_service(

@@ -1,13 +1,13 @@
 """The tree of messages against a plain twin, over random sequences of operations."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from app.storage.backend import Place
 from app.storage.database import Database
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
@@ -43,13 +43,21 @@ operations = st.one_of(
 )
 @given(operations=st.lists(operations, min_size=1, max_size=15))
 def test_any_sequence_of_changes_leaves_what_the_plain_tree_gives(
-    empty_database: Path, operations: list[tuple[Any, ...]]
+    empty_database: Place, operations: list[tuple[Any, ...]]
 ) -> None:
     asyncio.run(_run(empty_database, operations))
 
 
-async def _run(path: Path, operations: list[tuple[Any, ...]]) -> None:
-    database = Database(path)
+@settings(max_examples=6, deadline=None)
+@given(operations=st.lists(operations, min_size=8, max_size=15))
+def test_any_sequence_of_changes_does_on_postgresql_too(
+    postgres_database: Place, operations: list[tuple[Any, ...]]
+) -> None:
+    asyncio.run(_run(postgres_database, operations))
+
+
+async def _run(place: Place, operations: list[tuple[Any, ...]]) -> None:
+    database = Database(place)
     try:
         twins = Twins(database, await new_session(database))
         for operation in operations:
@@ -77,9 +85,9 @@ async def _apply(twins: Twins, name: str, *arguments: Any) -> None:
             await twins.mark(int(fraction * len(path)), kind, stands=stands)
 
 
-def test_below_an_activated_message_the_newest_alternatives_are_followed(empty_database: Path) -> None:
+def test_below_an_activated_message_the_newest_alternatives_are_followed(any_database: Place) -> None:
     async def follow() -> list[str]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi")])
         first = twins.plain.path[0]
@@ -94,11 +102,11 @@ def test_below_an_activated_message_the_newest_alternatives_are_followed(empty_d
     assert asyncio.run(follow()) == ["hello", "newer", "and"]
 
 
-def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(empty_database: Path) -> None:
+def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(any_database: Place) -> None:
     """No recursion that ends somewhere: not of the queries, not of the foreign keys."""
 
     async def walk() -> list[int]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi")] * 1500)
         first = twins.plain.path[0]
@@ -117,9 +125,9 @@ def test_a_path_of_thousands_of_messages_is_left_entered_and_deleted(empty_datab
     assert asyncio.run(walk()) == [0, 2999]
 
 
-def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(empty_database: Path) -> None:
+def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(any_database: Place) -> None:
     async def race() -> tuple[list[str], list[str]]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
         async with database.read() as session:
@@ -141,11 +149,11 @@ def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(emp
     assert indexed == path
 
 
-def test_another_reply_leaves_the_message_that_it_answers_in_the_index(empty_database: Path) -> None:
+def test_another_reply_leaves_the_message_that_it_answers_in_the_index(any_database: Place) -> None:
     """Taking the path anew drops the turn from the index, and the reply alone is no whole turn."""
 
     async def reply_again() -> tuple[list[str], list[str]]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
         await twins.bring_up()
@@ -167,9 +175,9 @@ def test_another_reply_leaves_the_message_that_it_answers_in_the_index(empty_dat
     assert indexed == path
 
 
-def test_the_newest_record_is_that_of_the_chat_as_it_stands(empty_database: Path) -> None:
+def test_the_newest_record_is_that_of_the_chat_as_it_stands(any_database: Place) -> None:
     async def forget() -> list[tuple[int, dict[str, Any]] | None]:
-        database = Database(empty_database)
+        database = Database(any_database)
         twins = Twins(database, await new_session(database))
         await twins.append([("user", "hello"), ("assistant", "hi"), ("user", "and"), ("assistant", "so")])
         found = []

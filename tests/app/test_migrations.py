@@ -2,42 +2,53 @@
 
 import asyncio
 import json
-import sqlite3
-from contextlib import closing
-from pathlib import Path
+from datetime import UTC, datetime
+from typing import Any
 
-from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, text
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.types import Boolean
 
-from app.storage.database import MIGRATIONS, Database, migrate
+from app.storage.backend import Place
+from app.storage.database import MIGRATIONS, Database, backend_of, migrate, upgrade
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
 from app.storage.personas import Personas
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
+from app.storage.tables import Table
 from app.storage.token_index import TokenIndex, bring_up
 from memory.persona import ChatUser, ExampleExchange
 from tests.app.tree_twins import ENCODER, SAMPLED
 
-NOW = "2026-01-01 00:00:00.000000"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def schema_of(path: Path, revision: str) -> None:
-    engine = create_engine(f"sqlite:///{path}")
+def revisions() -> list[str]:
+    """All versions of the schema, oldest first."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        _insert_first_data(connection)
-    engine.dispose()
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
 
 
-def _insert_first_data(connection: Connection) -> None:
+def insert_first_data(connection: Connection) -> None:
     """A persona and a chat session, as the first version stored them."""
     values = {
-        "now": NOW,
+        "now": NOW.isoformat(sep=" ", timespec="microseconds").removesuffix("+00:00"),
         "examples": json.dumps([{"user": "Who?", "assistant": "Anne!"}]),
         "memory": json.dumps({"strategy": "buffer"}),
     }
@@ -53,13 +64,16 @@ def _insert_first_data(connection: Connection) -> None:
         connection.execute(text(statement), values)
 
 
-def test_a_persona_and_a_session_of_the_first_version_survive(tmp_path: Path) -> None:
-    path = tmp_path / "perdure.sqlite3"
-    schema_of(path, "0001")
-    migrate(path)
+def test_a_persona_and_a_session_of_the_first_version_survive(blank_database: Place) -> None:
+    upgrade(blank_database, "0001")
+    engine = backend_of(blank_database).blocking_engine()
+    with engine.begin() as connection:
+        insert_first_data(connection)
+    engine.dispose()
+    migrate(blank_database)
 
     async def read() -> None:
-        database = Database(path)
+        database = Database(blank_database)
         async with database.read() as session:
             stored = await Personas(session, "local").get("per_1")
             row = await Sessions(session, "local").get("ses_1")
@@ -77,16 +91,38 @@ def test_a_persona_and_a_session_of_the_first_version_survive(tmp_path: Path) ->
     asyncio.run(read())
 
 
-def test_chats_of_the_first_version_become_trees_of_one_path(tmp_path: Path) -> None:
-    path = tmp_path / "perdure.sqlite3"
-    schema_of(path, "0001")
-    with closing(sqlite3.connect(path)) as old:
-        _insert_first_messages(old)
-        old.commit()
-    migrate(path)
+def test_chats_of_the_first_release_become_trees_of_one_path(blank_database: Place) -> None:
+    upgrade(blank_database, "0001")
+    engine = backend_of(blank_database).blocking_engine()
+    now = "2026-01-01 00:00:00.000000"
+    with engine.begin() as old:
+        insert = "INSERT INTO sessions VALUES ('ses_1','local',NULL,NULL,NULL,'{}',:now,:now)"
+        old.execute(text(insert), {"now": now})
+        for position, role in enumerate(["user", "assistant", "user", "assistant"]):
+            values = {
+                "id": f"msg_{position}",
+                "position": position,
+                "turn": position // 2,
+                "role": role,
+                "said": f"said {position}",
+                "model": "m" if role == "assistant" else None,
+                "now": now,
+                "opens_turn": position % 2 == 0,
+                "ids": b"\7\0\0\0" * 3,
+                "before": 3 * position,
+            }
+            for insert in (
+                "INSERT INTO messages VALUES (:id,'local','ses_1',:position,:turn,:role,:said,'complete',"
+                "NULL,:model,NULL,:now)",
+                "INSERT INTO message_tokens VALUES ('ses_1',:position,'local',:id,:turn,:opens_turn,:ids,3,"
+                ":before,'bytes')",
+            ):
+                old.execute(text(insert), values)
+    engine.dispose()
+    migrate(blank_database)
 
     async def look() -> None:
-        database = Database(path)
+        database = Database(blank_database)
         async with database.write() as session:
             rows = await Messages(session, "local").list("ses_1", after=None, limit=9, newest_first=False)
             assert [row.id for row in rows] == [f"msg_{n}" for n in range(4)]
@@ -106,13 +142,44 @@ def test_chats_of_the_first_version_become_trees_of_one_path(tmp_path: Path) -> 
     asyncio.run(look())
 
 
-def _insert_first_messages(old: sqlite3.Connection) -> None:
-    """Two turns of the session, as the first version stored them, every message in its index of tokens."""
-    for position, role in enumerate(["user", "assistant", "user", "assistant"]):
-        model = "m" if role == "assistant" else None
-        said = [f"msg_{position}", position, position // 2, role, f"said {position}", model, NOW]
-        old.execute("INSERT INTO messages VALUES (?,'local','ses_1',?,?,?,?,'complete',NULL,?,NULL,?)", said)
-        opens_turn = position % 2 == 0
-        ids = b"\7\0\0\0" * 3
-        index = [position, f"msg_{position}", position // 2, opens_turn, ids, 3, 3 * position]
-        old.execute("INSERT INTO message_tokens VALUES ('ses_1',?,'local',?,?,?,?,?,?,'bytes')", index)
+def insert_everywhere(connection: Connection, revision: str) -> dict[str, dict[str, Any]]:
+    """A row in each table that there is, one referring to the other; gives their primary keys."""
+    schema = MetaData()
+    schema.reflect(connection)
+    keys: dict[str, dict[str, Any]] = {}
+    for table in schema.sorted_tables:
+        if table.name == "alembic_version":
+            continue
+        row = {column.name: _value(column, revision, keys) for column in table.columns}
+        connection.execute(table.insert(), row)
+        keys[table.name] = {column.name: row[column.name] for column in table.primary_key}
+    return keys
+
+
+def _value(column: Column[Any], revision: str, keys: dict[str, dict[str, Any]]) -> Any:
+    if column.foreign_keys:
+        [referred] = column.foreign_keys
+        return keys.get(referred.column.table.name, {}).get(referred.column.name)
+    values = {Boolean: True, Integer: 0, DateTime: NOW, JSON: {}, LargeBinary: b"\7\0\0\0"}
+    return next(
+        (value for kind, value in values.items() if isinstance(column.type, kind)),
+        f"{column.name[:10]} {revision}",
+    )
+
+
+def test_rows_of_every_version_survive_all_later_migrations(blank_database: Place) -> None:
+    """One database that was used with each version in turn."""
+    engine = backend_of(blank_database).blocking_engine()
+    stored: list[tuple[str, dict[str, Any]]] = []
+    for revision in revisions():
+        upgrade(blank_database, revision)
+        with engine.begin() as connection:
+            stored += insert_everywhere(connection, revision).items()
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        assert {name for name, _ in stored} == {*inspect(connection).get_table_names()} - {"alembic_version"}
+        for name, key in stored:
+            table = Table.metadata.tables[name]
+            query = select(table).filter_by(**key)
+            assert connection.execute(query).one(), (name, key)
+    engine.dispose()

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from app.settings import Settings
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.conftest import RunningService
 from tests.app.keys import new_key, with_key
 from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL
 
@@ -158,9 +157,9 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(default_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(running_service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), require_key=True)
-    with running_service(default_model, settings) as public:
+    with running_service(settings) as public:
         host = with_key(public, new_key(settings.home, "--tenant", "host", *EVERYTHING))
         others = {
             "owner": with_key(public, new_key(settings.home, "--tenant", "other", *EVERYTHING)),

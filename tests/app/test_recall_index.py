@@ -12,9 +12,9 @@ import pytest
 from app.storage.database import Database
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft
+from app.storage.recall_tables import PassageRow
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
-from app.storage.tables import PassageRow
 from memory.errors import IndexUnavailableError
 from memory.recall.passage import PassageKey
 from tests.app.recall_parts import OWNER, Library, new_chat, say

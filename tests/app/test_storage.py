@@ -12,9 +12,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
-from app.storage.database import Database, migrate
+from app.storage.backend import Place
+from app.storage.database import Database, backend_of, migrate
 from app.storage.facts import Facts
 from app.storage.history import StoredHistory
 from app.storage.messages import MessageDraft, Messages
@@ -55,16 +56,16 @@ async def store(database: Database, session_id: str, said: Sequence[tuple[Role, 
 
 
 def test_a_write_that_is_cancelled_in_a_query_keeps_nobody_from_writing(
-    empty_database: Path, monkeypatch: pytest.MonkeyPatch
+    any_database: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.storage.database.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("app.storage.sqlite.BUSY_TIMEOUT_MS", 100)
     two_slow_rows = text(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000000) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) "
         "SELECT i FROM n WHERE i > 4999998"
     )
 
     async def run() -> None:
-        database = Database(empty_database)
+        database = Database(any_database)
         asked = asyncio.Event()
 
         async def query() -> None:
@@ -75,7 +76,7 @@ def test_a_write_that_is_cancelled_in_a_query_keeps_nobody_from_writing(
 
         task = asyncio.create_task(query())
         await asked.wait()
-        await asyncio.sleep(0.1)  # until SQLite is at it
+        await asyncio.sleep(0.1)  # until the database is at it
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as cancelled:
             await task
@@ -86,32 +87,41 @@ def test_a_write_that_is_cancelled_in_a_query_keeps_nobody_from_writing(
     asyncio.run(run())
 
 
-def test_migrations_make_the_tables_and_may_run_again(empty_database: Path) -> None:
-    migrate(empty_database)
-    engine = create_engine(f"sqlite:///{empty_database}")
+def test_migrations_may_run_again(any_database: Place) -> None:
+    migrate(any_database)
+    engine = backend_of(any_database).blocking_engine()
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
     engine.dispose()
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    batches=st.lists(
-        st.lists(
-            st.tuples(st.sampled_from(ROLES), st.text("ab", min_size=1, max_size=30)), min_size=1, max_size=8
-        ),
-        max_size=6,
+BATCHES = st.lists(
+    st.lists(
+        st.tuples(st.sampled_from(ROLES), st.text("ab", min_size=1, max_size=30)), min_size=1, max_size=8
     ),
-    questions=st.lists(st.integers(0, 400), max_size=8),
+    max_size=6,
 )
+QUESTIONS = st.lists(st.integers(0, 400), max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches=BATCHES, questions=QUESTIONS)
 def test_the_stored_history_answers_like_the_plain_one(
     empty_database: Path, batches: list[list[tuple[Role, str]]], questions: list[int]
 ) -> None:
     asyncio.run(_compare(empty_database, batches, questions))
 
 
-async def _compare(path: Path, batches: list[list[tuple[Role, str]]], questions: list[int]) -> None:
-    database = Database(path)
+@settings(max_examples=5, deadline=None)
+@given(batches=BATCHES, questions=QUESTIONS)
+def test_the_history_that_is_stored_in_postgresql_does_too(
+    postgres_database: str, batches: list[list[tuple[Role, str]]], questions: list[int]
+) -> None:
+    asyncio.run(_compare(postgres_database, batches, questions))
+
+
+async def _compare(place: Place, batches: list[list[tuple[Role, str]]], questions: list[int]) -> None:
+    database = Database(place)
     encoder = ByteEncoder()
     session_id = await new_session(database)
     await store(database, await new_session(database), [("user", "of another chat")])
@@ -183,7 +193,7 @@ async def _steps(path: Path, *, turns: int) -> dict[str, int]:
     return taken
 
 
-def test_an_index_of_another_tokeniser_is_built_anew(empty_database: Path) -> None:
+def test_an_index_of_another_tokeniser_is_built_anew(any_database: Place) -> None:
     class OtherEncoder(ByteEncoder):
         fingerprint = "double"
 
@@ -191,7 +201,7 @@ def test_an_index_of_another_tokeniser_is_built_anew(empty_database: Path) -> No
             return super().encode_message(role, content) * 2
 
     async def totals() -> list[int]:
-        database = Database(empty_database)
+        database = Database(any_database)
         session_id = await new_session(database)
         await store(database, session_id, [("user", "hello"), ("assistant", "hi")])
         found = []
@@ -206,9 +216,9 @@ def test_an_index_of_another_tokeniser_is_built_anew(empty_database: Path) -> No
     assert (first, doubled, again) == (9, 18, 9)
 
 
-def test_an_index_brought_up_by_many_at_once_is_built_once(empty_database: Path) -> None:
+def test_an_index_brought_up_by_many_at_once_is_built_once(any_database: Place) -> None:
     async def build() -> tuple[int, int]:
-        database = Database(empty_database)
+        database = Database(any_database)
         encoder = ByteEncoder()
         session_id = await new_session(database)
         await store(database, session_id, [("user", "hello"), ("assistant", "hi")] * 600)
@@ -223,9 +233,9 @@ def test_an_index_brought_up_by_many_at_once_is_built_once(empty_database: Path)
     assert asyncio.run(build()) == (600, 600 * 9)
 
 
-def test_a_unit_of_work_happens_whole_or_not_at_all(empty_database: Path) -> None:
+def test_a_unit_of_work_happens_whole_or_not_at_all(any_database: Place) -> None:
     async def fail_half_way() -> list[Any]:
-        database = Database(empty_database)
+        database = Database(any_database)
         session_id = await new_session(database)
 
         async def fail() -> None:
@@ -245,9 +255,9 @@ def test_a_unit_of_work_happens_whole_or_not_at_all(empty_database: Path) -> Non
     assert asyncio.run(fail_half_way()) == [None]
 
 
-def test_readers_see_one_moment_and_do_not_wait_for_the_writer(empty_database: Path) -> None:
+def test_readers_see_one_moment_and_do_not_wait_for_the_writer(any_database: Place) -> None:
     async def read_while_writing() -> tuple[int, int, int]:
-        database = Database(empty_database)
+        database = Database(any_database)
         session_id = await new_session(database)
 
         async def count(session: Any) -> int:
@@ -266,9 +276,9 @@ def test_readers_see_one_moment_and_do_not_wait_for_the_writer(empty_database: P
     assert asyncio.run(read_while_writing()) == (0, 0, 0)
 
 
-def test_no_owner_reaches_the_rows_of_another(empty_database: Path) -> None:
+def test_no_owner_reaches_the_rows_of_another(any_database: Place) -> None:
     async def look() -> None:
-        database = Database(empty_database)
+        database = Database(any_database)
         session_id = await new_session(database, "ann")
         async with database.write() as session:
             [said] = await Messages(session, "ann").append(session_id, [MessageDraft("user", "secret")])

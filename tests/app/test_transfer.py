@@ -154,6 +154,22 @@ def test_everything_exported_imported_and_exported_again_is_equal(
     stores.run(work)
 
 
+def test_a_full_life_moves_to_postgresql_and_back(stores: Stores, postgres_database: str) -> None:
+    async def work(database: Database, other: Database, owner: str) -> None:
+        await life(database, owner, FULL)
+        first = await exported(database, owner)
+        there = Database(postgres_database)
+        await imported(there, owner, read_file(first, "perdure", lossy=False))
+        await stored_rows(there, owner)
+        second = await exported(there, owner)
+        await there.close()
+        assert normalised(second) == normalised(without_unread(first))
+        await imported(other, owner, read_file(second, "perdure", lossy=False))
+        assert normalised(await exported(other, owner)) == normalised(second)
+
+    stores.run(work)
+
+
 def test_a_full_life_leaves_no_column_empty(stores: Stores) -> None:
     """So a column that is added and neither exported nor made anew is noticed by the test above."""
 

@@ -1,0 +1,106 @@
+"""SQLite: one file in write-ahead mode, and one unit of work that writes at a time."""
+
+import asyncio
+import sqlite3
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiosqlite
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.storage.backend import Backend
+
+ROWS_AT_ONCE = 64
+BUSY_TIMEOUT_MS = 10_000
+CHECKPOINT_TRIES, CHECKPOINT_PAUSE_S = 100, 0.1
+
+
+class SQLite(Backend):
+    """A SQLite database. Readers never wait for the writer, writers for each other."""
+
+    holds_rows = False
+    read_options: ClassVar = {}
+    # The lock is taken at once: a writer that began as a reader could not become one after another commit
+    # (SQLITE_BUSY_SNAPSHOT, https://www.sqlite.org/isolation.html).
+    write_options: ClassVar = {"begin": "IMMEDIATE"}
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self._writing = asyncio.Lock()
+        self.engine = create_async_engine(
+            f"sqlite+aiosqlite:///{path}", async_creator=lambda: RollingBackConnection(path)
+        )
+        _configure(self.engine)
+
+    def blocking_engine(self) -> Engine:
+        return create_engine(f"sqlite:///{self._path}")
+
+    def hold_schema(self, connection: Connection) -> None:
+        """The home folder is one process's, and so is the file in it."""
+
+    def turn_to_write(self) -> AbstractAsyncContextManager[Any]:
+        return self._writing
+
+    async def scrub(self) -> bool:
+        """Let no file keep what was deleted. Rewrites the whole database.
+
+        `secure_delete` overwrites what is deleted, but not the copies that SQLite leaves where it moves rows
+        from page to page; and the write-ahead log has pages as they were.
+        """
+        async with self.engine.connect() as connection:
+            # Beside SQLAlchemy, which would begin a transaction: neither works in one.
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            async with self._writing:
+                await driver.execute("VACUUM")
+            await driver.execute("PRAGMA busy_timeout=0")  # else writers would wait for readers with it
+            try:
+                for _ in range(CHECKPOINT_TRIES):
+                    async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                        is_busy, *_ = await cursor.fetchone()
+                    if not is_busy:
+                        return True
+                    await asyncio.sleep(CHECKPOINT_PAUSE_S)
+            finally:
+                await driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        return False
+
+
+class RollingBackConnection(aiosqlite.Connection):
+    """Rolls back before it closes, and so lets go of its locks.
+
+    SQLite keeps a closed connection, with its transaction and its locks, until the last of its cursors is
+    gone (https://www.sqlite.org/c3ref/close.html). A task that is cancelled while it waits for rows leaves
+    such a cursor to the garbage collector, and until that comes by nobody else could write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(lambda: sqlite3.connect(path), ROWS_AT_ONCE)
+        self._thread.daemon = True  # else one that is never closed would keep the process from ending
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self.rollback()
+        await super().close()
+
+
+def _configure(engine: AsyncEngine) -> None:
+    """Take over from the driver when transactions begin, so that reads are snapshots too."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA secure_delete=ON")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {mode}")
