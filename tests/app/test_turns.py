@@ -180,7 +180,7 @@ def test_deleting_a_session_ends_its_generation(client: httpx.Client, session_id
 
 
 def test_the_service_answers_others_while_it_generates(client: httpx.Client, session_id: str) -> None:
-    with open_stream(client, session_id, content="Count to a hundred.", max_tokens=60) as stream:
+    with open_stream(client, session_id, content=LONG_TASK, max_tokens=30, temperature=0) as stream:
         next(stream)
         answered = 0
         for event, _ in stream:
