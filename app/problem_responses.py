@@ -18,6 +18,7 @@ from app.errors import (
     IndexUnavailableProblem,
     InternalProblem,
     InvalidProblem,
+    KeyInUseProblem,
     MessageTooLargeProblem,
     MethodNotAllowedProblem,
     ModelUnavailableProblem,
@@ -30,6 +31,7 @@ from app.errors import (
     WindowFullProblem,
 )
 from app.openai.errors import error_response, is_standard, too_long, unsupported
+from app.storage.idempotency import KeyTakenError
 from llm.errors import (
     EngineClosedError,
     PromptTooLongError,
@@ -142,6 +144,7 @@ _TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
     PromptTooLongError: lambda error: too_long("prompt", str(error)),
     UnsupportedByEngineError: lambda error: unsupported("model", str(error)),
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
+    KeyTakenError: lambda _error: KeyInUseProblem("ask again, for the answer of the other one"),
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,
 }

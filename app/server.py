@@ -12,6 +12,7 @@ from app.api import (
     catalog,
     deletions,
     documents,
+    events,
     facts,
     history,
     lorebooks,
@@ -24,6 +25,8 @@ from app.api import (
     transfer,
 )
 from app.api.dependencies import LOCAL_OWNER, Service
+from app.api.keyed_requests import KeyedRequests
+from app.api.replays import replay
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
 from app.deletions import Deleting
@@ -40,7 +43,7 @@ from app.storage.database import Database, migrate
 from app.storage.messages import Messages
 from app.transfer.imports import Imports
 
-CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
+CHATS = (sessions, lorebooks, messages, events, history, summaries, facts, recall, transfer, deletions)
 STANDARD = (chat_completions, completions, embeddings, models)
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
@@ -66,17 +69,20 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 deleting = Deleting(database, model, chat, library)
+                keyed = KeyedRequests(settings, database, replay)
                 app.state.service = Service(
-                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting
+                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting, keyed
                 )
                 await library.start()
                 deleting.start()
+                keyed.start()
                 warming = asyncio.create_task(chat.embedder.warm_up()) if warm_up else None
                 try:
                     yield
                 finally:
                     if warming is not None:
                         warming.cancel()
+                    await keyed.close()
                     await deleting.close()
                     await library.close()
                     await whole_prompts.close()

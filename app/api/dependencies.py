@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query, Request
 
+from app.api.keyed_requests import KeyedRequests
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
 from app.deletions import Deleting
@@ -36,9 +37,10 @@ class Service:
     imports: Imports
     library: Library
     deleting: Deleting
+    keyed: KeyedRequests
 
 
-def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
@@ -46,7 +48,12 @@ def _owner() -> str:
     return LOCAL_OWNER
 
 
-ServiceDep = Annotated[Service, Depends(_service)]
+def owner_of(_request: Request) -> str:
+    """The owner that a request speaks for, before its route has it."""
+    return _owner()
+
+
+ServiceDep = Annotated[Service, Depends(service_of)]
 OwnerDep = Annotated[str, Depends(_owner)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
 Cursor = Annotated[

@@ -19,6 +19,7 @@ from app.storage.derived import cut_derived
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
 from app.storage.fact_tables import FactRow, RefusedFactRow
+from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import DELETED, Messages
@@ -101,6 +102,13 @@ STORES = (
     Store("documents", DocumentRow, of_document=DocumentRow.id),
     Store("document_pieces", DocumentPieceRow, of_document=DocumentPieceRow.document_id),
     Store("passages", PassageRow, PassageRow.message_id, PassageRow.source, PassageRow.source),
+    Store(
+        "idempotency_keys",
+        IdempotencyKeyRow,
+        None,
+        IdempotencyKeyRow.session_id,
+        IdempotencyKeyRow.document_id,
+    ),
     Store("sessions", SessionRow, None, SessionRow.id),
 )
 """All tables that hold what was said: here it is counted, for the receipt, and removed with its message."""
