@@ -90,13 +90,14 @@ def requests_that_create(client: httpx.Client) -> dict[str, dict[str, Any]]:
     unanswered = new_session(client)
     append = {"messages": [{"role": "user", "content": "Who are you?"}]}
     client.post(f"/v1/sessions/{unanswered}/messages/append", json=append)
+    other = client.post(**say(new_session(client))).json()["message"]
     short = {"max_tokens": 4}
     return {
         "session": {"url": "/v1/sessions", "json": {"title": "a chat"}},
         "message": say(session_id),
         "append": {"url": f"{path}/messages/append", "json": append},
         "reply": {"url": f"/v1/sessions/{unanswered}/reply", "json": short},
-        "regenerate": {"url": f"/v1/messages/{asked['message']['id']}/regenerate", "json": short},
+        "regenerate": {"url": f"/v1/messages/{other['id']}/regenerate", "json": short},
         "branch": {"url": f"{path}/branch", "json": {"message_id": asked["message"]["id"]}},
         "fact": {"url": f"{path}/facts", "json": {"subject": "user", "key": "name", "value": "Tom"}},
         "lore": {"url": f"{path}/lorebook/entries", "json": {"keys": ["sea"], "content": "It is deep."}},
@@ -113,10 +114,8 @@ def counts(client: httpx.Client) -> list[int]:
     """How much there is of everything."""
     sessions = client.get("/v1/sessions", params={"limit": 200}).json()["data"]
     total = [len(sessions)]
-    total += [
-        len(client.get(path, params={"limit": 200}).json()["data"])
-        for path in ("/v1/personas", "/v1/documents")
-    ]
+    for path in ("/v1/personas", "/v1/documents"):
+        total.append(len(client.get(path, params={"limit": 200}).json()["data"]))
     for each in sessions:
         path = f"/v1/sessions/{each['id']}"
         total.append(len(messages(client, each["id"])))
@@ -125,7 +124,7 @@ def counts(client: httpx.Client) -> list[int]:
     return total
 
 
-def without_log_of_chunks(answer: httpx.Response) -> Any:
+def answered(answer: httpx.Response) -> Any:
     """The answer, but for when a completion was made: that is told anew."""
     return {name: value for name, value in answer.json().items() if name != "created"}
 
@@ -133,17 +132,18 @@ def without_log_of_chunks(answer: httpx.Response) -> Any:
 def test_whatever_is_created_with_a_key_is_created_once_and_answered_the_same_again(
     service: httpx.Client,
 ) -> None:
-    for name, request in requests_that_create(service).items():
-        key = Keys.new()
-        first = service.post(**request, headers=key)
-        assert first.is_success, (name, first.text)
-        assert "Idempotent-Replayed" not in first.headers
-        there = counts(service)
-        again = service.post(**request, headers=key)
-        assert again.headers.get("Idempotent-Replayed") == "true", name
-        assert again.status_code == first.status_code, name
-        assert without_log_of_chunks(again) == without_log_of_chunks(first), name
-        assert counts(service) == there, name
+    requests = requests_that_create(service)
+    keys = {name: Keys.new() for name in requests}
+    first = {name: service.post(**request, headers=keys[name]) for name, request in requests.items()}
+    there = counts(service)
+    again = {name: service.post(**request, headers=keys[name]) for name, request in requests.items()}
+    assert counts(service) == there
+    for name in requests:
+        assert first[name].is_success, (name, first[name].text)
+        assert "Idempotent-Replayed" not in first[name].headers
+        assert again[name].headers.get("Idempotent-Replayed") == "true", name
+        assert again[name].status_code == first[name].status_code, name
+        assert answered(again[name]) == answered(first[name]), name
 
 
 def test_every_route_that_creates_says_that_it_takes_a_key(used_client: httpx.Client) -> None:
@@ -205,12 +205,9 @@ def test_a_standard_request_to_another_session_is_another_request(service: httpx
     assert not messages(service, sessions[1])
 
 
-@pytest.mark.parametrize(
-    "key", ["", " ", "two words", "a" * 256, '"', '""', '"open', "ümlaut".encode(), "a\x7f"]
-)
-def test_a_key_that_is_none_is_refused(used_client: httpx.Client, key: str | bytes) -> None:
-    value = key if isinstance(key, bytes) else key.encode()
-    answer = used_client.post("/v1/sessions", json={}, headers={b"Idempotency-Key": value})
+@pytest.mark.parametrize("key", ["", "two words", "a" * 256, '"', '""', '"open', "ümlaut"])
+def test_a_key_that_is_none_is_refused(used_client: httpx.Client, key: str) -> None:
+    answer = used_client.post("/v1/sessions", json={}, headers={b"Idempotency-Key": key.encode()})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
 
@@ -261,7 +258,7 @@ def heard(events: list[ServerSentEvent]) -> str:
 
 def test_the_same_stream_is_followed_while_it_runs_and_told_again_afterwards(service: httpx.Client) -> None:
     session_id, key = new_session(service), Keys.new()
-    request = say(session_id, LONG_TASK, max_tokens=60, stream=True)
+    request = say(session_id, LONG_TASK, max_tokens=30, stream=True)
 
     def follow(_: int = 0) -> list[ServerSentEvent]:
         with events_of(service, "POST", request["url"], key, json=request["json"]) as events:
@@ -280,7 +277,7 @@ def test_the_same_stream_is_followed_while_it_runs_and_told_again_afterwards(ser
 
 def test_a_stream_that_broke_off_goes_on_behind_the_last_event(used_client: httpx.Client) -> None:
     session_id, key = new_session(used_client), Keys.new()
-    request = say(session_id, LONG_TASK, max_tokens=60, stream=True)
+    request = say(session_id, LONG_TASK, max_tokens=30, stream=True)
     before = []
     with events_of(used_client, "POST", request["url"], key, json=request["json"]) as events:
         while len(before) < 5:
@@ -306,7 +303,7 @@ def test_a_stream_that_broke_off_goes_on_behind_the_last_event(used_client: http
 
 
 def test_a_reply_can_be_followed_by_its_address_while_it_is_generated(used_client: httpx.Client) -> None:
-    request = say(new_session(used_client), LONG_TASK, max_tokens=60, stream=True)
+    request = say(new_session(used_client), LONG_TASK, max_tokens=30, stream=True)
     with connect_sse(used_client, "POST", request["url"], headers=Keys.new(), json=request["json"]) as source:
         events = source.iter_sse()
         first = next(events)
@@ -441,11 +438,8 @@ def test_keys_hold_nothing_that_was_said_and_go_with_their_user(
     start_service: StartService, tmp_path: Path
 ) -> None:
     client = start_service(home=tmp_path)
-    session_id = str(
-        client.post("/v1/sessions", json={"user_id": "tom", "title": "kraken"}, headers=Keys.new()).json()[
-            "id"
-        ]
-    )
+    session = {"user_id": "tom", "title": "kraken"}
+    session_id = client.post("/v1/sessions", json=session, headers=Keys.new()).json()["id"]
     client.post(**say(session_id, "I fear the kraken."), headers=Keys.new())
     file = {"file": ("kraken.txt", b"The kraken is large.")}
     client.post("/v1/documents", files=file, data={"user_id": "tom"}, headers=Keys.new())
@@ -467,12 +461,10 @@ def test_an_expired_key_is_a_new_one_and_is_purged(start_service: StartService, 
     rows(tmp_path, "UPDATE idempotency_keys SET created_at = datetime('now', '-25 hours')")
     assert client.post("/v1/sessions", json={}, headers=key).json()["id"] not in ids
     assert len(rows(tmp_path, "SELECT * FROM idempotency_keys")) == 2
-    client_again = start_service  # the purge is done at every start
-    del client_again
 
 
 def test_a_reply_that_a_kill_cut_off_is_what_the_retry_gets(tmp_path: Path) -> None:
-    key, other = Keys.new(), Keys.new()
+    key = Keys.new()
     with service_process(tmp_path) as (process, client):
         session_id = new_session(client)
         request = say(session_id, LONG_TASK, max_tokens=2000, stream=True)
@@ -493,4 +485,3 @@ def test_a_reply_that_a_kill_cut_off_is_what_the_retry_gets(tmp_path: Path) -> N
         assert again[-1].json() == {"message": partial, "user_message": asked, "usage": None}
         assert partial["status"] == "interrupted"
         assert messages(client, session_id) == [asked, partial]
-        assert client.post(**request, headers=other).is_success, "another key is another request"
