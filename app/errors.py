@@ -184,6 +184,18 @@ class PinsTooLargeProblem(ProblemError):
     title = "The pinned turns leave no room for a turn"
 
 
+class KeyReusedProblem(ProblemError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    slug = "idempotency-key-reused"
+    title = "The Idempotency-Key belongs to another request"
+
+
+class KeyInUseProblem(ProblemError):
+    status = HTTPStatus.CONFLICT
+    slug = "idempotency-key-in-use"
+    title = "A request with this Idempotency-Key is being carried out elsewhere"
+
+
 class QueueFullProblem(ProblemError):
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "queue-full"

@@ -19,6 +19,7 @@ from app.errors import (
     IndexUnavailableProblem,
     InternalProblem,
     InvalidProblem,
+    KeyInUseProblem,
     MessageTooLargeProblem,
     MethodNotAllowedProblem,
     ModelUnavailableProblem,
@@ -32,6 +33,7 @@ from app.errors import (
 )
 from app.openai.errors import error_response, is_standard, too_long, unsupported
 from app.storage.backend import DatabaseUnavailableError
+from app.storage.idempotency import KeyTakenError
 from llm.errors import (
     EngineClosedError,
     PromptTooLongError,
@@ -150,6 +152,7 @@ _TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
     UnsupportedByEngineError: lambda error: unsupported("model", str(error)),
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
     DatabaseUnavailableError: _from_database,
+    KeyTakenError: lambda _error: KeyInUseProblem("ask again, for the answer of the other one"),
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,
 }

@@ -15,6 +15,7 @@ from app.api import (
     catalog,
     deletions,
     documents,
+    events,
     facts,
     history,
     lorebooks,
@@ -27,6 +28,8 @@ from app.api import (
     transfer,
 )
 from app.api.dependencies import Service
+from app.api.keyed_requests import KeyedRequests
+from app.api.replays import replay
 from app.api.security import say_who_may
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
@@ -46,7 +49,7 @@ from app.storage.messages import Messages
 from app.storage.repository import owners
 from app.transfer.imports import Imports
 
-CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
+CHATS = (sessions, lorebooks, messages, events, history, summaries, facts, recall, transfer, deletions)
 STANDARD = (chat_completions, completions, embeddings, models)
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
@@ -78,17 +81,20 @@ def create_app(
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 deleting = Deleting(database, model, chat, library)
+                keyed = KeyedRequests(settings, database, replay)
                 app.state.service = Service(
-                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting
+                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting, keyed
                 )
                 await library.start()
                 deleting.start()
+                keyed.start()
                 warming = asyncio.create_task(embeds.warm_up()) if warm_up else None
                 try:
                     yield
                 finally:
                     if warming is not None:
                         warming.cancel()
+                    await keyed.close()
                     await deleting.close()
                     await library.close()
                     await whole_prompts.close()

@@ -151,6 +151,15 @@ class Settings(BaseSettings):
     checkpoint_s: float = Field(
         1.0, gt=0, description="How often a reply is stored while it is being generated, in seconds."
     )
+    resume_s: float = Field(
+        60.0,
+        ge=0,
+        description="How long a request with an Idempotency-Key goes on without a client, and how long its"
+        " stream can be resumed after its end, in seconds.",
+    )
+    resume_mb: int = Field(
+        32, ge=0, description="Memory for answers to such requests after their end, in MiB."
+    )
     max_body_mb: int = Field(8, ge=1, description="Largest request body, in MiB.")
     document_mb: int = Field(32, ge=1, le=1024, description="Largest document, in MiB.")
     document_pages: int = Field(2000, ge=1, description="Pages that a document may have.")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.api.personas import found_persona, persona_view
 from app.cards.book import book_of
 from app.cards.files import CardError, Json, Spec, picture_with, read_card
@@ -16,10 +17,11 @@ from app.cards.png import plain_picture
 from app.chat.persona import check_fits
 from app.errors import InvalidProblem
 from app.schemas.personas import PersonaCreate, PersonaView
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.persona_cards import PersonaCards
 from app.storage.personas import Personas, written_persona
 
-router = APIRouter(prefix="/v1/personas", tags=["personas"])
+router = APIRouter(prefix="/v1/personas", tags=["personas"], route_class=IdempotentRoute)
 
 PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 CARD = {"application/json": {"schema": {"type": "object"}}}
@@ -32,6 +34,7 @@ SpecQuery = Annotated[
     "/import",
     status_code=HTTPStatus.CREATED,
     openapi_extra={"requestBody": {"required": True, "content": CARD | PNG}},
+    dependencies=[IDEMPOTENT],
 )
 async def import_persona(request: Request, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     """Create a persona from a character card, V2 or V3: JSON, or a PNG picture that holds one.
@@ -44,6 +47,7 @@ async def import_persona(request: Request, service: ServiceDep, owner: OwnerDep)
     async with service.database.write() as session:
         stored = await Personas(session, owner).create(persona)
         await PersonaCards(session, owner).keep(stored.id, card)
+        await IdempotencyKeys(session, owner).keep("persona", id=stored.id)
     return await persona_view(stored, service)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Query, Request
 
 from app.access.principal import Principal
+from app.api.keyed_requests import KeyedRequests
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
 from app.deletions import Deleting
@@ -35,13 +36,15 @@ class Service:
     imports: Imports
     library: Library
     deleting: Deleting
+    keyed: KeyedRequests
 
 
-def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
-def _owner(request: Request) -> str:
+def owner_of(request: Request) -> str:
+    """The owner that a request speaks for."""
     principal: Principal = request.state.principal
     return principal.owner
 
@@ -58,8 +61,8 @@ def user_asked_for(owner: str, user_id: str | None) -> str | None:
     return owner.user_id
 
 
-ServiceDep = Annotated[Service, Depends(_service)]
-OwnerDep = Annotated[str, Depends(_owner)]
+ServiceDep = Annotated[Service, Depends(service_of)]
+OwnerDep = Annotated[str, Depends(owner_of)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
 Cursor = Annotated[
     str | None, Query(max_length=512, description="`next_cursor` of the page before; none for the first.")

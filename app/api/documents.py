@@ -18,6 +18,7 @@ from app.api.dependencies import (
     encode_cursor,
     user_asked_for,
 )
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.documents.formats import UnknownFormatError
 from app.documents.reading import DocumentError
 from app.errors import (
@@ -44,7 +45,7 @@ PATH = "/v1/documents"
 FORM_BYTES = 65_536
 """What a request may have beside the file."""
 
-router = APIRouter(prefix=PATH, tags=["documents"])
+router = APIRouter(prefix=PATH, tags=["documents"], route_class=IdempotentRoute)
 
 UPLOAD = {
     "multipart/form-data": {
@@ -69,6 +70,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
         202: {"model": DocumentView, "description": "It is being read"},
     },
     openapi_extra={"requestBody": {"required": True, "content": UPLOAD}},
+    dependencies=[IDEMPOTENT],
 )
 async def add_document(
     request: Request, response: Response, service: ServiceDep, owner: OwnerDep

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.api.dependencies import OwnerDep, ServiceDep
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.schemas.facts import FactCreate, FactEdit, FactView
 from app.schemas.listings import ListView
 
-router = APIRouter(prefix="/v1/sessions", tags=["facts"])
+router = APIRouter(prefix="/v1/sessions", tags=["facts"], route_class=IdempotentRoute)
 
 
 @router.get("/{session_id}/facts")
@@ -26,7 +27,7 @@ async def list_facts(
     return ListView(data=facts)
 
 
-@router.post("/{session_id}/facts", status_code=HTTPStatus.CREATED)
+@router.post("/{session_id}/facts", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT])
 async def add_fact(session_id: str, body: FactCreate, service: ServiceDep, owner: OwnerDep) -> FactView:
     """Put down a fact. It stands in the next window; one that is known already is not doubled."""
     fact = await service.chat.facts.add(owner, session_id, body)

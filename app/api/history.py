@@ -6,6 +6,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import OwnerDep, ServiceDep
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.chat.existing import existing_message
 from app.schemas.messages import MessageEdit, MessagesView, MessageView, ReplyCreate, ReplyView
@@ -14,10 +15,15 @@ from app.storage.marks import Marks
 from app.storage.messages import Messages
 from app.storage.tables import MessageRow
 
-router = APIRouter(prefix="/v1", tags=["history"])
+router = APIRouter(prefix="/v1", tags=["history"], route_class=IdempotentRoute)
 
 
-@router.post("/sessions/{session_id}/reply", response_model=ReplyView, responses=REPLY_RESPONSES)
+@router.post(
+    "/sessions/{session_id}/reply",
+    response_model=ReplyView,
+    responses=REPLY_RESPONSES,
+    dependencies=[IDEMPOTENT],
+)
 async def create_reply(
     session_id: str, body: ReplyCreate, request: Request, service: ServiceDep, owner: OwnerDep
 ) -> Response:
@@ -27,7 +33,12 @@ async def create_reply(
     return await respond(request, starting, stream=body.stream)
 
 
-@router.post("/messages/{message_id}/regenerate", response_model=ReplyView, responses=REPLY_RESPONSES)
+@router.post(
+    "/messages/{message_id}/regenerate",
+    response_model=ReplyView,
+    responses=REPLY_RESPONSES,
+    dependencies=[IDEMPOTENT],
+)
 async def regenerate(
     message_id: str, body: ReplyCreate, request: Request, service: ServiceDep, owner: OwnerDep
 ) -> Response:
@@ -70,7 +81,7 @@ async def edit_message(
     return await _marked_view(service, owner, await service.history.edit(owner, message_id, body))
 
 
-@router.post("/sessions/{session_id}/branch", status_code=HTTPStatus.CREATED)
+@router.post("/sessions/{session_id}/branch", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT])
 async def branch_session(
     session_id: str, body: SessionBranch, service: ServiceDep, owner: OwnerDep
 ) -> SessionView:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.dependencies import OwnerDep, ServiceDep
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.cards.book import MAX_ENTRIES
 from app.chat.existing import existing_session
 from app.errors import InvalidProblem, NotFoundProblem
@@ -17,12 +18,15 @@ from app.schemas.lore import (
     LoreEntryUpdate,
     LoreEntryView,
 )
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.lorebooks import SessionLore, StoredLoreEntry
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
 
-router = APIRouter(prefix="/v1/sessions/{session_id}/lorebook", tags=["lorebooks"])
+router = APIRouter(
+    prefix="/v1/sessions/{session_id}/lorebook", tags=["lorebooks"], route_class=IdempotentRoute
+)
 
 
 @router.get("")
@@ -44,7 +48,7 @@ async def update_lorebook(
         return await _book(session, owner, row)
 
 
-@router.post("/entries", status_code=HTTPStatus.CREATED)
+@router.post("/entries", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT])
 async def create_entry(
     session_id: str, body: LoreEntryCreate, service: ServiceDep, owner: OwnerDep
 ) -> LoreEntryView:
@@ -66,7 +70,8 @@ async def create_entry(
             content=body.content,
             settings=body.model_dump(exclude={"content", "message_id"}),
         )
-        return await _entry(lore, session_id, entry_id)
+        await IdempotencyKeys(session, owner).keep("lore_entry", session_id=session_id, id=entry_id)
+        return await entry_view(lore, session_id, entry_id)
 
 
 @router.patch("/entries/{entry_id}")
@@ -78,7 +83,7 @@ async def update_entry(
         lore = SessionLore(session, owner)
         if not await lore.update(session_id, entry_id, body.model_dump(exclude_unset=True)):
             raise _no_entry(entry_id)
-        return await _entry(lore, session_id, entry_id)
+        return await entry_view(lore, session_id, entry_id)
 
 
 @router.delete("/entries/{entry_id}", status_code=HTTPStatus.NO_CONTENT)
@@ -103,8 +108,12 @@ async def _book(session: AsyncSession, owner: str, row: SessionRow) -> LorebookV
     )
 
 
-async def _entry(lore: SessionLore, session_id: str, entry_id: str) -> LoreEntryView:
-    return next(_view(each) for each in await lore.list(session_id) if each.entry.id == entry_id)
+async def entry_view(lore: SessionLore, session_id: str, entry_id: str) -> LoreEntryView:
+    """Raises NotFoundProblem."""
+    for each in await lore.list(session_id):
+        if each.entry.id == entry_id:
+            return _view(each)
+    raise _no_entry(entry_id)
 
 
 def _view(stored: StoredLoreEntry) -> LoreEntryView:

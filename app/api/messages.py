@@ -14,6 +14,7 @@ from app.api.dependencies import (
     decode_position_cursor,
     encode_cursor,
 )
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.api.replies import REPLY_RESPONSES, message_view, respond
 from app.chat.context_records import recorded_view
 from app.chat.existing import existing_message, existing_session
@@ -32,13 +33,14 @@ from app.schemas.messages import (
 from app.storage.marks import Marks
 from app.storage.messages import MessageDraft, Messages
 
-router = APIRouter(prefix="/v1", tags=["messages"])
+router = APIRouter(prefix="/v1", tags=["messages"], route_class=IdempotentRoute)
 
 
 @router.post(
     "/sessions/{session_id}/messages",
     response_model=ReplyView | InstructionsView,
     responses=REPLY_RESPONSES,
+    dependencies=[IDEMPOTENT],
 )
 async def create_message(
     session_id: str, body: MessageCreate, request: Request, service: ServiceDep, owner: OwnerDep
@@ -56,7 +58,9 @@ async def create_message(
     return await respond(request, starting, stream=body.stream)
 
 
-@router.post("/sessions/{session_id}/messages/append", status_code=HTTPStatus.CREATED)
+@router.post(
+    "/sessions/{session_id}/messages/append", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT]
+)
 async def append_messages(
     session_id: str, body: MessagesAppend, service: ServiceDep, owner: OwnerDep
 ) -> MessagesView:

@@ -15,23 +15,26 @@ from app.api.dependencies import (
     decode_listing_cursor,
     encode_cursor,
 )
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.chat.persona import check_fits
 from app.errors import NotFoundProblem, PersonaInUseProblem
 from app.schemas.listings import Page
 from app.schemas.personas import PersonaCreate, PersonaUpdate, PersonaView
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.personas import Personas, StoredPersona, written_persona
 from memory.persona import ChatUser, persona_tokens
 
-router = APIRouter(prefix="/v1/personas", tags=["personas"])
+router = APIRouter(prefix="/v1/personas", tags=["personas"], route_class=IdempotentRoute)
 
 
-@router.post("", status_code=HTTPStatus.CREATED)
+@router.post("", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT])
 async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     """Create a persona. One that leaves no room for a turn in the context window is refused."""
     persona = written_persona(body.model_dump())
     await check_fits(service.model, service.settings, persona)
     async with service.database.write() as session:
         stored = await Personas(session, owner).create(persona)
+        await IdempotencyKeys(session, owner).keep("persona", id=stored.id)
     return await persona_view(stored, service)
 
 

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.streams import EventStream, sse, until_disconnect
-from app.chat.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
+from app.chat.turn import RunningTurn, TextDelta, Turn, TurnFailed, TurnFinished
 from app.schemas.messages import InstructionsView, MessageView, ReplyView, Usage
 from app.schemas.sessions import SessionView
 from app.storage.marks import MarkKind
@@ -38,12 +38,22 @@ async def respond(
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
             raise
     if isinstance(turn, SessionRow):
-        notice = _instructions_view(turn).model_dump(mode="json")
-        if stream:
-            return Response(sse("notice", notice), media_type=EventStream.media_type)
-        return JSONResponse(notice)
+        return notice_response(turn, stream=stream)
+    return await reply_response(request, turn, stream=stream)
+
+
+def notice_response(row: SessionRow, *, stream: bool) -> Response:
+    """The answer to a message that only gave a session other instructions."""
+    notice = _instructions_view(row).model_dump(mode="json")
     if stream:
-        return EventStream(_stream(turn), on_disconnect=turn.cancel)
+        return Response(sse("notice", notice), media_type=EventStream.media_type)
+    return JSONResponse(notice)
+
+
+async def reply_response(request: Request, turn: Turn, *, stream: bool) -> Response:
+    """The answer that has a turn's reply. Raises the problem that it failed by, unless it is streamed."""
+    if stream:
+        return EventStream(_stream(turn), on_disconnect=turn.cancel, address=events_address(turn.reply_id))
     async with until_disconnect(request, turn.cancel):
         async for event in turn.events():
             match event:
@@ -55,6 +65,11 @@ async def respond(
                 case TextDelta():
                     pass
     raise AssertionError("a turn ended without a last event")
+
+
+def events_address(reply_id: str) -> str:
+    """Where the events of a reply are, while it is generated and afterwards."""
+    return f"/v1/messages/{reply_id}/events"
 
 
 def instructions_notice(row: SessionRow) -> str:
@@ -74,7 +89,7 @@ def message_view(row: MessageRow, marks: Collection[MarkKind] = ()) -> MessageVi
     return view.model_copy(update={"pinned": "pinned" in marks, "excluded": "excluded" in marks})
 
 
-async def _stream(turn: RunningTurn) -> AsyncIterator[bytes]:
+async def _stream(turn: Turn) -> AsyncIterator[bytes]:
     yield sse("started", {"user_message": _user_message(turn).model_dump(mode="json")})
     async for event in turn.events():
         match event:
@@ -86,13 +101,13 @@ async def _stream(turn: RunningTurn) -> AsyncIterator[bytes]:
                 yield sse("error", problem.document())
 
 
-def _reply_view(turn: RunningTurn, reply: MessageRow) -> ReplyView:
+def _reply_view(turn: Turn, reply: MessageRow) -> ReplyView:
     return ReplyView(
         message=message_view(reply),
         user_message=_user_message(turn),
-        usage=Usage.model_validate(reply.usage),
+        usage=Usage.model_validate(reply.usage) if reply.usage else None,
     )
 
 
-def _user_message(turn: RunningTurn) -> MessageView:
-    return message_view(turn.admitted.user_message, turn.admitted.user_message_marks)
+def _user_message(turn: Turn) -> MessageView:
+    return message_view(turn.user_message, turn.user_message_marks)

@@ -14,11 +14,13 @@ from app.api.dependencies import (
     encode_cursor,
     user_asked_for,
 )
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.chat.changes import existing_persona
 from app.chat.existing import existing_session
 from app.errors import InvalidProblem
 from app.schemas.listings import Page
 from app.schemas.sessions import SessionCreate, SessionUpdate, SessionView
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.messages import MessageDraft, Messages
 from app.storage.personas import StoredPersona
 from app.storage.session_personas import SessionPersonas
@@ -27,10 +29,10 @@ from app.storage.tables import SessionRow
 from memory.persona import ChatUser
 from memory.strategies import parse_strategy
 
-router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=IdempotentRoute)
 
 
-@router.post("", status_code=HTTPStatus.CREATED)
+@router.post("", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT])
 async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerDep) -> SessionView:
     """Create a chat session. A greeting of the persona becomes its first message."""
     memory = body.memory if body.memory is not None else service.settings.memory
@@ -52,6 +54,7 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
         greeting = _greeting(stored, user, body.greeting)
         if greeting:
             await Messages(session, owner).append(row.id, [MessageDraft("assistant", greeting)])
+        await IdempotencyKeys(session, owner).keep("session", session_id=row.id)
     service.chat.recall.soon(owner, row.id)
     return _view(row)
 

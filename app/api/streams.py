@@ -31,12 +31,19 @@ async def until_disconnect(request: Request, on_disconnect: Callable[[], object]
 
 
 class EventStream(Response):
-    """Sends events as they come, comments while none come, and calls `on_disconnect` if the client goes."""
+    """Sends events as they come, comments while none come, and calls `on_disconnect` if the client goes.
+
+    `address`: where the same events can be had again.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], *, on_disconnect: Callable[[], None]) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], *, on_disconnect: Callable[[], None], address: str | None = None
+    ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        if address is not None:
+            self.headers["Content-Location"] = address
         del self.headers["content-length"]
         self._events = events
         self._on_disconnect = on_disconnect

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.errors import InvalidProblem
 from app.schemas.transfer import ImportView
 from app.strict_json import StrictJsonError, read_json
 from app.transfer.exports import export_all, export_persona, export_session, export_user
 from app.transfer.formats import WRITERS, Format, WrittenFormat
 
-router = APIRouter(prefix="/v1", tags=["transfer"])
+router = APIRouter(prefix="/v1", tags=["transfer"], route_class=IdempotentRoute)
 
 JSONL = "application/jsonl"
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {JSONL: {"schema": {"type": "string"}}}}}
@@ -77,7 +78,12 @@ async def export_all_of_user(user_id: str, service: ServiceDep, owner: OwnerDep)
     return await _streamed(export_user(service.database, owner, user_id), "user", JSONL)
 
 
-@router.post("/sessions/import", status_code=HTTPStatus.CREATED, openapi_extra={"requestBody": FILE})
+@router.post(
+    "/sessions/import",
+    status_code=HTTPStatus.CREATED,
+    openapi_extra={"requestBody": FILE},
+    dependencies=[IDEMPOTENT],
+)
 async def import_session(
     request: Request,
     service: ServiceDep,
@@ -90,7 +96,9 @@ async def import_session(
     return await _import(request, service, owner, file_format, memory, lossy=lossy, one_session=True)
 
 
-@router.post("/import", status_code=HTTPStatus.CREATED, openapi_extra={"requestBody": FILE})
+@router.post(
+    "/import", status_code=HTTPStatus.CREATED, openapi_extra={"requestBody": FILE}, dependencies=[IDEMPOTENT]
+)
 async def import_all(
     request: Request,
     service: ServiceDep,

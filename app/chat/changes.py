@@ -10,6 +10,7 @@ from app.errors import InvalidProblem
 from app.models.chat import ChatModel
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.personas import Personas, StoredPersona
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
@@ -47,6 +48,7 @@ class SessionChanges:
             await Sessions(session, owner).update(session_id, changes)
             if (now := (row.persona_id, row.instructions)) != before:
                 await SessionPersonas(session, owner).give(session_id, *now)
+            await IdempotencyKeys(session, owner).keep("instructions", session_id=session_id)
         return row
 
     async def check_fits(

@@ -9,6 +9,7 @@ from app.errors import NotFoundProblem
 from app.schemas.facts import FactCreate, FactView
 from app.storage.database import Database
 from app.storage.facts import Facts, KnownFact
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.messages import Messages
 from app.storage.tables import MessageRow, SessionRow
 from memory.facts.fact import OWNER, Found, told
@@ -43,7 +44,8 @@ class SessionFacts:
             row = await existing_session(session, owner, session_id)
             found = Found(fact.subject, fact.key, fact.value, 0, 0)
             fact_id = await self._add(Facts(session, owner), row, found, row.persona_id, message_id=None)
-        return await self._shown(owner, session_id, fact_id)
+            await IdempotencyKeys(session, owner).keep("fact", session_id=session_id, id=fact_id)
+        return await self.shown(owner, session_id, fact_id)
 
     async def correct(self, owner: str, session_id: str, fact_id: str, value: str) -> FactView:
         """Let a fact with another value take the place of one, which is kept. Raises NotFoundProblem.
@@ -58,7 +60,7 @@ class SessionFacts:
             span = (wrong.quote_start or 0, wrong.quote_end or 0)
             found = Found(wrong.subject, wrong.key, value, *span, ends=wrong.value)
             new_id = await self._add(facts, row, found, known.persona_id, message_id=wrong.message_id)
-        return await self._shown(owner, session_id, new_id)
+        return await self.shown(owner, session_id, new_id)
 
     async def remove(self, owner: str, session_id: str, fact_id: str) -> None:
         """Delete a fact wherever it was said; what it superseded stands again. Raises NotFoundProblem."""
@@ -89,8 +91,8 @@ class SessionFacts:
             message_id=message_id,
         )
 
-    async def _shown(self, owner: str, session_id: str, fact_id: str) -> FactView:
-        """The fact of that id, or the one that it was merged into."""
+    async def shown(self, owner: str, session_id: str, fact_id: str) -> FactView:
+        """The fact of that id, or the one that it was merged into. Raises NotFoundProblem."""
         async with self._database.read() as session:
             known, stands = await self._known(Facts(session, owner), session_id, fact_id)
             if (twin := stands.merged.get(fact_id)) is not None:

@@ -17,6 +17,7 @@ from app.schemas.messages import MessageEdit
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.history import StoredHistory
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.lorebooks import SessionLore
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
@@ -98,6 +99,7 @@ class HistoryEdits:
             await personas.copy(session_id, branch.id, to_turn=message.turn)
             if await personas.newest(branch.id) != (source.persona_id, source.instructions):
                 await personas.give(branch.id, source.persona_id, source.instructions)
+            await IdempotencyKeys(session, owner).keep("session", session_id=branch.id)
         self._chat.recall.soon(owner, branch.id)
         return branch
 

@@ -27,12 +27,14 @@ from app.chat.states import SessionStates
 from app.chat.summaries import SessionSummaries
 from app.chat.turn import AdmittedTurn, RunningTurn
 from app.errors import ShuttingDownProblem
+from app.ids import new_id
 from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
 from app.recall.service import Recall
 from app.schemas.messages import MessageCreate, ReplyCreate
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
@@ -143,6 +145,7 @@ class Chat:
         arrived_at: float,
     ) -> RunningTurn:
         message, user_message = question.message, question.stored
+        reply_id = new_id("msg")
         assembled = await self.states.assemble(
             owner,
             session_id,
@@ -164,7 +167,9 @@ class Chat:
         try:
             if user_message is None:
                 draft = MessageDraft(message.role, message.content, id=message.id, prefix=question.prefix)
-                [user_message] = await self._store(owner, session_id, [draft], [message.token_ids])
+                [user_message] = await self._store(
+                    owner, session_id, [draft], [message.token_ids], reply_id=reply_id
+                )
             generation = reservation.submit()
         finally:
             reservation.release()
@@ -172,6 +177,7 @@ class Chat:
             AdmittedTurn(
                 owner=owner,
                 user_message=user_message,
+                reply_id=reply_id,
                 persona=assembled.persona,
                 context=assembled.context,
                 arrived_at=arrived_at,
@@ -303,11 +309,19 @@ class Chat:
         session_id: str,
         drafts: Sequence[MessageDraft],
         token_ids: Sequence[Sequence[int]],
+        *,
+        reply_id: str | None = None,
     ) -> list[MessageRow]:
+        """Store messages behind the last one; `reply_id`: of the reply that the last of them will have."""
         async with self._database.write() as session:
             rows = await Messages(session, owner).append(session_id, drafts)
             await TokenIndex(session, owner).extend(rows, token_ids, self._model.tokenizer.fingerprint)
             await Sessions(session, owner).touch(session_id)
+            keys = IdempotencyKeys(session, owner)
+            if reply_id is None:
+                await keys.keep("messages", session_id=session_id, ids=[row.id for row in rows])
+            else:
+                await keys.keep("turn", session_id=session_id, user_message=rows[-1].id, reply=reply_id)
         return rows
 
     def _sampling(self, message: ReplyCreate) -> SamplingParameters:

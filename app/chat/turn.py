@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -16,10 +17,10 @@ from app.chat.context_records import context_record
 from app.chat.persona import ChatPersona
 from app.chat.sources import sources_of
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
-from app.ids import new_id
 from app.models.chat import ChatModel
 from app.recall.records import source_messages
 from app.storage.database import Database
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.marks import MarkKind
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
@@ -60,6 +61,23 @@ class TurnFailed:
 TurnEvent = TextDelta | TurnFinished | TurnFailed
 
 
+class Turn(Protocol):
+    """A turn as those see it who wait for its reply. Iterate `events` once; the last one ends it."""
+
+    @property
+    def reply_id(self) -> str: ...
+
+    @property
+    def user_message(self) -> MessageRow: ...
+
+    @property
+    def user_message_marks(self) -> frozenset[MarkKind]: ...
+
+    def events(self) -> AsyncIterator[TurnEvent]: ...
+
+    def cancel(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AdmittedTurn:
     """All that is settled before the model starts. `replaces`: the reply whose place the new one takes;
@@ -68,6 +86,7 @@ class AdmittedTurn:
 
     owner: str
     user_message: MessageRow
+    reply_id: str
     persona: ChatPersona | None
     context: Context
     arrived_at: float
@@ -96,11 +115,22 @@ class RunningTurn:
         self._checkpoint_s = checkpoint_s
         self._on_end = on_end
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
-        self.reply_id = new_id("msg")
         self._text = ""
         self._is_stored = False
         self._started: Started | None = None
         self._ttft_ms: float | None = None
+
+    @property
+    def reply_id(self) -> str:
+        return self.admitted.reply_id
+
+    @property
+    def user_message(self) -> MessageRow:
+        return self.admitted.user_message
+
+    @property
+    def user_message_marks(self) -> frozenset[MarkKind]:
+        return self.admitted.user_message_marks
 
     def cancel(self) -> None:
         """End the generation; what there is of the reply is kept, marked interrupted."""
@@ -227,6 +257,9 @@ class RunningTurn:
                 reply = await messages.add_alternative(self.admitted.replaces, draft)
             else:
                 [reply] = await messages.append(self.admitted.user_message.session_id, [draft])
+            keys = IdempotencyKeys(messages.session, messages.owner)
+            asked = self.user_message
+            await keys.keep("turn", session_id=asked.session_id, user_message=asked.id, reply=self.reply_id)
             self._is_stored = True
         else:
             stored = await messages.get(self.reply_id)

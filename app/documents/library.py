@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents, unfinished_documents
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.recall_tables import DocumentRow
 from llm.catalog import EMBEDDING_MODEL, ensure_model
 from llm.errors import ModelError
@@ -95,6 +96,7 @@ class Library:
                 row = await documents.create(
                     document_id, user_id=user_id, name=name, media_type=media_type, size=size, sha256=sha256
                 )
+                await IdempotencyKeys(session, owner).keep("document", document_id=document_id)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

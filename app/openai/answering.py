@@ -151,12 +151,13 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply on its way to the client, under its id."""
+    """A reply on its way to the client, under its id. `address`: where its events can be had again."""
 
     id: str
     reply: Reply
     form: Form
     model: ModelInfo
+    address: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     async def whole(self, request: Request) -> Response:
@@ -180,7 +181,7 @@ class Answer:
 
     def stream(self, *, include_usage: bool) -> Response:
         """Chunk by chunk. A client that goes away ends the generation."""
-        return EventStream(self._chunks(include_usage), on_disconnect=self.reply.cancel)
+        return EventStream(self._chunks(include_usage), on_disconnect=self.reply.cancel, address=self.address)
 
     async def _chunks(self, include_usage: bool) -> AsyncIterator[bytes]:
         no_usage: dict[str, Any] = {"usage": None} if include_usage else {}

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from app.api.dependencies import Service
 from app.api.replies import CLIENT_CLOSED_REQUEST, instructions_notice
 from app.api.streams import until_disconnect
-from app.chat.turn import RunningTurn, TextDelta, TurnFailed, TurnFinished
+from app.chat.turn import TextDelta, Turn, TurnFailed, TurnFinished
 from app.errors import GenerationFailedProblem, InvalidProblem
 from app.ids import new_id
 from app.models.completions import Ended, Piece, Tally
@@ -25,7 +25,7 @@ from app.storage.tables import SessionRow
 class TurnReply:
     """`app.openai.answering.Reply` of a turn. `id` is that of the stored reply."""
 
-    def __init__(self, turn: RunningTurn) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.id = turn.reply_id
         self.usage = Tally()
         self._turn = turn
@@ -39,13 +39,13 @@ class TurnReply:
                 case TextDelta(text, tokens):
                     yield Piece(0, text, tokens)
                 case TurnFinished(reply):
-                    usage = Usage.model_validate(reply.usage)
-                    cached = usage.prompt_tokens_details.cached_tokens
-                    self.usage = Tally(usage.prompt_tokens, cached, usage.completion_tokens)
                     if reply.finish_reason not in ("stop", "length"):
                         raise GenerationFailedProblem(
                             "the generation was cancelled", user_message_id=reply.parent_id
                         )
+                    usage = Usage.model_validate(reply.usage)
+                    cached = usage.prompt_tokens_details.cached_tokens
+                    self.usage = Tally(usage.prompt_tokens, cached, usage.completion_tokens)
                     yield Ended(0, "length" if reply.finish_reason == "length" else "stop")
                 case TurnFailed(problem):
                     raise problem

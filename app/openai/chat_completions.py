@@ -8,24 +8,28 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from app.api.dependencies import OwnerDep, Service, ServiceDep
+from app.api.idempotency import IDEMPOTENT, IdempotentRoute
+from app.api.replies import events_address
 from app.errors import InvalidProblem
 from app.fields import Name
 from app.ids import new_id
 from app.models.completions import Completion
 from app.openai.answering import STREAM_RESPONSES, Answer, ChatForm, Reply
-from app.openai.bound import start_bound
+from app.openai.bound import TurnReply, start_bound
 from app.openai.errors import no_such_model, unsupported
 from app.openai.logprobs import TokenTexts
 from app.openai.prompts import chat_prompt, check_common, reply_tokens, sampling_of
 from app.openai.schemas import ChatCompletion, ChatCompletionRequest
 from llm.engine.interface import GenerationRequest
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=IdempotentRoute)
 
 SESSION_HEADER = "X-Perdure-Session"
 
 
-@router.post("/chat/completions", response_model=ChatCompletion, responses=STREAM_RESPONSES)
+@router.post(
+    "/chat/completions", response_model=ChatCompletion, responses=STREAM_RESPONSES, dependencies=[IDEMPOTENT]
+)
 async def create_chat_completion(
     body: ChatCompletionRequest,
     request: Request,
@@ -42,23 +46,27 @@ async def create_chat_completion(
     arrived_at = time.perf_counter()
     _check(body, service)
     session_id = _session_id(body, session)
-    model = service.model.engine.model
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    reply: Reply
     if session_id is None:
-        reply_id = new_id("chatcmpl")
         reply = await _start(body, service, owner, logprobs)
-    else:
-        bound = await start_bound(
-            request, service, owner, session_id, body, logprobs=logprobs, arrived_at=arrived_at
-        )
-        if isinstance(bound, Response):
-            return bound
-        reply_id, reply = bound.id, bound
-    texts = TokenTexts(service.model.tokenizer) if logprobs is not None else None
-    answer = Answer(reply_id, reply, ChatForm(body.n or 1, texts), model)
+        return await answer_with(reply, new_id("chatcmpl"), request, service, body)
+    bound = await start_bound(
+        request, service, owner, session_id, body, logprobs=logprobs, arrived_at=arrived_at
+    )
+    if isinstance(bound, Response):
+        return bound
+    return await answer_with(bound, bound.id, request, service, body)
+
+
+async def answer_with(
+    reply: Reply, reply_id: str, request: Request, service: Service, body: ChatCompletionRequest
+) -> Response:
+    """The answer that has this reply."""
+    texts = TokenTexts(service.model.tokenizer) if body.logprobs else None
+    address = events_address(reply_id) if isinstance(reply, TurnReply) else None
+    answer = Answer(reply_id, reply, ChatForm(body.n or 1, texts), service.model.engine.model, address)
     if body.stream:
-        return answer.stream(include_usage=_wants_usage(body))
+        return answer.stream(include_usage=body.wants_usage)
     return await answer.whole(request)
 
 
@@ -117,7 +125,3 @@ def _session_id(body: ChatCompletionRequest, header: str | None) -> str | None:
             "metadata.session_id", f"is another session than the one in the header {SESSION_HEADER}"
         )
     return header if named is None else named
-
-
-def _wants_usage(body: ChatCompletionRequest) -> bool:
-    return bool(body.stream_options and body.stream_options.include_usage)

@@ -43,8 +43,7 @@ async def create_completion(
     reply = service.completions.start(requests)
     answer = Answer(new_id("cmpl"), reply, TextForm(echoes, texts), model.engine.model)
     if body.stream:
-        include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return answer.stream(include_usage=include_usage)
+        return answer.stream(include_usage=body.wants_usage)
     return await answer.whole(request)
 
 

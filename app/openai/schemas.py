@@ -79,6 +79,10 @@ class SampledRequest(StandardRequest):
     min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
 
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
 
 class ChatCompletionRequest(SampledRequest):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)

@@ -110,7 +110,7 @@ class ReplyView(BaseModel):
 
     message: MessageView
     user_message: MessageView
-    usage: Usage
+    usage: Usage | None = Field(description="Null if the service was killed while it said this.")
 
 
 class InstructionsView(BaseModel):

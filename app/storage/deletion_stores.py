@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func
 
 from app.storage.fact_tables import FactRow, RefusedFactRow
+from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow
 from app.storage.repository import Repository, batches
 from app.storage.tables import (
@@ -63,6 +64,13 @@ STORES = (
     Store("documents", DocumentRow, of_document=DocumentRow.id),
     Store("document_pieces", DocumentPieceRow, of_document=DocumentPieceRow.document_id),
     Store("passages", PassageRow, PassageRow.message_id, PassageRow.source, PassageRow.source),
+    Store(
+        "idempotency_keys",
+        IdempotencyKeyRow,
+        None,
+        IdempotencyKeyRow.session_id,
+        IdempotencyKeyRow.document_id,
+    ),
     Store("sessions", SessionRow, None, SessionRow.id),
 )
 """All tables that hold what was said: here it is counted, for the receipt, and removed with its message."""

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, inse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.deletion_tables import DeletionRow
+from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.recall_tables import DocumentRow, ShelfRow
 from app.storage.tables import Owned, SessionRow, Table
 
@@ -139,8 +140,8 @@ def _owner_of(table: type[Table]) -> Any:
 def _is_of_user(table: Any, user: UserOfOwner) -> ColumnElement[bool]:
     """Whether a row is that user's, or everybody's document.
 
-    Personas are the owner's. Passages, pieces and token ids name neither user nor session: the way to them
-    goes through a shelf, a document or a message.
+    Personas are the owner's. The digest of an idempotency key is of the user already. Passages, pieces and
+    token ids name neither user nor session: the way to them goes through a shelf, a document or a message.
     """
     if table is DeletionRow:
         return DeletionRow.user_digest == user.digest
@@ -153,7 +154,7 @@ def _is_of_user(table: Any, user: UserOfOwner) -> ColumnElement[bool]:
     of_user = SessionRow.user_id == user.user_id
     if table is SessionRow:
         return of_user
-    if hasattr(table, "session_id"):
+    if hasattr(table, "session_id") and table is not IdempotencyKeyRow:
         sessions = select(SessionRow.id).where(SessionRow.owner == user, of_user)
         is_of_his: ColumnElement[bool] = table.session_id.in_(sessions)
         return is_of_his

@@ -11,6 +11,7 @@ from app.models.chat import ChatModel
 from app.schemas.transfer import ImportedDocumentView, ImportedSessionView, ImportedView, ImportView
 from app.settings import Settings
 from app.storage.database import Database
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.personas import written_persona
 from app.transfer.archive import Archive, ChatArchive, TransferError
 from app.transfer.formats import Format, read_file
@@ -62,8 +63,13 @@ class Imports:
             there = await intake.documents_there(archive)
             new = await asyncio.to_thread(new_rows, archive, memories, there)
             shelves = await intake.store(new)
+            view = _view(archive, new, there)
+            first = view.sessions[0].id if view.sessions else None
+            named = {"sessions": {"__all__": {"title"}}, "documents": {"__all__": {"name"}}}
+            made = view.model_dump(mode="json", exclude=named)
+            await IdempotencyKeys(session, owner).keep("import", session_id=first, view=made)
         self._chat.after_import(owner, [new.names[chat.session.id] for chat in archive.chats], shelves)
-        return _view(archive, new, there)
+        return view
 
     def _read(
         self,

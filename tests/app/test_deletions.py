@@ -27,6 +27,7 @@ STORES = {
     "summaries",
     "facts",
     "refused_facts",
+    "idempotency_keys",
     "documents",
     "document_pieces",
     "sessions",
