@@ -288,7 +288,7 @@ def test_the_same_stream_is_followed_while_it_runs_and_told_again_afterwards(ser
 def test_a_stream_that_broke_off_goes_on_behind_the_last_event(used_client: httpx.Client) -> None:
     session_id, key = new_session(used_client), Keys.new()
     request = say(session_id, LONG_TASK, max_tokens=30, stream=True)
-    before = []
+    before: list[ServerSentEvent] = []
     with events_of(used_client, "POST", request["url"], key, json=request["json"]) as events:
         while len(before) < 5:
             before.append(next(events))
