@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.api.dependencies import OwnerDep, ServiceDep
+from app.api.dependencies import OwnerDep, Service, ServiceDep
 from app.deletions import Receipt
 from app.schemas.deletions import DeletionView
 
@@ -24,7 +24,7 @@ async def delete_message(
 
     It is hidden at once; when the receipt says `done`, no copy of it is left.
     """
-    return _answer(response, await service.deleting.message(owner, message_id))
+    return _answer(response, service, owner, await service.deleting.message(owner, message_id))
 
 
 @router.delete("/sessions/{session_id}", status_code=HTTPStatus.ACCEPTED, responses=DONE_ALREADY)
@@ -32,7 +32,7 @@ async def delete_session(
     session_id: str, response: Response, service: ServiceDep, owner: OwnerDep
 ) -> DeletionView:
     """Delete a session with all that was said in it and made of it. Branches of it are other sessions."""
-    return _answer(response, await service.deleting.session(owner, session_id))
+    return _answer(response, service, owner, await service.deleting.session(owner, session_id))
 
 
 @router.delete("/users/{user_id:path}", status_code=HTTPStatus.ACCEPTED, responses=DONE_ALREADY)
@@ -43,7 +43,7 @@ async def delete_user(
     owner: OwnerDep,
 ) -> DeletionView:
     """Forget a user: all sessions, and whatever was made of them."""
-    return _answer(response, await service.deleting.user(owner, user_id))
+    return _answer(response, service, owner, await service.deleting.user(owner, user_id))
 
 
 @router.get("/deletions/{deletion_id}")
@@ -52,7 +52,8 @@ async def get_deletion(deletion_id: str, service: ServiceDep, owner: OwnerDep) -
     return DeletionView.of(await service.deleting.receipt(owner, deletion_id))
 
 
-def _answer(response: Response, receipt: Receipt) -> DeletionView:
+def _answer(response: Response, service: Service, owner: str, receipt: Receipt) -> DeletionView:
+    service.keyed.forget(owner)
     view = DeletionView.of(receipt)
     response.headers["Location"] = f"/v1/deletions/{view.id}"
     if view.status == "done":

@@ -95,7 +95,9 @@ async def forget_from(
     session_id: str, body: SessionForget, service: ServiceDep, owner: OwnerDep
 ) -> ForgottenView:
     """Forget a message and all behind it, alternatives among them, for good. Branches keep their copies."""
-    return ForgottenView(messages=await service.history.forget(owner, session_id, body.from_message_id))
+    messages = await service.history.forget(owner, session_id, body.from_message_id)
+    service.keyed.forget(owner)
+    return ForgottenView(messages=messages)
 
 
 @router.put("/messages/{message_id}/pin")

@@ -107,6 +107,12 @@ class KeyedRequests:
         event_number(last_event_id, None)
         return None
 
+    def forget(self, owner: str) -> None:
+        """Have no answer to an owner's requests at hand: what was said in one may have been deleted."""
+        for keyed in list(self._requests.values()):
+            if keyed.recording.owner == owner and keyed.recording.is_ended:
+                self._drop(keyed)
+
     def _begin(self, owner: str, key: RequestKey, app: ASGIApp, scope: Scope, body: bytes) -> KeyedRequest:
         recording = Recording(owner, key.digest[:NAME_LENGTH], grace_s=self._resume_s)
         keyed = self._requests[key.digest] = KeyedRequest(key, recording)
@@ -136,11 +142,13 @@ class KeyedRequests:
                 self._drop(keyed)
 
     async def _is_answered(self, keyed: KeyedRequest) -> bool:
-        """Whether the request did something. One that was refused may be tried again under its key."""
+        """Whether the request did something, and what it made is there. One that was refused may be tried
+        again under its key.
+        """
         status = keyed.recording.status
         if status is None or keyed.recording.is_void:
             return False
-        return status < 400 or (keyed.key.is_kept and await self._find(keyed) is not None)
+        return await self._find(keyed) is not None if keyed.key.is_kept else status < 400
 
     async def _find(self, keyed: KeyedRequest) -> IdempotencyKeyRow | None:
         async with self._database.read() as session:

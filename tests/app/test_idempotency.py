@@ -1,5 +1,6 @@
 """Requests that come again with their key are carried out once, and broken streams are gone on with."""
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -14,6 +15,15 @@ import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
 from app.settings import Settings
+from app.storage.database import Database
+from app.storage.idempotency import (
+    IdempotencyKeys,
+    KeyTakenError,
+    RequestKey,
+    carried_out,
+    purge_expired,
+)
+from app.storage.sessions import Sessions
 from llm.loading import LoadedModel
 from tests.app.conftest import running_service
 from tests.app.service import StartService
@@ -278,7 +288,7 @@ def test_the_same_stream_is_followed_while_it_runs_and_told_again_afterwards(ser
 def test_a_stream_that_broke_off_goes_on_behind_the_last_event(used_client: httpx.Client) -> None:
     session_id, key = new_session(used_client), Keys.new()
     request = say(session_id, LONG_TASK, max_tokens=30, stream=True)
-    before = []
+    before: list[ServerSentEvent] = []
     with events_of(used_client, "POST", request["url"], key, json=request["json"]) as events:
         while len(before) < 5:
             before.append(next(events))
@@ -399,8 +409,8 @@ def test_a_reply_whose_client_does_not_come_back_ends_after_the_grace_time(
 def test_answers_that_have_ended_take_no_more_memory_than_they_may(start_service: StartService) -> None:
     client = start_service(resume_mb=0)
     request, key = say(new_session(client), stream=True), Keys.new()
-    for _ in range(2):
-        with events_of(client, "POST", request["url"], key, json=request["json"]) as events:
+    for each in (key, Keys.new(), key):
+        with events_of(client, "POST", request["url"], each, json=request["json"]) as events:
             told = list(events)
     assert [event.event for event in told] == ["started", "delta", "finished"], "it was made anew"
 
@@ -421,12 +431,27 @@ def test_a_message_that_only_gives_instructions_gives_them_once(service: httpx.C
     assert service.get(f"/v1/sessions/{session_id}").json()["instructions"] == "You are a monk."
 
 
-def test_what_was_deleted_is_not_made_again(forgetful_client: httpx.Client) -> None:
-    session_id, key = new_session(forgetful_client), Keys.new()
-    said = forgetful_client.post(**say(session_id), headers=key).json()
-    forgetful_client.delete(f"/v1/messages/{said['user_message']['id']}")
-    assert forgetful_client.post(**say(session_id), headers=key).status_code == 404
-    assert not messages(forgetful_client, session_id)
+def test_what_was_deleted_is_neither_told_nor_said_again(service: httpx.Client) -> None:
+    session_id, key = new_session(service), Keys.new()
+    said = service.post(**say(session_id), headers=key).json()
+    service.delete(f"/v1/messages/{said['user_message']['id']}")
+    assert service.post(**say(session_id), headers=key).status_code == 404
+    assert not messages(service, session_id)
+    forgotten = Keys.new()
+    said = service.post(**say(session_id), headers=forgotten).json()
+    from_message = {"from_message_id": said["user_message"]["id"]}
+    assert service.post(f"/v1/sessions/{session_id}/forget", json=from_message).is_success
+    assert service.post(**say(session_id), headers=forgotten).status_code == 404
+
+
+def test_a_chat_that_is_deleted_while_it_speaks_is_not_told_again(used_client: httpx.Client) -> None:
+    session_id, key = new_session(used_client), Keys.new()
+    request = say(session_id, LONG_TASK, max_tokens=2000, stream=True)
+    with events_of(used_client, "POST", request["url"], key, json=request["json"]) as events:
+        next(events)
+        used_client.delete(f"/v1/sessions/{session_id}")
+        assert [event.event for event in events][-1] in ("finished", "error")
+    assert used_client.post(**request, headers=key).status_code == 404
 
 
 def rows(home: Path, query: str) -> list[Any]:
@@ -463,12 +488,48 @@ def test_an_expired_key_is_a_new_one_and_is_purged(start_service: StartService, 
     assert len(rows(tmp_path, "SELECT * FROM idempotency_keys")) == 2
 
 
+def test_what_another_process_makes_under_a_key_meanwhile_is_not_made_twice(empty_database: Path) -> None:
+    async def make(database: Database, title: str) -> None:
+        carried_out.set(RequestKey("digest", "fingerprint"))
+        async with database.write() as session:
+            sessions = Sessions(session, "local")
+            row = await sessions.create(persona_id=None, user_id=None, title=title, memory={})
+            await IdempotencyKeys(session, "local").keep("session", session_id=row.id)
+
+    async def twice() -> None:
+        database = Database(empty_database)
+        await asyncio.create_task(make(database, "first"))
+        with pytest.raises(KeyTakenError):
+            await asyncio.create_task(make(database, "second"))
+        async with database.read() as session:
+            left = await Sessions(session, "local").list(after=None, limit=9, user_id=None, persona_id=None)
+            assert [row.title for row in left] == ["first"]
+            assert await IdempotencyKeys(session, "local").find("digest") is not None
+            assert await IdempotencyKeys(session, "other").find("digest") is None
+        await database.close()
+
+    asyncio.run(twice())
+    rows(empty_database.parent, "UPDATE idempotency_keys SET created_at = datetime('now', '-23 hours')")
+    asyncio.run(purge(empty_database))
+    assert len(rows(empty_database.parent, "SELECT * FROM idempotency_keys")) == 1
+    rows(empty_database.parent, "UPDATE idempotency_keys SET created_at = datetime('now', '-25 hours')")
+    asyncio.run(purge(empty_database))
+    assert not rows(empty_database.parent, "SELECT * FROM idempotency_keys")
+
+
+async def purge(path: Path) -> None:
+    database = Database(path)
+    async with database.write() as session:
+        await purge_expired(session)
+    await database.close()
+
+
 def test_a_reply_that_a_kill_cut_off_is_what_the_retry_gets(tmp_path: Path) -> None:
     key = Keys.new()
     with service_process(tmp_path) as (process, client):
         session_id = new_session(client)
         request = say(session_id, LONG_TASK, max_tokens=2000, stream=True)
-        begun = []
+        begun: list[ServerSentEvent] = []
         with events_of(client, "POST", request["url"], key, json=request["json"]) as events:
             while len(heard(begun)) < 200:
                 begun.append(next(events))
