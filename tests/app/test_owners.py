@@ -66,6 +66,7 @@ CALLS: dict[str, Callable[[Ids], Call]] = {
     "GET /v1/sessions/{session_id}/context": lambda _: NOTHING,
     "GET /v1/messages/{message_id}": lambda _: NOTHING,
     "GET /v1/messages/{message_id}/context": lambda _: NOTHING,
+    "GET /v1/messages/{message_id}/events": lambda _: NOTHING,
     "POST /v1/sessions/{session_id}/reply": lambda _: REPLY,
     "POST /v1/messages/{message_id}/regenerate": lambda _: REPLY,
     "GET /v1/messages/{message_id}/alternatives": lambda _: NOTHING,
