@@ -19,7 +19,7 @@ from app.api.dependencies import owner_of, service_of
 from app.api.replies import CLIENT_CLOSED_REQUEST
 from app.errors import InvalidProblem
 from app.storage.idempotency import RequestKey
-from app.storage.repository import UserOfOwner
+from app.storage.repository import bound_to
 
 HEADER = "Idempotency-Key"
 OWN_HEADERS = "x-perdure-"
@@ -67,8 +67,7 @@ class IdempotentRoute(APIRoute):
                 fingerprint = await _fingerprint(request, key, body)
             except ClientDisconnect:
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
-            user = owner.user_id if isinstance(owner, UserOfOwner) else ""
-            digest = hashlib.sha256(f"{owner}\0{user}\0{key}".encode()).hexdigest()
+            digest = hashlib.sha256(f"{owner}\0{bound_to(owner) or ''}\0{key}".encode()).hexdigest()
             keyed = service_of(request).keyed
             return await keyed.answer(request, body, owner, RequestKey(digest, fingerprint), app)
 

@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.idempotency import IdempotencyKeys, RequestKey, carried_out, purge_expired
 from app.storage.idempotency_tables import IdempotencyKeyRow
+from app.storage.repository import bound_to
 
 log = structlog.get_logger()
 
@@ -101,7 +102,8 @@ class KeyedRequests:
         address = events_address(reply_id)
         for keyed in self._requests.values():
             recording = keyed.recording
-            if recording.owner == owner and recording.header("content-location") == address:
+            is_own = recording.owner == owner and bound_to(owner) in {None, bound_to(recording.owner)}
+            if is_own and recording.header("content-location") == address:
                 after = event_number(last_event_id, recording.name)
                 return await recording.answer(request, recording.join(), after=after, is_replay=True)
         event_number(last_event_id, None)

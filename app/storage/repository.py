@@ -44,6 +44,11 @@ class UserOfOwner(str):
         return sha256(self.user_id.encode()).hexdigest()
 
 
+def bound_to(owner: str) -> str | None:
+    """The user that an owner is narrowed to, if it is to one."""
+    return owner.user_id if isinstance(owner, UserOfOwner) else None
+
+
 class Repository:
     """Rows of one owner, inside one unit of work.
 
