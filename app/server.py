@@ -38,6 +38,7 @@ from app.schemas.problems import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
+from app.telemetry.metrics import Metrics
 from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
@@ -51,6 +52,8 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
     `warm_up`: what the first search needs is loaded at once, in the background.
     """
 
+    counted = Metrics()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with claim_home(settings.home):
@@ -59,15 +62,15 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
             try:
                 async with database.write() as session:
                     await Messages(session, LOCAL_OWNER).interrupt_unfinished()
-                chat = Chat(settings, database, model)
+                chat = Chat(settings, database, model, counted)
                 chat.recall.start()
-                whole_prompts = Completions(model.engine)
+                whole_prompts = Completions(model.engine, counted)
                 edits = HistoryEdits(settings, database, model, chat)
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 deleting = Deleting(database, model, chat, library)
                 app.state.service = Service(
-                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting
+                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting, counted
                 )
                 await library.start()
                 deleting.start()
@@ -105,5 +108,5 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
         max_bytes=settings.max_body_mb * 2**20,
         exceptions={documents.PATH: settings.document_mb * 2**20 + documents.FORM_BYTES},
     )
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, metrics=counted)
     return app

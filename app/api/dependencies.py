@@ -17,6 +17,7 @@ from app.models.chat import ChatModel
 from app.models.completions import Completions
 from app.settings import Settings
 from app.storage.database import Database
+from app.telemetry.metrics import Metrics
 from app.transfer.imports import Imports
 
 LOCAL_OWNER = "local"
@@ -36,6 +37,7 @@ class Service:
     imports: Imports
     library: Library
     deleting: Deleting
+    metrics: Metrics
 
 
 def _service(request: Request) -> Service:

@@ -20,14 +20,19 @@ def serve(
     from app.logs import configure_logs
     from app.models.chat import open_chat_model
     from app.server import create_app
+    from app.telemetry.tracing import start_exporting
     from app.web_server import WebServer
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
+    stop_exporting = start_exporting()
     with claim_home(settings.home), stage_progress() as progress:
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)
     configure_logs(settings)
     server = WebServer(create_app(settings, model, warm_up=True), host=settings.host, port=settings.port)
-    server.run()
+    try:
+        server.run()
+    finally:
+        stop_exporting()
     if not server.started:
         raise typer.Exit(1)
