@@ -34,6 +34,7 @@ from app.models.chat import ChatModel
 from app.models.completions import Completions
 from app.openai import chat_completions, completions, embeddings, models
 from app.problem_responses import install_problem_handlers
+from app.readiness import Readiness
 from app.schemas.problems import ProblemView
 from app.settings import Settings
 from app.storage.database import Database, migrate
@@ -69,8 +70,19 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                 imports = Imports(settings, database, model, chat)
                 library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
                 deleting = Deleting(database, model, chat, library)
+                ready = Readiness(settings, database, model, chat.recall, chat.embedder)
                 app.state.service = Service(
-                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting, counted
+                    settings,
+                    database,
+                    model,
+                    chat,
+                    whole_prompts,
+                    edits,
+                    imports,
+                    library,
+                    deleting,
+                    counted,
+                    ready,
                 )
                 await library.start()
                 deleting.start()
@@ -80,6 +92,7 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                 finally:
                     if warming is not None:
                         warming.cancel()
+                    await ready.close()
                     await deleting.close()
                     await library.close()
                     await whole_prompts.close()

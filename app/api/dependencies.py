@@ -15,6 +15,7 @@ from app.documents.library import Library
 from app.errors import InvalidProblem
 from app.models.chat import ChatModel
 from app.models.completions import Completions
+from app.readiness import Readiness
 from app.settings import Settings
 from app.storage.database import Database
 from app.telemetry.metrics import Metrics
@@ -38,6 +39,7 @@ class Service:
     library: Library
     deleting: Deleting
     metrics: Metrics
+    readiness: Readiness
 
 
 def _service(request: Request) -> Service:
