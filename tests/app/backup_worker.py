@@ -1,7 +1,8 @@
-"""A process that backs up or restores again and again, each time killed one step later, until it gets through.
+"""A process that backs up or restores again and again, each time killed one step later, until it is done.
 
-Run with what to do, a folder with the home as it is before each time, and a folder to work in. A step is whatever
-touches a file there. Prints one JSON document a time: what is left, after the home has been claimed again.
+Run with what to do, a folder with the home as it is before each time, and a folder to work in. A step is
+whatever touches a file there. Prints one JSON document a time: what is left, after the home has been claimed
+again; of a backup also what is restored from it.
 """
 
 import json
