@@ -40,6 +40,7 @@ from app.settings import Settings
 from app.storage.database import Database, migrate
 from app.storage.messages import Messages
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import flush
 from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, history, summaries, facts, recall, transfer, deletions)
@@ -100,12 +101,21 @@ def create_app(settings: Settings, model: ChatModel, *, warm_up: bool = False) -
                     await asyncio.to_thread(model.engine.close)
             finally:
                 await database.close()
+                await flush()
 
     app = FastAPI(
         title="Perdure",
         version=__version__,
         summary="Chat memory and context windows, with the model behind them.",
         lifespan=lifespan,
+        # FastAPI's own spans hold queries, paths and the texts of exceptions: what users say and are called.
+        telemetry={
+            "tracing": False,
+            "operation_spans": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },
         responses={
             "default": {
                 "description": "A problem document",

@@ -24,15 +24,12 @@ def serve(
     from app.web_server import WebServer
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
-    stop_exporting = start_exporting()
+    start_exporting()
     with claim_home(settings.home), stage_progress() as progress:
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)
     configure_logs(settings)
     server = WebServer(create_app(settings, model, warm_up=True), host=settings.host, port=settings.port)
-    try:
-        server.run()
-    finally:
-        stop_exporting()
+    server.run()
     if not server.started:
         raise typer.Exit(1)

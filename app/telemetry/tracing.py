@@ -5,9 +5,10 @@ only ids that were given out here, counts, and the templates of routes. So excep
 for what kind they are.
 """
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -18,21 +19,23 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from app import __version__
 from app.settings import SettingsError
 
+FLUSH_S = 5.0
+
 Attributes = Mapping[str, str | int | float | bool]
 
 _tracer = trace.get_tracer("perdure", __version__)
 _SWITCHES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 
 
-def start_exporting(environment: Mapping[str, str] = os.environ) -> Callable[[], None]:
-    """Send spans where OpenTelemetry's standard variables say, if any does; gives what sends the last ones.
+def start_exporting(environment: Mapping[str, str] = os.environ) -> None:
+    """Send spans where OpenTelemetry's standard variables say, if any does.
 
     Raises SettingsError for what is not installed or not known.
     """
     name = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
     is_disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     if is_disabled or name == "none" or not any(environment.get(switch) for switch in _SWITCHES):
-        return lambda: None
+        return
     try:
         sdk = import_module("opentelemetry.sdk.trace")
         export = import_module("opentelemetry.sdk.trace.export")
@@ -48,8 +51,14 @@ def start_exporting(environment: Mapping[str, str] = os.environ) -> Callable[[],
     provider = sdk.TracerProvider(resource=named.merge(detected))
     provider.add_span_processor(export.BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    shutdown: Callable[[], None] = provider.shutdown
-    return shutdown
+
+
+async def flush() -> None:
+    """Send the spans that are left, if they are sent anywhere; not for longer than `FLUSH_S`."""
+    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if force_flush is not None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(force_flush), FLUSH_S)
 
 
 def _exporter(name: str, export: Any, environment: Mapping[str, str]) -> Any:
