@@ -106,7 +106,8 @@ def test_a_service_that_is_written_to_is_backed_up_and_comes_back_with_equal_exp
     assert str(file) in done.stdout
     assert file.stat().st_mode & 0o077 == 0, "what was said is for the user alone"
 
-    stop, written = threading.Event(), []
+    stop = threading.Event()
+    written: list[dict[str, Any]] = []
 
     def write() -> None:
         while not stop.is_set():

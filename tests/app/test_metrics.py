@@ -1,6 +1,7 @@
 """`/metrics` counts what the service does, in a form that Prometheus reads, under labels that are bounded."""
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.app.service import StartService, open_stream
@@ -142,3 +143,18 @@ def test_upkeep_that_lags_is_seen_until_it_is_done(start_service: StartService) 
         assert now["perdure_facts_behind_messages"] <= 6
     assert now["perdure_summaries_behind_messages"] == 0
     assert client.get(f"/v1/sessions/{session_id}/facts").json()["data"]
+
+
+def test_a_fault_is_answered_under_the_id_of_its_request_and_counted(
+    used_client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.api.catalog.getdoc", fail)
+    answer = used_client.get("/v1/strategies")
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:perdure:problem:internal-error")
+    assert len(answer.headers["x-request-id"]) == 32
+    after = scrape(used_client)
+    assert after["perdure_errors_total{type=internal-error}"] == 1
+    assert after["perdure_http_requests_total{method=GET,route=/v1/strategies,status=500}"] == 1
