@@ -1,10 +1,19 @@
 """The home folder: all that the service stores, used by one process at a time."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+RESTORED = ".restore"
+"""A folder with what a backup held, complete, that is to take the place of what is in the home."""
+PARTIAL = f"{RESTORED}.partial"
+"""The same before it is complete."""
+DATABASE = "perdure.sqlite3"
+LOGS = (f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal")
+DERIVED = ("recall", "kv")
 
 
 class HomeInUseError(Exception):
@@ -15,7 +24,8 @@ class HomeInUseError(Exception):
 def claim_home(home: Path) -> Iterator[None]:
     """Make the home folder, readable by its user only, and hold it until the end of the block.
 
-    Raises HomeInUseError if another process holds it.
+    A backup that was being put there when its process was killed is put there first. Raises HomeInUseError
+    if another process holds it.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(home / "perdure.lock")
@@ -26,6 +36,32 @@ def claim_home(home: Path) -> Iterator[None]:
             f"another Perdure process uses {home}; stop it, or name another folder with PERDURE_HOME"
         ) from None
     try:
+        finish_restore(home)
         yield
     finally:
         lock.release()
+
+
+def finish_restore(home: Path) -> None:
+    """Move what stands in the folder `RESTORED` to its place. Cut off anywhere, it can be done again."""
+    _remove(home / PARTIAL)
+    restored = home / RESTORED
+    if not restored.is_dir():
+        return
+    # What is derived from the old database first, and the old log before the new database: SQLite would
+    # apply it to that one (https://www.sqlite.org/howtocorrupt.html, 1.4).
+    for name in DERIVED:
+        _remove(home / name)
+    if (restored / "documents").is_dir():
+        _remove(home / "documents")
+        (restored / "documents").replace(home / "documents")
+    if (restored / DATABASE).is_file():
+        for name in LOGS:
+            (home / name).unlink(missing_ok=True)
+        (restored / DATABASE).replace(home / DATABASE)
+    _remove(restored)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

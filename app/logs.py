@@ -7,6 +7,7 @@ import sys
 import structlog
 
 from app.settings import Settings
+from app.telemetry.tracing import trace_ids
 
 
 def configure_logs(settings: Settings) -> None:
@@ -14,6 +15,7 @@ def configure_logs(settings: Settings) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        lambda _logger, _method, event: {**event, **trace_ids()},
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -1,4 +1,4 @@
-"""What happens around every request: a bound on its body, an id, and a line in the log."""
+"""What happens around every request: a bound on its body, an id, its span, its metrics, a line in the log."""
 
 import time
 import uuid
@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
+from opentelemetry.trace import Span
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.replies import CLIENT_CLOSED_REQUEST
 from app.errors import BodyTooLargeProblem
-from app.problem_responses import response_to
+from app.problem_responses import problem_of, response_to
+from app.telemetry.metrics import METHODS, OTHER, Metrics
+from app.telemetry.requests import new_outcome
+from app.telemetry.tracing import mark_failed, request_span
 
 log = structlog.get_logger()
 
@@ -50,10 +55,14 @@ class BodyLimit:
 
 
 class RequestLog:
-    """Gives each request an id (`X-Request-Id`) and logs how it went."""
+    """Gives each request an id (`X-Request-Id`) and a span, logs how it went, and counts it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    An error that nothing else has answered is answered here, so that the id is in the answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,26 +71,50 @@ class RequestLog:
         request_id = uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        attributes = {"http.request.method": method, "perdure.request_id": request_id}
+        with request_span(method, headers, attributes) as span:
+            await self._answer(scope, receive, send, request_id, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str, span: Span) -> None:
         began = time.perf_counter()
-        status = 500
+        outcome, status = new_outcome(), 0
 
         async def noting_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, noting_send)
+        except Exception as error:
+            if status:  # half an answer has gone out: only its connection can tell of the end
+                raise
+            await response_to(scope["path"], problem_of(error))(scope, receive, noting_send)
         finally:
+            status = status or CLIENT_CLOSED_REQUEST
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", None)
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                ms=round((time.perf_counter() - began) * 1000, 1),
+                ms=round(seconds * 1000, 1),
+                **({"problem": outcome.problem} if outcome.problem else {}),
             )
+            self._metrics.request(scope["method"], route, status, seconds)
+            if outcome.problem:
+                self._metrics.problem(outcome.problem)
+            if route:
+                span.update_name(f"{scope['method']} {route}")
+                span.set_attribute("http.route", route)
+            span.set_attribute("http.response.status_code", status)
+            if outcome.problem and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                mark_failed(span, outcome.problem)
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeProblem:

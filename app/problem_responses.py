@@ -34,6 +34,7 @@ from app.errors import (
 from app.openai.errors import error_response, is_standard, too_long, unsupported
 from app.storage.backend import DatabaseUnavailableError
 from app.storage.idempotency import KeyTakenError
+from app.telemetry.requests import note_problem
 from llm.errors import (
     EngineClosedError,
     PromptTooLongError,
@@ -66,6 +67,7 @@ def problem_response(problem: ProblemError) -> Response:
 
 def response_to(path: str, problem: ProblemError) -> Response:
     """The problem in the form that clients of this address expect."""
+    note_problem(problem)
     return error_response(problem) if is_standard(path) else problem_response(problem)
 
 

@@ -1,14 +1,11 @@
 """The app, made from its settings and its model: routes, running parts, and problem documents for errors."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.access.authentication import Authenticator
 from app.access.middleware import AccessControl
 from app.api import (
     cards,
@@ -27,27 +24,16 @@ from app.api import (
     summaries,
     transfer,
 )
-from app.api.dependencies import Service
-from app.api.keyed_requests import KeyedRequests
-from app.api.replays import replay
 from app.api.security import say_who_may
-from app.chat.history_edits import HistoryEdits
-from app.chat.service import Chat
-from app.deletions import Deleting
-from app.documents.library import Library
-from app.home import claim_home
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
-from app.models.completions import Completions
 from app.models.embedding import SentenceEmbedder
 from app.openai import chat_completions, completions, embeddings, models
 from app.problem_responses import install_problem_handlers
+from app.running import running_parts
 from app.schemas.problems import ProblemView
 from app.settings import Settings
-from app.storage.database import Database, migrate
-from app.storage.messages import Messages
-from app.storage.repository import owners
-from app.transfer.imports import Imports
+from app.telemetry.metrics import Metrics
 
 CHATS = (sessions, lorebooks, messages, events, history, summaries, facts, recall, transfer, deletions)
 STANDARD = (chat_completions, completions, embeddings, models)
@@ -62,53 +48,28 @@ def create_app(
     `embedder`: the one that the settings name, unless another is given. `warm_up`: what the first search
     needs is loaded at once, in the background.
     """
-    embeds = embedder or SentenceEmbedder(settings)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with claim_home(settings.home):
-            await asyncio.to_thread(migrate, settings.database)
-            database = Database(settings.database)
-            try:
-                async with database.write() as session:
-                    for owner in await owners(session):
-                        await Messages(session, owner).interrupt_unfinished()
-                app.state.authenticator = Authenticator(settings, database)
-                chat = Chat(settings, database, model, embeds)
-                chat.recall.start()
-                whole_prompts = Completions(model.engine)
-                edits = HistoryEdits(settings, database, model, chat)
-                imports = Imports(settings, database, model, chat)
-                library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
-                deleting = Deleting(database, model, chat, library)
-                keyed = KeyedRequests(settings, database, replay)
-                app.state.service = Service(
-                    settings, database, model, chat, whole_prompts, edits, imports, library, deleting, keyed
-                )
-                await library.start()
-                deleting.start()
-                keyed.start()
-                warming = asyncio.create_task(embeds.warm_up()) if warm_up else None
-                try:
-                    yield
-                finally:
-                    if warming is not None:
-                        warming.cancel()
-                    await keyed.close()
-                    await deleting.close()
-                    await library.close()
-                    await whole_prompts.close()
-                    await chat.close()
-                    await app.state.authenticator.close()
-                    await asyncio.to_thread(model.engine.close)
-            finally:
-                await database.close()
-
+    counted = Metrics()
+    running = partial(
+        running_parts,
+        settings=settings,
+        model=model,
+        embedder=embedder or SentenceEmbedder(settings),
+        metrics=counted,
+        warm_up=warm_up,
+    )
     app = FastAPI(
         title="Perdure",
         version=__version__,
         summary="Chat memory and context windows, with the model behind them.",
-        lifespan=lifespan,
+        lifespan=running,
+        # FastAPI's own spans hold queries, paths and the texts of exceptions: what users say and are called.
+        telemetry={
+            "tracing": False,
+            "operation_spans": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },
         responses={
             "default": {
                 "description": "A problem document",
@@ -133,6 +94,6 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, metrics=counted)
     say_who_may(app)
     return app

@@ -1,16 +1,14 @@
 """`/v1/strategies`, and whether the service is well."""
 
-import asyncio
+from dataclasses import asdict
 from inspect import getdoc
 
 from fastapi import APIRouter
 
 from app.api.dependencies import ServiceDep
 from app.errors import NotReadyProblem
-from app.schemas.catalog import HealthView, StrategyView
+from app.schemas.catalog import HealthView, PartView, ReadinessView, StrategyView
 from app.schemas.listings import ListView
-from app.storage.backend import DatabaseUnavailableError
-from llm.errors import ModelError
 from memory.strategies import STRATEGIES
 from memory.strategies.aliases import ALIASES
 
@@ -40,14 +38,17 @@ async def health() -> HealthView:
 
 
 @router.get("/readyz", tags=["health"])
-async def readiness(service: ServiceDep) -> HealthView:
-    """The model is there and the database answers: a chat turn would be served."""
-    try:
-        await service.database.ping()
-    except DatabaseUnavailableError as error:
-        raise NotReadyProblem(f"the database does not answer: {error}") from error
-    try:
-        await asyncio.to_thread(service.model.check)
-    except ModelError as error:
-        raise NotReadyProblem(f"the model does not answer: {error}") from error
-    return HealthView(status="ok")
+async def readiness(service: ServiceDep) -> ReadinessView:
+    """Whether a chat turn would be served: 503 if not. The parts say why not, or what is only degraded."""
+    states = await service.readiness.look()
+    failed = {name: state for name, state in states.items() if state.status == "failed"}
+    if failed:
+        raise NotReadyProblem(
+            "; ".join(f"{name}: {state.detail}" for name, state in failed.items()),
+            parts={name: asdict(state) for name, state in states.items()},
+        )
+    is_well = all(state.status == "ok" for state in states.values())
+    return ReadinessView(
+        status="ok" if is_well else "degraded",
+        parts={name: PartView(status=state.status, detail=state.detail) for name, state in states.items()},
+    )

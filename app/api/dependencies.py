@@ -17,15 +17,17 @@ from app.documents.library import Library
 from app.errors import InvalidProblem, NotFoundProblem
 from app.models.chat import ChatModel
 from app.models.completions import Completions
+from app.readiness import Readiness
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.repository import UserOfOwner
+from app.telemetry.metrics import Metrics
 from app.transfer.imports import Imports
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The running parts, made by the lifespan of the app."""
+    """The running parts, made by `app.running`."""
 
     settings: Settings
     database: Database
@@ -37,6 +39,8 @@ class Service:
     library: Library
     deleting: Deleting
     keyed: KeyedRequests
+    metrics: Metrics
+    readiness: Readiness
 
 
 def service_of(request: Request) -> Service:

@@ -1,4 +1,4 @@
-"""`/metrics`: how the engine stands, in Prometheus' text format."""
+"""`/metrics`: what has been counted, and how engine and upkeep stand, in Prometheus' text format."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from app.api.dependencies import ServiceDep
 from app.recall.service import QueryTimes
+from app.upkeep.service import Lag
 from llm.engine.interface import EngineStats
 
 router = APIRouter()
@@ -90,11 +91,39 @@ class RecallCollector(Collector):
         )
 
 
+class UpkeepCollector(Collector):
+    """How far what is derived from messages lags behind them, at one moment."""
+
+    def __init__(self, lag: Lag) -> None:
+        self._lag = lag
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "perdure_upkeep_waiting_sessions",
+            "Sessions that wait for their upkeep, or have it now",
+            value=self._lag.sessions,
+        )
+        yield GaugeMetricFamily(
+            "perdure_summaries_behind_messages",
+            "Messages of the summaries that are due, in sessions that changed since the start",
+            value=self._lag.summaries,
+        )
+        yield GaugeMetricFamily(
+            "perdure_facts_behind_messages",
+            "Messages that no facts are extracted from yet, in sessions whose memory keeps facts",
+            value=self._lag.facts,
+        )
+
+
 @router.get("/metrics", tags=["health"], response_class=Response)
 async def metrics(service: ServiceDep) -> Response:
-    """The engine's figures: tokens cached, computed and generated, the KV cache's bytes, the queue."""
+    """Turns, times, speeds, requests and errors since the start; the engine's tokens, cache and queue now;
+    and how far upkeep lags.
+    """
     registry = CollectorRegistry()
     registry.register(EngineCollector(service.model.engine.stats))
     passages, behind = await service.chat.recall.totals()
     registry.register(RecallCollector(passages, behind, service.chat.recall.times))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    registry.register(UpkeepCollector(await service.chat.upkeep_lag()))
+    text = generate_latest(service.metrics.registry) + generate_latest(registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -14,12 +14,13 @@ from app.schemas.messages import InstructionsView, MessageView, ReplyView, Usage
 from app.schemas.sessions import SessionView
 from app.storage.marks import MarkKind
 from app.storage.tables import MessageRow, SessionRow
+from app.telemetry.requests import note_problem
 
 REPLY_RESPONSES: dict[int | str, dict[str, Any]] = {
     HTTPStatus.OK: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
 CLIENT_CLOSED_REQUEST = 499
-"""For the log alone: nobody is there to receive it."""
+"""For logs and metrics alone: nobody is there to receive it."""
 
 
 async def respond(
@@ -98,6 +99,7 @@ async def _stream(turn: Turn) -> AsyncIterator[bytes]:
             case TurnFinished(reply):
                 yield sse("finished", _reply_view(turn, reply).model_dump(mode="json"))
             case TurnFailed(problem):
+                note_problem(problem)
                 yield sse("error", problem.document())
 
 

@@ -6,6 +6,7 @@ import structlog
 
 from app.chat.states import SessionStates
 from app.errors import NotFoundProblem
+from app.telemetry.tracing import following
 from llm.engine.interface import Engine
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
@@ -46,8 +47,9 @@ class NextWindows:
 
     async def _prepare(self, owner: str, session_id: str) -> None:
         try:
-            async with self._states.open(owner, session_id) as (chat, _):
-                prefixes = await coming_prefixes(chat)
+            with following("prepare", {"perdure.session": session_id}):
+                async with self._states.open(owner, session_id) as (chat, _):
+                    prefixes = await coming_prefixes(chat)
         except (MemoryLayerError, NotFoundProblem):
             return  # the next message meets it, and says so
         except Exception:

@@ -39,8 +39,11 @@ from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex
+from app.telemetry.generations import GenerationWatch
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import begun, stage
 from app.upkeep.extractors import Extractors
-from app.upkeep.service import Upkeep
+from app.upkeep.service import Lag, Upkeep
 from app.upkeep.summarisers import Summarisers
 from app.upkeep.writer import ModelWriter
 from llm.engine.interface import GenerationRequest, SamplingParameters
@@ -51,9 +54,15 @@ class Chat:
     """The chat sessions of this process, on one database and one model."""
 
     def __init__(
-        self, settings: Settings, database: Database, model: ChatModel, embedder: SentenceEmbedder
+        self,
+        settings: Settings,
+        database: Database,
+        model: ChatModel,
+        embedder: SentenceEmbedder,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._database = database
         self._model = model
         self._locks = SessionLocks()
@@ -97,7 +106,8 @@ class Chat:
         if typed.kind == "ci":
             return await self._instruct(owner, session_id, typed, message)
         ask = partial(new_question, self._model.tokenizer, typed, message.note)
-        return await self._start(owner, session_id, message, ask, arrived_at, logprobs=logprobs)
+        with begun("turn", {"perdure.session": session_id}):
+            return await self._start(owner, session_id, message, ask, arrived_at, logprobs=logprobs)
 
     async def start_reply(
         self, owner: str, session_id: str, reply: ReplyCreate, *, replaces: str | None, arrived_at: float
@@ -108,7 +118,8 @@ class Chat:
         """
         tokenizer = self._model.tokenizer
         ask = partial(stored_question, self._database, tokenizer, owner, session_id, replaces=replaces)
-        return await self._start(owner, session_id, reply, ask, arrived_at)
+        with begun("turn", {"perdure.session": session_id}):
+            return await self._start(owner, session_id, reply, ask, arrived_at)
 
     async def _start(
         self,
@@ -120,13 +131,17 @@ class Chat:
         *,
         logprobs: int | None = None,
     ) -> RunningTurn:
-        await self._lock(session_id, reply.if_busy)
+        """Inside the span of the turn, which the turn ends."""
+        with stage("lock"):
+            await self._lock(session_id, reply.if_busy)
         try:
-            if self._is_closing:
-                raise ShuttingDownProblem("no new turns are taken")
-            await self._settled(owner, session_id)
+            with stage("admit"):
+                if self._is_closing:
+                    raise ShuttingDownProblem("no new turns are taken")
+                await self._settled(owner, session_id)
+                question = await ask()
             sampling = replace(self._sampling(reply), logprobs=logprobs)
-            turn = await self._start_locked(owner, session_id, sampling, await ask(), arrived_at)
+            turn = await self._start_locked(owner, session_id, sampling, question, arrived_at)
         except BaseException:
             self._locks.release(session_id)
             raise
@@ -146,13 +161,14 @@ class Chat:
     ) -> RunningTurn:
         message, user_message = question.message, question.stored
         reply_id = new_id("msg")
-        assembled = await self.states.assemble(
-            owner,
-            session_id,
-            message,
-            reply_tokens=sampling.max_tokens,
-            asked=user_message,
-        )
+        with stage("assemble"):
+            assembled = await self.states.assemble(
+                owner,
+                session_id,
+                message,
+                reply_tokens=sampling.max_tokens,
+                asked=user_message,
+            )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = reserve(
             self._model.engine,
@@ -167,9 +183,10 @@ class Chat:
         try:
             if user_message is None:
                 draft = MessageDraft(message.role, message.content, id=message.id, prefix=question.prefix)
-                [user_message] = await self._store(
-                    owner, session_id, [draft], [message.token_ids], reply_id=reply_id
-                )
+                with stage("store"):
+                    [user_message] = await self._store(
+                        owner, session_id, [draft], [message.token_ids], reply_id=reply_id
+                    )
             generation = reservation.submit()
         finally:
             reservation.release()
@@ -189,6 +206,7 @@ class Chat:
             model=self._model,
             database=self._database,
             checkpoint_s=self._settings.checkpoint_s,
+            watch=GenerationWatch(self._metrics, "turn", arrived_at=arrived_at),
             on_end=lambda: self._turn_ended(owner, session_id),
         )
 
@@ -234,6 +252,10 @@ class Chat:
     def quiet(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the session's lock, once it is free, for what changes nothing that was said."""
         return self._held(session_id, "wait")
+
+    async def upkeep_lag(self) -> Lag:
+        """How far what is derived from messages lags behind them, recall left out."""
+        return await self._upkeep.lag()
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""

@@ -20,6 +20,7 @@ from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import bring_up
+from app.telemetry.tracing import stage
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import Context
 from memory.recall.found import Found
@@ -116,11 +117,12 @@ class SessionStates:
         content = message.content if message and message.role == "user" else None
         end = asked.position if asked else None
         tokenizer, usual = self._model.tokenizer, self._settings.reply_tokens
-        async with self._database.read() as session:
-            row = await existing_session(session, owner, session_id)
-            persona, own = await persona_of(session, owner, row)
-            books = await lorebooks(session, owner, row, persona)
-        await self.bring_up_index(owner, session_id)
+        with stage("history"):
+            async with self._database.read() as session:
+                row = await existing_session(session, owner, session_id)
+                persona, own = await persona_of(session, owner, row)
+                books = await lorebooks(session, owner, row, persona)
+            await self.bring_up_index(owner, session_id)
         opened: tuple[OpenLorebook, ...] = ()
         if books:
             async with self._database.read() as session:
@@ -129,12 +131,13 @@ class SessionStates:
         # Between two reads: a remote tokeniser may take its time, and recall takes some.
         strategy = parse_strategy(row.memory)
         recalled = await self._recalled(owner, row, strategy, message, asked)
-        (pinned, reminder), lore = await asyncio.to_thread(
-            lambda: (
-                encode_persona(persona, own, user_of(row), tokenizer),
-                tuple(book.called(tokenizer) for book in opened),
+        with stage("tokenise"):
+            (pinned, reminder), lore = await asyncio.to_thread(
+                lambda: (
+                    encode_persona(persona, own, user_of(row), tokenizer),
+                    tuple(book.called(tokenizer) for book in opened),
+                )
             )
-        )
         async with self._database.read() as session:
             history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
             chat = ChatState(
@@ -164,19 +167,21 @@ class SessionStates:
             return None
         encoder = self._model.tokenizer
         if message.quotes is not None:
-            return await recollect_documents(
-                self._recall, owner, row.user_id, message.content, encoder=encoder
-            )
+            with stage("recall"):
+                return await recollect_documents(
+                    self._recall, owner, row.user_id, message.content, encoder=encoder
+                )
         recalls = recalling(strategy)
         if recalls is None:
             return None
-        return await recollect(
-            self._recall,
-            owner,
-            row.id,
-            message.content,
-            scope=recalls.scope,
-            documents=recalls.documents,
-            encoder=encoder,
-            asked=asked,
-        )
+        with stage("recall"):
+            return await recollect(
+                self._recall,
+                owner,
+                row.id,
+                message.content,
+                scope=recalls.scope,
+                documents=recalls.documents,
+                encoder=encoder,
+                asked=asked,
+            )

@@ -27,6 +27,9 @@ from app.storage.messages import MessageDraft, Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex
+from app.telemetry.generations import GenerationWatch
+from app.telemetry.metrics import End
+from app.telemetry.tracing import stage
 from llm.engine.interface import (
     ChosenToken,
     Delta,
@@ -106,6 +109,7 @@ class RunningTurn:
         model: ChatModel,
         database: Database,
         checkpoint_s: float,
+        watch: GenerationWatch,
         on_end: Callable[[], None],
     ) -> None:
         self.admitted = admitted
@@ -113,6 +117,8 @@ class RunningTurn:
         self._model = model
         self._database = database
         self._checkpoint_s = checkpoint_s
+        self._watch = watch
+        self._end: End = "failed"
         self._on_end = on_end
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
         self._text = ""
@@ -150,14 +156,29 @@ class RunningTurn:
         except Exception:
             self._generation.cancel()
             log.exception("turn failed", user_message=self.admitted.user_message.id)
+            self._end = "failed"
             last = TurnFailed(
                 InternalProblem(
                     "the reply could not be stored", user_message_id=self.admitted.user_message.id
                 )
             )
+        self._report()
         # Before the client hears of the end: its next message must not find the session busy.
         self._on_end()
         self._events.put_nowait(last)
+
+    def _report(self) -> None:
+        """Tell operators how it went: in the metrics, in the log, and by the end of the turn's span."""
+        self._watch.ended(self._end)
+        log.info(
+            "turn",
+            session=self.admitted.user_message.session_id,
+            reply=self.reply_id,
+            end=self._end,
+            ttft_ms=None if self._ttft_ms is None else round(self._ttft_ms, 1),
+            ms=round(self._elapsed_ms(), 1),
+        )
+        self._watch.span.end()
 
     async def _generate(self) -> TurnEvent:
         checkpoint_at = time.monotonic() + self._checkpoint_s
@@ -165,9 +186,11 @@ class RunningTurn:
             match event:
                 case Started():
                     self._started = event
+                    self._watch.started(event)
                 case Delta(text, tokens) if text or tokens:
                     if self._ttft_ms is None:
                         self._ttft_ms = self._elapsed_ms()
+                    self._watch.text()
                     self._text += text
                     self._events.put_nowait(TextDelta(text, tokens))
                     if time.monotonic() >= checkpoint_at:
@@ -185,7 +208,8 @@ class RunningTurn:
             await self._write_reply(Messages(session, self.admitted.owner), "generating")
 
     async def _finish(self, finished: Finished) -> TurnEvent:
-        self._text = finished.text
+        self._text, self._end = finished.text, finished.reason
+        self._watch.generated(finished.completion_tokens)
         if finished.reason == "cancelled" and not finished.text:
             return TurnFailed(
                 GenerationFailedProblem(
@@ -193,16 +217,20 @@ class RunningTurn:
                     user_message_id=self.admitted.user_message.id,
                 )
             )
-        return TurnFinished(await self._store(finished))
+        with stage("store"):
+            return TurnFinished(await self._store(finished))
 
     async def _fail(self, failed: Failed) -> TurnEvent:
+        self._watch.generated(len(failed.token_ids))
         if failed.reason == "timeout":
+            self._end = "timeout"
             return TurnFailed(
                 QueueTimeoutProblem(failed.error, user_message_id=self.admitted.user_message.id)
             )
         log.error("generation failed", error=failed.error, user_message=self.admitted.user_message.id)
         self._text = failed.text
-        reply = await self._store(failed) if failed.text else None
+        with stage("store"):
+            reply = await self._store(failed) if failed.text else None
         return TurnFailed(
             GenerationFailedProblem(
                 failed.error,

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from app import __version__
+from app.cli.backup import backup_home, restore_home
 from app.cli.bench import bench
 from app.cli.chat import chat
 from app.cli.doctor import doctor
@@ -34,6 +36,8 @@ app.add_typer(personas, name="personas")
 app.command("export")(export_chat)
 app.command("import")(import_chats)
 app.add_typer(documents, name="documents")
+app.command("backup")(backup_home)
+app.command("restore")(restore_home)
 app.command()(forget)
 app.command()(doctor)
 app.command()(reindex)
@@ -58,6 +62,7 @@ def _root(
 
 def cli() -> None:
     """Run a command; what the user can mend is said in a line, not in a traceback."""
+    from app.backup.archive import BackupError
     from app.cli.client import ServiceError
     from app.home import HomeInUseError
     from app.settings import SettingsError
@@ -73,7 +78,14 @@ def cli() -> None:
                 f"setting PERDURE_{'__'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}"
             )
         sys.exit(1)
-    except (ModelError, HomeInUseError, ServiceError, SettingsError, IndexUnavailableError) as error:
+    except (
+        ModelError,
+        HomeInUseError,
+        ServiceError,
+        SettingsError,
+        IndexUnavailableError,
+        BackupError,
+    ) as error:
         _fail(str(error))
         sys.exit(1)
     except DatabaseUnavailableError as error:
@@ -82,4 +94,4 @@ def cli() -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True).print(f"[red]error:[/red] {message}", highlight=False)
+    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", highlight=False)

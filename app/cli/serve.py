@@ -28,9 +28,11 @@ def serve(
     from app.logs import configure_logs
     from app.models.chat import open_chat_model
     from app.server import create_app
+    from app.telemetry.tracing import start_exporting
     from app.web_server import WebServer
     from llm.catalog import EMBEDDING_MODEL, ensure_model
 
+    start_exporting()
     with claim_home(settings.home), stage_progress() as progress:
         ensure_model(EMBEDDING_MODEL, settings.models_folder, progress)
         model = open_chat_model(settings, progress)

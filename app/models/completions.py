@@ -1,6 +1,7 @@
 """Replies to whole prompts, which no session holds: several at once, as one stream of what they say."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ import structlog
 
 from app.access.spending import open_accounts
 from app.errors import GenerationFailedProblem, ProblemError, QueueTimeoutProblem, ShuttingDownProblem
+from app.telemetry.generations import GenerationWatch
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import stage
 from llm.engine.interface import (
     ChosenToken,
     Delta,
@@ -58,10 +62,12 @@ class Completion:
     Of choices with the same prompt the first computes it; the others begin when it has.
     """
 
-    def __init__(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
+    def __init__(self, engine: Engine, requests: Sequence[GenerationRequest], metrics: Metrics) -> None:
         """Raises like `Engine.reserve` and `open_accounts`, with nothing started."""
         self.usage = Tally()
         self._engine = engine
+        self._metrics = metrics
+        self._arrived_at = time.perf_counter()
         self._requests = requests
         first_with: dict[tuple[int, ...], int] = {}
         self._first = [first_with.setdefault(request.prompt, index) for index, request in enumerate(requests)]
@@ -115,7 +121,8 @@ class Completion:
                 if self._is_cancelled:
                     raise GenerationFailedProblem(CANCELLED)
                 self._generations[index] = self._engine.submit(self._requests[index])
-            await self._listen(index, self._generations[index])
+            with stage("completion"):
+                await self._listen(index, self._generations[index])
         except Exception as error:
             self._events.put_nowait(error)
         finally:
@@ -125,20 +132,27 @@ class Completion:
 
     async def _listen(self, index: int, generation: Generation) -> None:
         started = Started(0, 0, 0)
+        watch = GenerationWatch(self._metrics, "completion", arrived_at=self._arrived_at)
         async for event in generation:
             match event:
                 case Started():
                     started = event
+                    watch.started(event)
                     if self._first[index] == index:
                         self._is_computed[index].set()
                 case Delta(text, tokens) if text or tokens:
+                    watch.text()
                     self._events.put_nowait(Piece(index, text, tokens))
                 case Finished(reason):
                     self._count(index, started, event)
+                    watch.generated(event.completion_tokens)
+                    watch.ended(reason)
                     if reason == "cancelled":
                         raise GenerationFailedProblem(CANCELLED)
                     self._events.put_nowait(Ended(index, reason))
                 case Failed():
+                    watch.generated(len(event.token_ids))
+                    watch.ended("timeout" if event.reason == "timeout" else "failed")
                     raise _problem_of(event)
 
     def _count(self, index: int, started: Started, finished: Finished) -> None:
@@ -153,8 +167,9 @@ class Completion:
 class Completions:
     """The completions that run in this process."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine = engine
+        self._metrics = metrics
         self._running: set[Completion] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         self._is_closing = False
@@ -163,7 +178,7 @@ class Completions:
         """Raises like `Engine.reserve`, and ShuttingDownProblem, with nothing started."""
         if self._is_closing:
             raise ShuttingDownProblem("no new completions are taken")
-        completion = Completion(self._engine, requests)
+        completion = Completion(self._engine, requests, self._metrics)
         self._running.add(completion)
         waiting = asyncio.create_task(completion.ended())
         self._waiting.add(waiting)

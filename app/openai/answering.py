@@ -21,6 +21,7 @@ from app.openai.errors import error_document
 from app.openai.logprobs import TokenTexts
 from app.openai.schemas import CachedTokens, CompletionUsage
 from app.problem_responses import problem_of
+from app.telemetry.requests import note_problem
 from llm.engine.interface import ChosenToken, ModelInfo
 
 FinishReason = Literal["stop", "length"]
@@ -195,7 +196,9 @@ class Answer:
             async for event in self.reply.events():
                 yield chunk(self.form.piece(event) if isinstance(event, Piece) else self.form.end(event))
         except Exception as error:
-            yield _data(error_document(problem_of(error)))
+            problem = problem_of(error)
+            note_problem(problem)
+            yield _data(error_document(problem))
             return
         if include_usage:
             yield _data({**self._document(self.form.chunk, []), "usage": usage_view(self.reply.usage)})

@@ -115,6 +115,10 @@ class Recall:
         faults = self.upkeep.faults
         return "; ".join(f"{name}: {fault}" for name, fault in sorted(faults.items())) or None
 
+    async def ping(self) -> None:
+        """Raise IndexUnavailableError if the index of vectors does not answer."""
+        await asyncio.to_thread(self._dense.ping)
+
     def soon(self, owner: str, session_id: str) -> None:
         """Bring the session's passages and its shelves' indexes up, in the background."""
         self.upkeep.soon(owner, session_id)

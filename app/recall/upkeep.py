@@ -15,6 +15,7 @@ from app.storage.database import Database
 from app.storage.passages import StoredPassages
 from app.storage.repository import owners
 from app.storage.shelves import Shelves
+from app.telemetry.tracing import following
 from memory.recall.kept import KeptIndex
 
 log = structlog.get_logger()
@@ -91,7 +92,8 @@ class RecallUpkeep:
         while True:
             owner, session_id = await self._next(self._sessions, "sessions")
             try:
-                await shelve(self._database, owner, session_id)
+                with following("shelve", {"perdure.session": session_id}):
+                    await shelve(self._database, owner, session_id)
                 async with self._database.read() as session:
                     for shelf_id in await Shelves(session, owner).of_session(session_id):
                         self.look_at(owner, shelf_id)

@@ -14,3 +14,15 @@ class StrategyView(BaseModel):
 
 class HealthView(BaseModel):
     status: Literal["ok"]
+
+
+class PartView(BaseModel):
+    status: Literal["ok", "degraded", "failed"]
+    detail: str | None = Field(description="Why it is not well.")
+
+
+class ReadinessView(BaseModel):
+    """`degraded`: replies are given, but not as good as they could be."""
+
+    status: Literal["ok", "degraded"]
+    parts: dict[str, PartView]

@@ -2,13 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.persona import names_with
 from app.storage.database import Database
 from app.storage.facts import Facts
+from app.storage.lag import FactLag
+from app.storage.repository import owners
 from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
@@ -44,6 +46,15 @@ class FactUpkeep:
         self._database = database
         self._extractors = extractors
         self._used = used
+
+    async def behind(self) -> int:
+        """How many messages of all owners no facts are extracted from yet, where they are wanted."""
+        async with self._database.read() as session:
+            return sum([await FactLag(session, owner).count(self._keeps) for owner in await owners(session)])
+
+    def _keeps(self, memory: dict[str, Any]) -> bool:
+        strategy = remembering(parse_strategy(memory))
+        return strategy is not None and self._extractors.of(strategy) is not None
 
     async def extract_next(self, owner: str, session_id: str) -> int | None:
         """Read the next messages; how many facts are new, or None if there is nothing to read."""

@@ -8,6 +8,7 @@ hundreds at once.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,7 @@ from app.storage.history import StoredHistory
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
+from app.telemetry.tracing import following, stage
 from app.upkeep.extractors import Extractors
 from app.upkeep.facts import FactUpkeep
 from app.upkeep.summarisers import Summarisers
@@ -51,6 +53,17 @@ class _Work:
     previous_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How many sessions wait for upkeep or have it; how many messages for a summary that is due, as far as
+    that is known, and for the extraction of their facts.
+    """
+
+    sessions: int
+    summaries: int
+    facts: int
+
+
 class Upkeep:
     """The upkeep of all sessions of this process, one task a session, and few at a time.
 
@@ -75,22 +88,33 @@ class Upkeep:
         self._window_in_use = window_in_use
         self._on_change = on_change
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._again: set[str] = set()
-        self._waiting: dict[str, str] = {}
-        """The owners of sessions that wait for their turn; the one that changed last stands last."""
+        self._again: dict[str, Context] = {}
+        self._unsummarised: dict[str, int] = {}
+        """Messages of the step that is due, of each session that has been looked at."""
+        self._waiting: dict[str, tuple[str, Context]] = {}
+        """The owners of sessions that wait for their turn; the one that changed last stands last. With each
+        the request that changed it, for logs and traces."""
 
     def soon(self, owner: str, session_id: str) -> None:
         """Bring the session's derived data up when its turn comes, after what is being done for it."""
         if session_id in self._tasks:
-            self._again.add(session_id)
+            self._again[session_id] = copy_context()
             return
         self._waiting.pop(session_id, None)
-        self._waiting[session_id] = owner
+        self._waiting[session_id] = owner, copy_context()
         self._start_waiting()
+
+    async def lag(self) -> Lag:
+        return Lag(
+            sessions=len(self._waiting) + len(self._tasks),
+            summaries=sum(self._unsummarised.values()),
+            facts=await self._facts.behind(),
+        )
 
     async def stop(self, session_id: str) -> None:
         self._waiting.pop(session_id, None)
-        self._again.discard(session_id)
+        self._again.pop(session_id, None)
+        self._unsummarised.pop(session_id, None)
         if (task := self._tasks.get(session_id)) is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -103,26 +127,33 @@ class Upkeep:
 
     def _start_waiting(self) -> None:
         while self._waiting and len(self._tasks) < AT_ONCE:
-            session_id, owner = self._waiting.popitem()
-            task = asyncio.create_task(self._work(owner, session_id), name=f"upkeep of {session_id}")
+            session_id, (owner, changed_in) = self._waiting.popitem()
+            task = asyncio.create_task(
+                self._work(owner, session_id), name=f"upkeep of {session_id}", context=changed_in
+            )
             self._tasks[session_id] = task
             # Not at the end of the work itself: a task that is cancelled before it begins never gets there.
             task.add_done_callback(partial(self._ended, owner, session_id))
 
     def _ended(self, owner: str, session_id: str, _task: asyncio.Task[None]) -> None:
         del self._tasks[session_id]
-        if session_id in self._again:
-            self._again.discard(session_id)
-            self._waiting[session_id] = owner
+        if (changed_in := self._again.pop(session_id, None)) is not None:
+            self._waiting[session_id] = owner, changed_in
         self._start_waiting()
 
     async def _work(self, owner: str, session_id: str) -> None:
+        with following("upkeep", {"perdure.session": session_id}):
+            await self._bring_up(owner, session_id)
+
+    async def _bring_up(self, owner: str, session_id: str) -> None:
         changed = False
         try:
-            while await self._summarise_next(owner, session_id):
-                changed = True
-            while (found := await self._facts.extract_next(owner, session_id)) is not None:
-                changed = changed or found > 0
+            with stage("summarise"):
+                while await self._summarise_next(owner, session_id):
+                    changed = True
+            with stage("extract"):
+                while (found := await self._facts.extract_next(owner, session_id)) is not None:
+                    changed = changed or found > 0
         except NotFoundProblem:
             return  # deleted meanwhile
         except Exception:
@@ -134,7 +165,9 @@ class Upkeep:
         """Take the next step; whether there was one."""
         work = await self._next_work(owner, session_id)
         if work is None:
+            self._unsummarised.pop(session_id, None)
             return False
+        self._unsummarised[session_id] = len(work.task.turns)
         summariser = self._summarisers.of(work.strategy)
         text = await summariser.summarise(work.task)
         return await self._store(owner, session_id, work, text, summariser.author)

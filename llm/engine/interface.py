@@ -60,11 +60,15 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is done, the first token follows. `cached_tokens` of it were not computed for it."""
+    """The prompt is done, the first token follows. `cached_tokens` of it were not computed for it.
+
+    `queued_s`: how long the request waited for its turn, in seconds.
+    """
 
     prompt_tokens: int
     cached_tokens: int
     seed: int
+    queued_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Job(ABC):
     def __init__(self, token_ids: Sequence[int], sharing: Sharing | None, *, has_slot: bool = True) -> None:
         """`has_slot`: whether it runs in the slot of its conversation, not in any."""
         self.token_ids = list(token_ids)
-        self.added_at = time.monotonic()
+        self.added_at = self.began_at = time.monotonic()
         self.computed_tokens = 0
         self.is_loading = False
         self._sharing = sharing
@@ -66,6 +66,7 @@ class Job(ABC):
         return len(self.token_ids) - self.cache.length
 
     def begin(self, slots: SlotPool, store: KVStore) -> None:
+        self.began_at = time.monotonic()
         self._slots = slots
         self._cache = slots.take(self.token_ids, self._slot_sharing, self.useful_prefix, self.max_length)
         self._chain = store.open(self._sharing) if self._sharing is not None else None

@@ -110,7 +110,8 @@ class ReplyJob(AwaitedJob):
             return
         if not self._sampled:
             cached = self.prompt_tokens - self.computed_tokens
-            self.stream.put(Started(self.prompt_tokens, cached, self._sampler.seed))
+            queued_s = self.began_at - self.added_at
+            self.stream.put(Started(self.prompt_tokens, cached, self._sampler.seed, queued_s))
         before = self._sampled
         for row, guess in zip(logits.cpu(), [*self._draft, None], strict=True):
             token_id = self._sampler.next(row)

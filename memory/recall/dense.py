@@ -172,6 +172,12 @@ class ChromaIndex:
                 collection.delete(ids=[key.name for key in keys[start : start + BATCH]])
             self._small.forget(str(collection.id))
 
+    def ping(self) -> None:
+        """Ask a server whether it is there; Chroma in this process is."""
+        if self._folder is None:
+            with _chroma_errors():
+                self._client().heartbeat()
+
     def watermark(self, shelf: str) -> int:
         """How far the shelf is filled, as `set_watermark` said last; 0 if nothing is there."""
         with _chroma_errors():

@@ -58,6 +58,38 @@ def test_the_commands_and_the_script_of_the_page_on_openais_api_work_as_they_are
     assert done.stdout.count("from the cache") == 2
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="the commands are curl commands")
+def test_the_commands_of_the_page_on_operations_work_as_they_are_written(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = page.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
+    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 3
+    perdure = Path(sys.executable).parent
+    script = f"set -euo pipefail\nPATH={perdure}:$PATH\nmkdir backups\n" + "\n".join(blocks)
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert '"status":"ok"' in done.stdout
+    assert len(list((tmp_path / "backups").glob("*.backup"))) == 2
+    assert (tmp_path / "restored" / "perdure.sqlite3").is_file()
+
+
+def test_the_page_on_operations_names_every_metric_and_every_part(client: httpx.Client) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    exported = set(re.findall(r"^# TYPE (perdure_\w+) ", client.get("/metrics").text, flags=re.MULTILINE))
+    assert set(re.findall(r"^\| `(perdure_\w+)` \|", page, flags=re.MULTILINE)) == exported
+    for asked in re.findall(r"perdure_[a-z_]+[a-z]", page):
+        assert asked.removesuffix("_bucket") in exported, asked
+    parts = set(client.get("/readyz").json()["parts"])
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == parts
+    [rules] = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    [group] = yaml.safe_load(rules)["groups"]
+    assert all(rule["alert"] and rule["expr"] for rule in group["rules"])
+
+
 def test_every_code_of_an_openai_error_is_documented() -> None:
     page = (ROOT / "docs" / "openai.md").read_text(encoding="utf-8")
     named = re.findall(r'"(\w+_\w+)"', (ROOT / "app/openai/errors.py").read_text(encoding="utf-8"))

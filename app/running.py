@@ -1,0 +1,100 @@
+"""The parts of the service: they begin with it, and end in the order that lets what runs be stored."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.access.authentication import Authenticator
+from app.api.dependencies import Service
+from app.api.keyed_requests import KeyedRequests
+from app.api.replays import replay
+from app.chat.history_edits import HistoryEdits
+from app.chat.service import Chat
+from app.deletions import Deleting
+from app.documents.library import Library
+from app.home import claim_home
+from app.models.chat import ChatModel
+from app.models.completions import Completions
+from app.models.embedding import SentenceEmbedder
+from app.readiness import Readiness
+from app.settings import Settings
+from app.storage.database import Database, migrate
+from app.storage.messages import Messages
+from app.storage.repository import owners
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import flush
+from app.transfer.imports import Imports
+
+
+@asynccontextmanager
+async def running_parts(
+    app: FastAPI,
+    settings: Settings,
+    model: ChatModel,
+    embedder: SentenceEmbedder,
+    metrics: Metrics,
+    *,
+    warm_up: bool,
+) -> AsyncIterator[None]:
+    """Claim the home folder, bring the database up to this release, and run the parts while the app does.
+
+    The model is closed at the end, and what was traced is sent.
+    """
+    with claim_home(settings.home):
+        await asyncio.to_thread(migrate, settings.database)
+        database = Database(settings.database)
+        try:
+            await _interrupt_unfinished(database)
+            app.state.authenticator = Authenticator(settings, database)
+            app.state.service = service = _service(settings, database, model, embedder, metrics)
+            service.chat.recall.start()
+            await service.library.start()
+            service.deleting.start()
+            service.keyed.start()
+            warming = asyncio.create_task(embedder.warm_up()) if warm_up else None
+            try:
+                yield
+            finally:
+                if warming is not None:
+                    warming.cancel()
+                await service.keyed.close()
+                await service.readiness.close()
+                await service.deleting.close()
+                await service.library.close()
+                await service.completions.close()
+                await service.chat.close()
+                await app.state.authenticator.close()
+                await asyncio.to_thread(model.engine.close)
+        finally:
+            await database.close()
+            await flush()
+
+
+async def _interrupt_unfinished(database: Database) -> None:
+    """Mark the replies that the process before this one did not bring to their end."""
+    async with database.write() as session:
+        for owner in await owners(session):
+            await Messages(session, owner).interrupt_unfinished()
+
+
+def _service(
+    settings: Settings, database: Database, model: ChatModel, embedder: SentenceEmbedder, metrics: Metrics
+) -> Service:
+    chat = Chat(settings, database, model, embedder, metrics)
+    library = Library(settings, database, on_change=chat.recall.upkeep.look_at)
+    return Service(
+        settings=settings,
+        database=database,
+        model=model,
+        chat=chat,
+        completions=Completions(model.engine, metrics),
+        history=HistoryEdits(settings, database, model, chat),
+        imports=Imports(settings, database, model, chat),
+        library=library,
+        deleting=Deleting(database, model, chat, library),
+        keyed=KeyedRequests(settings, database, replay),
+        metrics=metrics,
+        readiness=Readiness(settings, database, model, chat.recall, embedder),
+    )
