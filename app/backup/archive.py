@@ -18,6 +18,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from app.settings import Settings
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASE = "perdure.sqlite3"
@@ -40,6 +42,15 @@ _DAMAGE = (
 
 class BackupError(Exception):
     """A backup cannot be made or used; the message says which and why."""
+
+
+def check_all_is_at_home(settings: Settings) -> None:
+    """Raise BackupError if what is said is stored elsewhere than in the home folder."""
+    if settings.database_url is not None:
+        raise BackupError(
+            "what is said is stored in PostgreSQL (PERDURE_DATABASE_URL): pg_dump backs it up, and pg_restore "
+            "puts it back"
+        )
 
 
 class FileEntry(BaseModel):

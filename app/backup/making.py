@@ -11,7 +11,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from app import __version__
-from app.backup.archive import DATABASE, DOCUMENTS, BackupError, Manifest, sync, write_archive
+from app.backup.archive import (
+    DATABASE,
+    DOCUMENTS,
+    BackupError,
+    Manifest,
+    check_all_is_at_home,
+    sync,
+    write_archive,
+)
 from app.settings import Settings
 from llm.progress import Progress, silent
 
@@ -26,10 +34,9 @@ def backup(settings: Settings, target: Path, progress: Progress = silent) -> tup
     Blocks. Nobody else is kept from reading or writing. Raises BackupError, and OSError if a file cannot be
     read or written: then `target` is as it was.
     """
+    check_all_is_at_home(settings)
     if not settings.database_path.is_file():
-        raise BackupError(
-            f"there is nothing to back up: no {settings.database_path}. Of PostgreSQL, pg_dump makes backups."
-        )
+        raise BackupError(f"there is nothing to back up: no {settings.database_path}")
     made_at = datetime.now(UTC)
     if target.is_dir():
         target /= f"perdure-{made_at:%Y%m%dT%H%M%SZ}{SUFFIX}"

@@ -14,7 +14,15 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from app import __version__
-from app.backup.archive import DATABASE, BackupError, Manifest, open_archive, sync, unpack
+from app.backup.archive import (
+    DATABASE,
+    BackupError,
+    Manifest,
+    check_all_is_at_home,
+    open_archive,
+    sync,
+    unpack,
+)
 from app.home import PARTIAL, RESTORED, claim_home, finish_restore
 from app.settings import Settings
 from app.storage.database import MIGRATIONS, migrate
@@ -26,6 +34,7 @@ def restore(settings: Settings, source: Path, *, force: bool, progress: Progress
 
     Raises BackupError, HomeInUseError if a service runs there, and OSError: then the home is as it was.
     """
+    check_all_is_at_home(settings)
     archive, manifest = open_archive(source)
     with archive:
         _check_version(manifest)

@@ -164,6 +164,16 @@ def rewritten(file: Path, target: Path, **changes: Any) -> Path:
     return target
 
 
+def test_chats_in_postgresql_are_neither_backed_up_nor_restored_here(old: Settings, tmp_path: Path) -> None:
+    file, _ = backup(old, tmp_path / "made")
+    elsewhere = Settings(home=tmp_path / "home", database_url="postgresql://db.example/perdure")
+    with pytest.raises(BackupError, match="pg_dump"):
+        backup(elsewhere, tmp_path / "another")
+    with pytest.raises(BackupError, match="pg_restore"):
+        restore(elsewhere, file, force=False)
+    assert not (tmp_path / "another").exists()
+
+
 def test_a_backup_of_a_newer_version_is_refused_with_both_versions(old: Settings, tmp_path: Path) -> None:
     file, _ = backup(old, tmp_path / "old.backup")
     newer = rewritten(file, tmp_path / "newer", perdure="9.1.0", revision="9999_later")
