@@ -48,8 +48,8 @@ def check_all_is_at_home(settings: Settings) -> None:
     """Raise BackupError if what is said is stored elsewhere than in the home folder."""
     if settings.database_url is not None:
         raise BackupError(
-            "what is said is stored in PostgreSQL (PERDURE_DATABASE_URL): pg_dump backs it up, and pg_restore "
-            "puts it back"
+            "what is said is stored in PostgreSQL (PERDURE_DATABASE_URL); pg_dump backs it up, "
+            "and pg_restore puts it back"
         )
 
 
