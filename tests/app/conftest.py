@@ -36,7 +36,7 @@ def running_service(
     chat_tokenizer: ChatTokenizer,
     embedder: SentenceEmbedder,
     models_folder: Path,
-    empty_database: Path,
+    untouched_database: Path,
 ) -> RunningService:
     """Runs a service of its own, with the parts that take long to load and keep no state."""
 
@@ -45,7 +45,7 @@ def running_service(
         model = start_engine(default_model, chat_tokenizer, settings)
         if settings.database_url is None and not settings.database_path.exists():
             settings.home.mkdir(parents=True, exist_ok=True)
-            shutil.copy(empty_database, settings.database_path)
+            shutil.copy(untouched_database, settings.database_path)
         app = create_app(settings, model, embedder if settings.models_folder == models_folder else None)
         with serve_in_thread(app) as url, httpx.Client(base_url=url, timeout=120) as client:
             yield client
@@ -84,10 +84,17 @@ def session_id(client: httpx.Client) -> str:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def untouched_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All tables and no rows: to be copied, never written to."""
     path = tmp_path_factory.mktemp("database") / "perdure.sqlite3"
     migrate(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def empty_database(untouched_database: Path) -> Path:
+    """Shared by tests that look at the sessions or the owner that they have made only."""
+    return shutil.copy(untouched_database, untouched_database.with_name("shared.sqlite3"))
 
 
 @pytest.fixture(scope="session")
