@@ -94,7 +94,9 @@ def untouched_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_database(untouched_database: Path) -> Path:
     """Shared by tests that look at the sessions or the owner that they have made only."""
-    return shutil.copy(untouched_database, untouched_database.with_name("shared.sqlite3"))
+    path = untouched_database.with_name("shared.sqlite3")
+    shutil.copy(untouched_database, path)
+    return path
 
 
 @pytest.fixture(scope="session")
