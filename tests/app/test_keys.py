@@ -233,19 +233,25 @@ def test_completions_are_on_the_keys_account_and_refused_in_their_own_form(
         assert refused.json()["error"]["type"] == "authentication_error"
 
 
+def said(content: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}]}
+
+
 def test_a_key_cannot_store_more_than_its_share_and_deleting_makes_room(
     client: httpx.Client, home: Path
 ) -> None:
-    with with_key(client, new_key(home, "--stored-mb", "1", "--tenant", "small")) as mine:
-        session_id = new_session(mine)
-        text = "So much to say. " * 12_000
-        body = {"messages": [{"role": "user", "content": text}]}
+    with with_key(client, new_key(home, "--tenant", "small")) as unlimited:
+        session_id = new_session(unlimited)
         path = f"/v1/sessions/{session_id}/messages/append"
-        answers = [mine.post(path, json=body) for _ in range(7)]
-        statuses = [answer.status_code for answer in answers]
-        assert statuses == [201] * 5 + [429] * 2
+        [message] = unlimited.post(path, json=said("Much.")).json()["data"]
+    with closing(sqlite3.connect(home / "perdure.sqlite3")) as database, database:
+        much = [(2**20 - 1000) * "m", message["id"]]
+        database.execute("UPDATE messages SET content = ? WHERE id = ?", much)
+    with with_key(client, new_key(home, "--stored-mb", "1", "--tenant", "small")) as mine:
+        answers = [mine.post(path, json=said(400 * "m")) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [201] * 2 + [429] * 2
         assert problem_of(answers[-1]) == "storage-limit"
-        assert answers[-1].json()["stored_bytes"] == 5 * len(text)
+        assert answers[-1].json()["stored_bytes"] == 2**20 - 200
         assert "retry-after" not in answers[-1].headers
         assert mine.delete(f"/v1/sessions/{session_id}").is_success
         assert mine.post("/v1/sessions", json={}).status_code == 201
