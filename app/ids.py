@@ -3,7 +3,9 @@
 import secrets
 from typing import Literal
 
-Prefix = Literal["per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "cmpl", "chatcmpl"]
+Prefix = Literal[
+    "per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "cmpl", "chatcmpl", "resp"
+]
 
 
 def new_id(prefix: Prefix) -> str:

@@ -187,6 +187,22 @@ def note_segment(note: str, encoder: ChatEncoder) -> Segment:
     )
 
 
+def instructed_once(
+    chat: ChatState, message: NewMessage, instructions: str, encoder: ChatEncoder
+) -> tuple[ChatState, NewMessage]:
+    """The chat and the message with instructions for this reply alone: at the head, where a persona would
+    stand; beside the persona, right before the message, if there is one, since nothing displaces it.
+    """
+    if any(segment.messages for segment in chat.persona):
+        return chat, replace(message, notes=(note_segment(instructions, encoder), *message.notes))
+    head = replace(
+        note_segment(instructions, encoder),
+        token_ids=encoder.encode_preamble(instructions),
+        reason="instructions for this reply alone, where a persona would stand",
+    )
+    return replace(chat, persona=(head,)), message
+
+
 def _tail(
     message: NewMessage | None, generation_prompt: tuple[int, ...], *, quoted: bool
 ) -> tuple[Segment, ...]:

@@ -74,9 +74,12 @@ class HistoryEdits:
             await Sessions(session, owner).touch(message.session_id)
         return edited
 
-    async def branch(self, owner: str, session_id: str, message_id: str, title: str | None) -> SessionRow:
+    async def branch(
+        self, owner: str, session_id: str, message_id: str, title: str | None, *, if_busy: str = "reject"
+    ) -> SessionRow:
         """A new session of the same settings, whose messages are copies of those up to this one."""
-        async with self._chat.changing(owner, session_id) as source, self._database.write() as session:
+        changing = self._chat.changing(owner, session_id, if_busy=if_busy)
+        async with changing as source, self._database.write() as session:
             message = await self._of_session(Messages(session, owner), session_id, message_id, "message_id")
             branch = await Sessions(session, owner).create(
                 persona_id=source.persona_id,
@@ -87,6 +90,7 @@ class HistoryEdits:
                 branched_from=message,
                 prefixes=source.prefixes,
                 instructions=source.instructions,
+                client_metadata=source.client_metadata,
             )
             branch.lore_scan_depth, branch.lore_token_budget = (
                 source.lore_scan_depth,

@@ -16,7 +16,6 @@ from app.chat.context_records import context_record
 from app.chat.persona import ChatPersona
 from app.chat.sources import sources_of
 from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
-from app.ids import new_id
 from app.models.chat import ChatModel
 from app.recall.records import source_messages
 from app.storage.database import Database
@@ -84,6 +83,7 @@ class RunningTurn:
         admitted: AdmittedTurn,
         generation: Generation,
         *,
+        reply_id: str,
         model: ChatModel,
         database: Database,
         checkpoint_s: float,
@@ -96,7 +96,7 @@ class RunningTurn:
         self._checkpoint_s = checkpoint_s
         self._on_end = on_end
         self._events: asyncio.Queue[TurnEvent] = asyncio.Queue()
-        self.reply_id = new_id("msg")
+        self.reply_id = reply_id
         self._text = ""
         self._is_stored = False
         self._started: Started | None = None

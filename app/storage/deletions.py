@@ -23,6 +23,7 @@ from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import DELETED, Messages
 from app.storage.repository import Repository
+from app.storage.response_tables import ResponseRow
 from app.storage.sessions import Sessions
 from app.storage.shelves import Shelves
 from app.storage.tables import (
@@ -86,6 +87,7 @@ STORES = (
         counts=MessageTokensRow.token_ids != b"",
     ),
     Store("context_records", ContextRecordRow, ContextRecordRow.message_id, ContextRecordRow.session_id),
+    Store("responses", ResponseRow, ResponseRow.message_id, ResponseRow.session_id),
     Store("lore_entries", LoreEntryRow, LoreEntryRow.message_id, LoreEntryRow.session_id),
     # The place of a message that was deleted is excluded from the windows.
     Store(
