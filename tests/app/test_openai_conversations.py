@@ -50,14 +50,14 @@ def test_a_conversation_is_a_session_with_the_items_and_the_metadata_that_it_was
     assert made.id.startswith("conv_")
     assert (made.object, made.metadata) == ("conversation", {"topic": "demo"})
     assert standard.conversations.retrieve(made.id) == made
-    items = standard.conversations.items.list(made.id, order="asc").data
-    assert [(item.type, getattr(item, "role", None)) for item in items] == [
+    items: list[Any] = standard.conversations.items.list(made.id, order="asc").data
+    assert [(item.type, item.role) for item in items] == [
         ("message", "system"),
         ("message", "user"),
         ("message", "assistant"),
     ]
     assert texts(items) == ["Be brief.", "Hello there.", "Hi."]
-    assert [item.content[0].type for item in items] == ["input_text", "input_text", "output_text"]  # type: ignore[union-attr]
+    assert [item.content[0].type for item in items] == ["input_text", "input_text", "output_text"]
     messages = client.get(f"{native(made.id)}/messages").json()["data"]
     assert [message["id"] for message in messages] == [item.id for item in items]
     empty = standard.conversations.create()
@@ -97,7 +97,7 @@ def test_metadata_name_strategy_persona_and_user(client: httpx.Client, standard:
 def test_items_are_listed_page_by_page_in_either_order(standard: OpenAI) -> None:
     words = [f"Number {number}." for number in range(5)]
     made = standard.conversations.create(items=said(*words))
-    newest = standard.conversations.items.list(made.id, limit=2)
+    newest: Any = standard.conversations.items.list(made.id, limit=2)
     assert texts(newest.data) == words[:2:-1]
     assert (newest.first_id, newest.last_id, newest.has_more) == (newest.data[0].id, newest.data[1].id, True)
     assert texts(standard.conversations.items.list(made.id, limit=2)) == words[::-1]  # of all pages
@@ -110,18 +110,20 @@ def test_items_are_added_read_and_deleted(standard: OpenAI) -> None:
     made = standard.conversations.create(items=said("One.", "Two."))
     added = standard.conversations.items.create(made.id, items=said("Three.", "Four."))
     assert texts(added.data) == ["Three.", "Four."]
-    item = standard.conversations.items.retrieve(added.data[1].id, conversation_id=made.id)
+    item = standard.conversations.items.retrieve(added.data[1].id or "", conversation_id=made.id)
     assert texts([item]) == ["Four."]
-    assert standard.conversations.items.delete(item.id, conversation_id=made.id).id == made.id
+    assert standard.conversations.items.delete(item.id or "", conversation_id=made.id).id == made.id
     assert texts(standard.conversations.items.list(made.id, order="asc")) == ["One.", "Two.", "Three."]
     with pytest.raises(openai.NotFoundError):
-        standard.conversations.items.delete(item.id, conversation_id=made.id)
+        standard.conversations.items.delete(item.id or "", conversation_id=made.id)
     first = standard.conversations.items.list(made.id, order="asc").data[0]
-    standard.conversations.items.delete(first.id, conversation_id=made.id)  # and with it the reply to it
+    standard.conversations.items.delete(
+        first.id or "", conversation_id=made.id
+    )  # and with it the reply to it
     assert texts(standard.conversations.items.list(made.id)) == ["Three."]
     other = standard.conversations.create()
     with pytest.raises(openai.NotFoundError):
-        standard.conversations.items.retrieve(added.data[0].id, conversation_id=other.id)
+        standard.conversations.items.retrieve(added.data[0].id or "", conversation_id=other.id)
 
 
 def test_a_deleted_conversation_is_gone(client: httpx.Client, standard: OpenAI) -> None:
