@@ -84,7 +84,7 @@ class Responding:
             try:
                 return await self._start(row, if_busy="wait", behind=previous.message_id)
             except _MovedOnError:
-                pass
+                previous = await previous_response(self.service, self.owner, response_id)
         branch = await self.service.history.branch(
             self.owner, previous.session_id, previous.message_id, None, if_busy="wait"
         )
@@ -146,12 +146,13 @@ class Responding:
 
 
 async def previous_response(service: Service, owner: str, response_id: str) -> ResponseRow:
-    """A response that there is a reply of. Raises InvalidProblem."""
+    """A response that there is a reply of, or will be. Raises InvalidProblem."""
     message_id = message_id_of(response_id)
     async with service.database.read() as session:
         row = await Responses(session, owner).get(message_id) if message_id else None
         reply = await Messages(session, owner).get(row.message_id) if row else None
-    if row is None or (reply is None and service.chat.running(row.session_id) is None):
+    turn = service.chat.running(row.session_id) if row else None
+    if row is None or (reply is None and (turn is None or turn.reply_id != row.message_id)):
         raise InvalidProblem.of_field(
             "previous_response_id",
             f"there is no reply of a response {response_id!r}",
