@@ -40,7 +40,15 @@ from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
 from app.models.completions import Completions
 from app.models.embedding import SentenceEmbedder
-from app.openai import chat_completions, completions, embeddings, models
+from app.openai import (
+    chat_completions,
+    completions,
+    conversation_items,
+    conversations,
+    embeddings,
+    models,
+    responses,
+)
 from app.problem_responses import install_problem_handlers
 from app.schemas.problems import ProblemView
 from app.settings import Settings
@@ -50,7 +58,15 @@ from app.storage.repository import owners
 from app.transfer.imports import Imports
 
 CHATS = (sessions, lorebooks, messages, events, history, summaries, facts, recall, transfer, deletions)
-STANDARD = (chat_completions, completions, embeddings, models)
+STANDARD = (
+    chat_completions,
+    completions,
+    responses,
+    conversations,
+    conversation_items,
+    embeddings,
+    models,
+)
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
 
