@@ -51,6 +51,14 @@ Name = Annotated[
     str, Field(min_length=1, max_length=256), AfterValidator(_no_nul), AfterValidator(_not_blank)
 ]
 StopString = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_nul)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64), AfterValidator(_no_nul)],
+        Annotated[str, Field(max_length=512), AfterValidator(_no_nul)],
+    ],
+    Field(max_length=16),
+]
+"""What a client keeps with something of its own, within the bounds of OpenAI's API."""
 StableText = Annotated[Text, AfterValidator(_no_clock)]
 StablePlainText = Annotated[PlainText, AfterValidator(_no_clock)]
 StableLine = Annotated[

@@ -4,7 +4,7 @@ import secrets
 from typing import Literal
 
 Prefix = Literal[
-    "per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "key", "cmpl", "chatcmpl"
+    "per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "key", "cmpl", "chatcmpl", "resp"
 ]
 
 

@@ -28,7 +28,15 @@ from app.api.security import say_who_may
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
-from app.openai import chat_completions, completions, embeddings, models
+from app.openai import (
+    chat_completions,
+    completions,
+    conversation_items,
+    conversations,
+    embeddings,
+    models,
+    responses,
+)
 from app.problem_responses import install_problem_handlers
 from app.running import running_parts
 from app.schemas.problems import ProblemView
@@ -36,7 +44,15 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
 CHATS = (sessions, lorebooks, messages, events, history, summaries, facts, recall, transfer, deletions)
-STANDARD = (chat_completions, completions, embeddings, models)
+STANDARD = (
+    chat_completions,
+    completions,
+    responses,
+    conversations,
+    conversation_items,
+    embeddings,
+    models,
+)
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
 
 

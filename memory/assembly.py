@@ -10,7 +10,8 @@ from memory.errors import MessageTooLargeError, OverBudgetError, WindowFullError
 from memory.lore import CalledLore, lore_within
 from memory.marks import left_out_with_marks
 from memory.messages import Role
-from memory.protocols import History
+from memory.notes import note_segment
+from memory.protocols import ChatEncoder, History
 from memory.quotes import QuoteNotes, quote_budget
 from memory.recall.found import Found
 from memory.reminder import StandingReminder
@@ -195,6 +196,22 @@ def _said(message: NewMessage, *, has_quotes: bool) -> tuple[Segment, ...]:
     if message.quotes is None:
         return said
     return (message.quotes.quoted if has_quotes else message.quotes.nothing_found, *said)
+
+
+def instructed_once(
+    chat: ChatState, message: NewMessage, instructions: str, encoder: ChatEncoder
+) -> tuple[ChatState, NewMessage]:
+    """The chat and the message with instructions for this reply alone: at the head, where a persona would
+    stand; beside the persona, right before the message, if there is one, since nothing displaces it.
+    """
+    if any(segment.messages for segment in chat.persona):
+        return chat, replace(message, notes=(note_segment(instructions, encoder), *message.notes))
+    head = replace(
+        note_segment(instructions, encoder),
+        token_ids=encoder.encode_preamble(instructions),
+        reason="instructions for this reply alone, where a persona would stand",
+    )
+    return replace(chat, persona=(head,)), message
 
 
 def _message_segment(message: NewMessage) -> Segment:

@@ -16,9 +16,14 @@ from app.api.replies import instructions_notice, message_view, notice_response, 
 from app.api.sessions import get_session
 from app.chat.existing import existing_session
 from app.chat.stored_turn import StoredTurn, stored_turn
+from app.openai import responses
 from app.openai.bound import NoticeReply, TurnReply
 from app.openai.chat_completions import answer_with
+from app.openai.conversations import get_conversation
 from app.openai.errors import is_standard
+from app.openai.ids import conversation_id_of
+from app.openai.item_schemas import item_list
+from app.openai.response_schemas import ResponseCreate
 from app.openai.schemas import ChatCompletionRequest
 from app.schemas.documents import DocumentView
 from app.schemas.messages import MessagesView
@@ -28,7 +33,7 @@ from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.lorebooks import SessionLore
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
-from app.storage.tables import SessionRow
+from app.storage.tables import MessageRow, SessionRow
 
 
 async def replay(request: Request, body: bytes, owner: str, stored: IdempotencyKeyRow) -> Response:
@@ -36,6 +41,10 @@ async def replay(request: Request, body: bytes, owner: str, stored: IdempotencyK
     service = service_of(request)
     if stored.kind in ("turn", "instructions"):
         return await _reply(request, body, service, owner, stored)
+    if is_standard(request.url.path):
+        return JSONResponse(
+            (await _STANDARD_VIEWS[stored.kind](service, owner, stored)).model_dump(mode="json")
+        )
     view = await _VIEWS[stored.kind](service, owner, stored)
     is_read = not isinstance(view, DocumentView) or view.status != "processing"
     return JSONResponse(
@@ -53,6 +62,9 @@ async def _reply(
     else:
         async with service.database.read() as session:
             said = await existing_session(session, owner, str(stored.session_id))
+    if isinstance(said, StoredTurn) and request.url.path == responses.router.prefix:
+        asked_for = ResponseCreate.model_validate_json(body)
+        return await responses.respond_again(request, service, owner, said, stream=bool(asked_for.stream))
     if is_standard(request.url.path):
         asked = ChatCompletionRequest.model_validate_json(body)
         asked = asked.model_copy(update={"logprobs": None})  # which are not stored
@@ -86,11 +98,23 @@ async def _lore_entry(service: Service, owner: str, stored: IdempotencyKeyRow) -
 
 
 async def _messages(service: Service, owner: str, stored: IdempotencyKeyRow) -> BaseModel:
-    """Those that are left."""
+    rows = await _messages_left(service, owner, stored)
+    return MessagesView(data=[message_view(row) for row in rows])
+
+
+async def _messages_left(service: Service, owner: str, stored: IdempotencyKeyRow) -> list[MessageRow]:
     async with service.database.read() as session:
         found = await Messages(session, owner).get_many(stored.made["ids"])
     rows = [found[each] for each in stored.made["ids"] if each in found]
-    return MessagesView(data=[message_view(row) for row in rows if row.forgotten_at is None])
+    return [row for row in rows if row.forgotten_at is None]
+
+
+async def _conversation(service: Service, owner: str, stored: IdempotencyKeyRow) -> BaseModel:
+    return await get_conversation(conversation_id_of(str(stored.session_id)), service, owner)
+
+
+async def _items(service: Service, owner: str, stored: IdempotencyKeyRow) -> BaseModel:
+    return item_list(await _messages_left(service, owner, stored), has_more=False)
 
 
 async def _import(service: Service, owner: str, stored: IdempotencyKeyRow) -> BaseModel:
@@ -119,4 +143,8 @@ _VIEWS: dict[str, Callable[[Service, str, IdempotencyKeyRow], Awaitable[BaseMode
     "lore_entry": _lore_entry,
     "messages": _messages,
     "import": _import,
+}
+_STANDARD_VIEWS: dict[str, Callable[[Service, str, IdempotencyKeyRow], Awaitable[BaseModel]]] = {
+    "session": _conversation,
+    "messages": _items,
 }

@@ -15,15 +15,11 @@ from app.api.dependencies import (
     user_asked_for,
 )
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
-from app.chat.changes import existing_persona
+from app.chat.creation import NewSession, new_session
 from app.chat.existing import existing_session
-from app.errors import InvalidProblem
 from app.schemas.listings import Page
 from app.schemas.sessions import SessionCreate, SessionUpdate, SessionView
 from app.storage.idempotency import IdempotencyKeys
-from app.storage.messages import MessageDraft, Messages
-from app.storage.personas import StoredPersona
-from app.storage.session_personas import SessionPersonas
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
 from memory.persona import ChatUser
@@ -39,21 +35,16 @@ async def create_session(body: SessionCreate, service: ServiceDep, owner: OwnerD
     memory = parse_strategy(memory).model_dump(mode="json")
     user = ChatUser(user_asked_for(owner, body.user_id), body.user_name)
     await service.chat.changes.check_fits(owner, body.persona_id, user)
+    new = NewSession(
+        memory=memory,
+        user=user,
+        persona_id=body.persona_id,
+        greeting=body.greeting,
+        title=body.title,
+        prefixes=body.prefixes,
+    )
     async with service.database.write() as session:
-        stored = await existing_persona(session, owner, body.persona_id)
-        row = await Sessions(session, owner).create(
-            persona_id=body.persona_id,
-            user_id=user.id,
-            user_name=user.name,
-            title=body.title,
-            memory=memory,
-            prefixes=body.prefixes,
-        )
-        if stored:
-            await SessionPersonas(session, owner).give(row.id, stored.id)
-        greeting = _greeting(stored, user, body.greeting)
-        if greeting:
-            await Messages(session, owner).append(row.id, [MessageDraft("assistant", greeting)])
+        row = await new_session(session, owner, new)
         await IdempotencyKeys(session, owner).keep("session", session_id=row.id)
     service.chat.recall.soon(owner, row.id)
     return _view(row)
@@ -102,14 +93,6 @@ async def update_session(
     if "memory" in changes:
         changes["memory"] = parse_strategy(changes["memory"]).model_dump(mode="json")
     return _view(await service.chat.changes.apply(owner, session_id, changes))
-
-
-def _greeting(stored: StoredPersona | None, user: ChatUser, number: int) -> str | None:
-    """What the chat begins with. Raises InvalidProblem if the persona has no greeting of that number."""
-    greetings = stored.persona.met_by(user).greetings if stored else (None,)
-    if number >= len(greetings):
-        raise InvalidProblem.of_field("greeting", f"the persona has {len(greetings) - 1} alternate greetings")
-    return greetings[number]
 
 
 def _view(row: SessionRow) -> SessionView:

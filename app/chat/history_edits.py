@@ -75,9 +75,22 @@ class HistoryEdits:
             await Sessions(session, owner).touch(message.session_id)
         return edited
 
-    async def branch(self, owner: str, session_id: str, message_id: str, title: str | None) -> SessionRow:
-        """A new session of the same settings, whose messages are copies of those up to this one."""
-        async with self._chat.changing(owner, session_id) as source, self._database.write() as session:
+    async def branch(
+        self,
+        owner: str,
+        session_id: str,
+        message_id: str,
+        title: str | None,
+        *,
+        if_busy: str = "reject",
+        is_all: bool = True,
+    ) -> SessionRow:
+        """A new session of the same settings, whose messages are copies of those up to this one.
+
+        `is_all`: whether it is all that the request at hand makes, to be noted under its idempotency key.
+        """
+        changing = self._chat.changing(owner, session_id, if_busy=if_busy)
+        async with changing as source, self._database.write() as session:
             message = await self._of_session(Messages(session, owner), session_id, message_id, "message_id")
             branch = await Sessions(session, owner).create(
                 persona_id=source.persona_id,
@@ -88,6 +101,7 @@ class HistoryEdits:
                 branched_from=message,
                 prefixes=source.prefixes,
                 instructions=source.instructions,
+                client_metadata=source.client_metadata,
             )
             branch.lore_scan_depth, branch.lore_token_budget = (
                 source.lore_scan_depth,
@@ -99,7 +113,8 @@ class HistoryEdits:
             await personas.copy(session_id, branch.id, to_turn=message.turn)
             if await personas.newest(branch.id) != (source.persona_id, source.instructions):
                 await personas.give(branch.id, source.persona_id, source.instructions)
-            await IdempotencyKeys(session, owner).keep("session", session_id=branch.id)
+            if is_all:
+                await IdempotencyKeys(session, owner).keep("session", session_id=branch.id)
         self._chat.recall.soon(owner, branch.id)
         return branch
 

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import replace
 from functools import partial
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.access.spending import reserve
 from app.chat.changes import SessionChanges
 from app.chat.existing import existing_session
@@ -36,6 +38,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.idempotency import IdempotencyKeys
 from app.storage.messages import MessageDraft, Messages
+from app.storage.responses import Responses
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import TokenIndex
@@ -106,8 +109,7 @@ class Chat:
         if typed.kind == "ci":
             return await self._instruct(owner, session_id, typed, message)
         ask = partial(new_question, self._model.tokenizer, typed, message.note)
-        with begun("turn", {"perdure.session": session_id}):
-            return await self._start(owner, session_id, message, ask, arrived_at, logprobs=logprobs)
+        return await self.start(owner, session_id, message, ask, arrived_at, logprobs=logprobs)
 
     async def start_reply(
         self, owner: str, session_id: str, reply: ReplyCreate, *, replaces: str | None, arrived_at: float
@@ -118,10 +120,9 @@ class Chat:
         """
         tokenizer = self._model.tokenizer
         ask = partial(stored_question, self._database, tokenizer, owner, session_id, replaces=replaces)
-        with begun("turn", {"perdure.session": session_id}):
-            return await self._start(owner, session_id, reply, ask, arrived_at)
+        return await self.start(owner, session_id, reply, ask, arrived_at)
 
-    async def _start(
+    async def start(
         self,
         owner: str,
         session_id: str,
@@ -131,22 +132,26 @@ class Chat:
         *,
         logprobs: int | None = None,
     ) -> RunningTurn:
-        """Inside the span of the turn, which the turn ends."""
-        with stage("lock"):
-            await self._lock(session_id, reply.if_busy)
-        try:
-            with stage("admit"):
-                if self._is_closing:
-                    raise ShuttingDownProblem("no new turns are taken")
-                await self._settled(owner, session_id)
-                question = await ask()
-            sampling = replace(self._sampling(reply), logprobs=logprobs)
-            turn = await self._start_locked(owner, session_id, sampling, question, arrived_at)
-        except BaseException:
-            self._locks.release(session_id)
-            raise
-        self._running[session_id] = turn
-        task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
+        """Start a reply to what `ask` gives, which is called with the session's lock held.
+
+        Raises like `start_turn`, and like `ask`.
+        """
+        with begun("turn", {"perdure.session": session_id}):  # the turn ends the span
+            with stage("lock"):
+                await self._lock(session_id, reply.if_busy)
+            try:
+                with stage("admit"):
+                    if self._is_closing:
+                        raise ShuttingDownProblem("no new turns are taken")
+                    await self._settled(owner, session_id)
+                    question = await ask()
+                sampling = replace(self.sampling(reply), logprobs=logprobs)
+                turn = await self._start_locked(owner, session_id, sampling, question, arrived_at)
+            except BaseException:
+                self._locks.release(session_id)
+                raise
+            self._running[session_id] = turn
+            task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return turn
@@ -159,8 +164,7 @@ class Chat:
         question: Question,
         arrived_at: float,
     ) -> RunningTurn:
-        message, user_message = question.message, question.stored
-        reply_id = new_id("msg")
+        message, user_message, reply_id = question.message, question.stored, new_id("msg")
         with stage("assemble"):
             assembled = await self.states.assemble(
                 owner,
@@ -168,6 +172,7 @@ class Chat:
                 message,
                 reply_tokens=sampling.max_tokens,
                 asked=user_message,
+                terms=question.terms,
             )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
         reservation = reserve(
@@ -181,12 +186,8 @@ class Chat:
             ),
         )
         try:
-            if user_message is None:
-                draft = MessageDraft(message.role, message.content, id=message.id, prefix=question.prefix)
-                with stage("store"):
-                    [user_message] = await self._store(
-                        owner, session_id, [draft], [message.token_ids], reply_id=reply_id
-                    )
+            with stage("store"):
+                user_message = await self._store_question(owner, session_id, question, reply_id)
             generation = reservation.submit()
         finally:
             reservation.release()
@@ -248,6 +249,10 @@ class Chat:
                 await held.enter_async_context(self.quiet(session_id))
                 await self._upkeep.stop(session_id)
             yield
+
+    def running(self, session_id: str) -> RunningTurn | None:
+        """The turn that is being answered in the session, if any."""
+        return self._running.get(session_id)
 
     def quiet(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the session's lock, once it is free, for what changes nothing that was said."""
@@ -325,28 +330,58 @@ class Chat:
                 await Messages(session, owner).interrupt_unfinished(session_id)
         return row
 
+    async def _store_question(
+        self, owner: str, session_id: str, question: Question, reply_id: str
+    ) -> MessageRow:
+        """Store what is new of a question, all or nothing. Gives the message to reply to."""
+        if question.stored and question.asked_as is None:
+            return question.stored
+        message, rows = question.message, [question.stored] if question.stored else []
+        async with self._database.write() as session:
+            if not rows:
+                last = MessageDraft(message.role, message.content, id=message.id, prefix=question.prefix)
+                drafts = [*(each.draft for each in question.earlier), last]
+                token_ids = [*(each.token_ids for each in question.earlier), message.token_ids]
+                rows = await self._add(session, owner, session_id, drafts, token_ids)
+            if question.asked_as is not None:
+                asked_as, new = question.asked_as, () if question.stored else rows
+                input_ids = [*asked_as.input_ids, *(row.id for row in new)]
+                await Responses(session, owner).keep(reply_id, session_id, input_ids, asked_as.request)
+            await IdempotencyKeys(session, owner).keep(
+                "turn", session_id=session_id, user_message=rows[-1].id, reply=reply_id
+            )
+        return rows[-1]
+
     async def _store(
         self,
         owner: str,
         session_id: str,
         drafts: Sequence[MessageDraft],
         token_ids: Sequence[Sequence[int]],
-        *,
-        reply_id: str | None = None,
     ) -> list[MessageRow]:
-        """Store messages behind the last one; `reply_id`: of the reply that the last of them will have."""
+        """Store messages behind the last one that nothing is to reply to."""
         async with self._database.write() as session:
-            rows = await Messages(session, owner).append(session_id, drafts)
-            await TokenIndex(session, owner).extend(rows, token_ids, self._model.tokenizer.fingerprint)
-            await Sessions(session, owner).touch(session_id)
-            keys = IdempotencyKeys(session, owner)
-            if reply_id is None:
-                await keys.keep("messages", session_id=session_id, ids=[row.id for row in rows])
-            else:
-                await keys.keep("turn", session_id=session_id, user_message=rows[-1].id, reply=reply_id)
+            rows = await self._add(session, owner, session_id, drafts, token_ids)
+            await IdempotencyKeys(session, owner).keep(
+                "messages", session_id=session_id, ids=[row.id for row in rows]
+            )
         return rows
 
-    def _sampling(self, message: ReplyCreate) -> SamplingParameters:
+    async def _add(
+        self,
+        session: AsyncSession,
+        owner: str,
+        session_id: str,
+        drafts: Sequence[MessageDraft],
+        token_ids: Sequence[Sequence[int]],
+    ) -> list[MessageRow]:
+        rows = await Messages(session, owner).append(session_id, drafts)
+        await TokenIndex(session, owner).extend(rows, token_ids, self._model.tokenizer.fingerprint)
+        await Sessions(session, owner).touch(session_id)
+        return rows
+
+    def sampling(self, message: ReplyCreate) -> SamplingParameters:
+        """How a reply is sampled: what is asked for, and the service's defaults."""
         defaults = self._settings.sampling.model_dump()
         asked = message.model_dump(include=set(defaults), exclude_none=True)
         return SamplingParameters(

@@ -9,7 +9,7 @@ from app.chat.context_records import context_view
 from app.chat.existing import existing_session
 from app.chat.lore import OpenLorebook, lorebooks, open_lorebooks
 from app.chat.persona import ChatPersona, encode_persona, persona_of, user_of
-from app.chat.questions import new_message, read_message
+from app.chat.questions import USUAL, ReplyTerms, new_message, read_message
 from app.errors import InvalidProblem
 from app.models.chat import ChatModel
 from app.recall.recollections import recollect, recollect_documents
@@ -21,11 +21,12 @@ from app.storage.history import StoredHistory
 from app.storage.tables import MessageRow, SessionRow
 from app.storage.token_index import bring_up
 from app.telemetry.tracing import stage
-from memory.assembly import ChatState, Limits, NewMessage, assemble
+from memory.assembly import ChatState, Limits, NewMessage, assemble, instructed_once
 from memory.context import Context
 from memory.recall.found import Found
 from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
+from memory.strategies.buffer import Buffer
 from memory.strategies.recalling import recalling
 
 
@@ -66,14 +67,22 @@ class SessionStates:
         *,
         reply_tokens: int,
         asked: MessageRow | None = None,
+        terms: ReplyTerms = USUAL,
     ) -> Assembled:
         """The context for a reply to `message`; `asked`: the same, if it is stored.
 
         Raises like `memory.assembly.assemble`.
         """
-        opened = self.open(owner, session_id, reply_tokens, message=message, asked=asked)
+        opened = self.open(
+            owner, session_id, reply_tokens, message=message, asked=asked, keeps_all=terms.keeps_all
+        )
         async with opened as (chat, persona):
-            return Assembled(await assemble(chat, message), persona)
+            if terms.instructions is None or message is None:
+                return Assembled(await assemble(chat, message), persona)
+            instructed, asking = await asyncio.to_thread(
+                instructed_once, chat, message, terms.instructions, self._model.tokenizer
+            )
+            return Assembled(await assemble(instructed, asking), persona)
 
     async def preview(
         self, owner: str, session_id: str, content: str | None, note: str | None, *, max_tokens: int | None
@@ -107,12 +116,13 @@ class SessionStates:
         *,
         message: NewMessage | None = None,
         asked: MessageRow | None = None,
+        keeps_all: bool = False,
     ) -> AsyncIterator[tuple[ChatState, ChatPersona | None]]:
         """The session as it stands, its history within one read of the database, and its persona.
 
         `message`: to reply to; what a user says there may call lore, and for it is recalled what the strategy
         has a place for, or what documents tell if it asks them. With `asked`, a stored message, as if the
-        session ended before it.
+        session ended before it. `keeps_all`: with `buffer`, whatever its own strategy.
         """
         content = message.content if message and message.role == "user" else None
         end = asked.position if asked else None
@@ -129,7 +139,7 @@ class SessionStates:
                 history = await StoredHistory.open(session, owner, session_id, tokenizer, end=end)
                 opened = await open_lorebooks(books, content, history)
         # Between two reads: a remote tokeniser may take its time, and recall takes some.
-        strategy = parse_strategy(row.memory)
+        strategy = Buffer() if keeps_all else parse_strategy(row.memory)
         recalled = await self._recalled(owner, row, strategy, message, asked)
         with stage("tokenise"):
             (pinned, reminder), lore = await asyncio.to_thread(

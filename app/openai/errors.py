@@ -18,7 +18,14 @@ from app.errors import (
     WindowFullProblem,
 )
 
-PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models")
+PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/conversations",
+    "/v1/embeddings",
+    "/v1/models",
+    "/v1/responses",
+)
 """Where clients of the API expect its errors, on these addresses and below them."""
 
 _CODES: dict[type[ProblemError], str] = {

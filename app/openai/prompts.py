@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from app.openai.errors import too_long, unsupported
 from app.openai.schemas import ChatMessage, SampledRequest
 from app.settings import SamplingDefaults
 from llm.engine.interface import SamplingParameters
 from llm.text.chat_format import ChatEncoding, Role
+from memory.messages import number_turns
 
 SEED_MASK = 2**63 - 1
 LEAST_TOP_P = 1e-6
@@ -23,7 +26,11 @@ class ChatPrompt:
 
 
 def chat_prompt(
-    encoding: ChatEncoding, messages: Sequence[ChatMessage], *, context_window: int
+    encoding: ChatEncoding,
+    messages: Sequence[ChatMessage],
+    *,
+    context_window: int,
+    param: str = "messages",
 ) -> ChatPrompt:
     """The messages in the model's chat format, and the beginning of a reply. Blocks.
 
@@ -34,11 +41,30 @@ def chat_prompt(
     starts_with_system = spoken[0][0] == "system"
     ids = list(encoding.encode_preamble(spoken[0][1] if starts_with_system else None))
     for role, content in spoken[starts_with_system:]:
-        _check_length(len(ids), context_window)
+        _check_length(param, len(ids), context_window)
         ids += encoding.encode_message(role, content)
     ids += encoding.generation_prompt
-    _check_length(len(ids), context_window)
+    _check_length(param, len(ids), context_window)
     return ChatPrompt(tuple(ids), tuple(spoken))
+
+
+def newest_that_fit(encoding: ChatEncoding, messages: Sequence[ChatMessage], room: int) -> list[ChatMessage]:
+    """The messages without the oldest turns, as many as pass `room` tokens. Blocks.
+
+    What the system says first stays, and so does the last turn, whether it fits or not.
+    """
+    starts_with_system = _role(messages[0]) == "system"
+    lead, said = list(messages[:starts_with_system]), messages[starts_with_system:]
+    turns = zip(number_turns([_role(message) for message in said]), said, strict=True)
+    by_turn = [[message for _, message in turn] for _, turn in groupby(turns, key=itemgetter(0))]
+    used = len(encoding.encode_preamble(lead[0].content if lead else None)) + len(encoding.generation_prompt)
+    first = len(said)
+    for of_turn in reversed(by_turn):
+        used += sum(len(encoding.encode_message(_role(each), each.content)) for each in of_turn)
+        if used > room and first < len(said):
+            break
+        first -= len(of_turn)
+    return [*lead, *said[first:]]
 
 
 def reply_tokens(
@@ -86,9 +112,9 @@ def _role(message: ChatMessage) -> Role:
     return "system" if message.role == "developer" else message.role
 
 
-def _check_length(tokens: int, context_window: int) -> None:
+def _check_length(param: str, tokens: int, context_window: int) -> None:
     if tokens >= context_window:
         raise too_long(
-            "messages",
+            param,
             f"the context window has {context_window} tokens, and the messages take at least {tokens}",
         )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.fields import Name, PlainText, StopString
+from app.fields import Name, PlainText, StopString, Text
 from llm.engine.interface import TokenCounts
 
 MOST_CHOICES = 16
@@ -42,6 +42,10 @@ def _as_list(value: Any) -> Any:
 TextContent = Annotated[
     PlainText, BeforeValidator(_joined_parts, json_schema_input_type=str | list[dict[str, Any]])
 ]
+SaidContent = Annotated[
+    Text, BeforeValidator(_joined_parts, json_schema_input_type=str | list[dict[str, Any]])
+]
+"""The same of what is stored, which is never blank."""
 Stop = Annotated[
     list[StopString] | None,
     Field(max_length=16),

@@ -10,6 +10,7 @@ from app.storage.fact_tables import FactRow, RefusedFactRow
 from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow
 from app.storage.repository import Repository, batches
+from app.storage.response_tables import ResponseRow
 from app.storage.tables import (
     ContextRecordRow,
     LoreEntryRow,
@@ -49,6 +50,7 @@ STORES = (
         counts=MessageTokensRow.token_ids != b"",
     ),
     Store("context_records", ContextRecordRow, ContextRecordRow.message_id, ContextRecordRow.session_id),
+    Store("responses", ResponseRow, ResponseRow.message_id, ResponseRow.session_id),
     Store("lore_entries", LoreEntryRow, LoreEntryRow.message_id, LoreEntryRow.session_id),
     # The place of a message that was deleted is excluded from the windows.
     Store(

@@ -25,6 +25,7 @@ class Sessions(Repository):
         branched_from: MessageRow | None = None,
         prefixes: bool = False,
         instructions: str | None = None,
+        client_metadata: dict[str, Any] | None = None,
     ) -> SessionRow:
         now = datetime.now(UTC)
         row = SessionRow(
@@ -36,6 +37,7 @@ class Sessions(Repository):
             memory=memory,
             prefixes=prefixes,
             instructions=instructions,
+            client_metadata=client_metadata or {},
             branched_from_session=branched_from.session_id if branched_from else None,
             branched_from_message=branched_from.id if branched_from else None,
             created_at=now,

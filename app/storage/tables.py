@@ -108,7 +108,9 @@ class PersonaCardRow(Owned, Table):
 
 
 class SessionRow(Owned, Table):
-    """A chat session and its settings. `instructions`: in the place of its persona's, None for those."""
+    """A chat session and its settings. `instructions`: in the place of its persona's, None for those.
+    `client_metadata`: what clients of OpenAI's API keep with it as a conversation.
+    """
 
     __tablename__ = "sessions"
     __table_args__ = (Index("ix_sessions_listing", "owner", "created_at", "id"),)
@@ -123,6 +125,7 @@ class SessionRow(Owned, Table):
     instructions: Mapped[str | None] = mapped_column(Text)
     lore_scan_depth: Mapped[int] = mapped_column(Integer, default=DEFAULT_SCAN_DEPTH)
     lore_token_budget: Mapped[int] = mapped_column(Integer, default=DEFAULT_TOKEN_BUDGET)
+    client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     branched_from_session: Mapped[str | None] = mapped_column(String(32))
     branched_from_message: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from app.cards.book import MAX_BUDGET, MAX_DEPTH
 from app.chat.prefixes import read_typed
-from app.fields import Name, PlainText, StableText, Text, Time, Wire
+from app.fields import Metadata, Name, PlainText, StableText, Text, Time, Wire
 from app.schemas.lore import LoreEntryFields
 from app.schemas.personas import PersonaCreate
 from app.transfer.checks import (
@@ -84,6 +84,7 @@ class SessionRecord(Wire):
     memory: dict[str, Any] | None = None
     prefixes: bool = False
     instructions: StableText | None = None
+    client_metadata: Metadata = Field({})
     lore_scan_depth: int = Field(DEFAULT_SCAN_DEPTH, ge=0, le=MAX_DEPTH)
     lore_token_budget: int = Field(DEFAULT_TOKEN_BUDGET, ge=0, le=MAX_BUDGET)
     branched_from: BranchRecord | None = None

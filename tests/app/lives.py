@@ -126,6 +126,7 @@ class Life:
             changes: dict[str, Any] = {"lore_scan_depth": depth, "lore_token_budget": budget, "title": title}
             changes |= {"memory": {"strategy": "sliding_window", "turns": budget + 1}}
             changes |= {"prefixes": depth % 2 == 1, "instructions": title}
+            changes |= {"client_metadata": {"title": title} if title else {}}
             row = await Sessions(session, self.owner).update(self.session_id, changes)
             assert row is not None
             await SessionPersonas(session, self.owner).give(self.session_id, row.persona_id, title)

@@ -22,6 +22,7 @@ STORES = {
     "sampled_tokens",
     "token_index",
     "context_records",
+    "responses",
     "lore_entries",
     "marks",
     "summaries",

@@ -24,8 +24,7 @@ from app.storage.idempotency import (
     purge_expired,
 )
 from app.storage.sessions import Sessions
-from llm.loading import LoadedModel
-from tests.app.conftest import running_service
+from tests.app.conftest import RunningService
 from tests.app.service import StartService
 from tests.app.test_faults import LONG_TASK, messages, service_process
 
@@ -34,11 +33,11 @@ MODEL = "smollm2-135m-instruct"
 
 @pytest.fixture(scope="module")
 def forgetful_client(
-    default_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory
+    running_service: RunningService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
     """Of a service that keeps no answer in memory, as one that has been started again does."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), resume_s=0)
-    with running_service(default_model, settings) as client:
+    with running_service(settings) as client:
         yield client
 
 
@@ -90,6 +89,11 @@ def ask_chat(session_id: str, **more: Any) -> dict[str, Any]:
     return {"url": "/v1/chat/completions", "json": body}
 
 
+def respond(**more: Any) -> dict[str, Any]:
+    body = {"input": "Hello!", "max_output_tokens": 8, "temperature": 0, **more}
+    return {"url": "/v1/responses", "json": body}
+
+
 def requests_that_create(client: httpx.Client) -> dict[str, dict[str, Any]]:
     """Of each route that creates something one request."""
     session_id = new_session(client)
@@ -102,6 +106,10 @@ def requests_that_create(client: httpx.Client) -> dict[str, dict[str, Any]]:
     client.post(f"/v1/sessions/{unanswered}/messages/append", json=append)
     other = client.post(**say(new_session(client))).json()["message"]
     short = {"max_tokens": 4}
+    items = [{"role": "user", "content": "Hello?"}]
+    response = client.post(**respond()).json()["id"]
+    conversation = client.post("/v1/conversations", json={}).json()["id"]
+    said_to = client.post("/v1/conversations", json={"items": items}).json()["id"]
     return {
         "session": {"url": "/v1/sessions", "json": {"title": "a chat"}},
         "message": say(session_id),
@@ -117,6 +125,13 @@ def requests_that_create(client: httpx.Client) -> dict[str, dict[str, Any]]:
         "session import": {"url": "/v1/sessions/import", "content": exported},
         "import": {"url": "/v1/import", "content": exported},
         "chat completion": ask_chat(session_id),
+        "response": respond(),
+        "response behind another": respond(previous_response_id=response),
+        "response in a branch": respond(previous_response_id=response, metadata={"in": "a branch"}),
+        "response in a conversation": respond(conversation=conversation),
+        "response to what was said": respond(conversation=said_to, input=None),
+        "conversation": {"url": "/v1/conversations", "json": {"items": items, "metadata": {"a": "b"}}},
+        "items": {"url": f"/v1/conversations/{conversation}/items", "json": {"items": items}},
     }
 
 
@@ -135,8 +150,10 @@ def counts(client: httpx.Client) -> list[int]:
 
 
 def answered(answer: httpx.Response) -> Any:
-    """The answer, but for when a completion was made: that is told anew."""
-    return {name: value for name, value in answer.json().items() if name != "created"}
+    """The answer, but for when a completion or a response was made: that is told anew."""
+    body = answer.json()
+    told_anew = {"created_at", "completed_at"} if body.get("object") == "response" else {"created"}
+    return {name: value for name, value in body.items() if name not in told_anew}
 
 
 def test_whatever_is_created_with_a_key_is_created_once_and_answered_the_same_again(
@@ -173,6 +190,8 @@ def test_every_route_that_creates_says_that_it_takes_a_key(used_client: httpx.Cl
         "/v1/personas/{persona_id}/card",
         "/v1/completions",
         "/v1/embeddings",
+        "/v1/conversations/{conversation_id}",
+        "/v1/responses/{response_id}/cancel",
     }
     creating = {(path, "post") for path, operations in paths.items() if "post" in operations}
     assert taking == {(path, method) for path, method in creating if path not in nothing_new}

@@ -86,7 +86,7 @@ def test_a_persona_and_a_session_of_the_first_version_survive(blank_database: Pl
         assert stored.persona.reminder is None
         assert stored.persona.met_by(ChatUser("tom")).system_message == "You are Anne."
         assert (row.user_id, row.user_name, row.persona_id) == ("tom", None, "per_1")
-        assert (row.prefixes, row.instructions) == (False, None)
+        assert (row.prefixes, row.instructions, row.client_metadata) == (False, None, {})
 
     asyncio.run(read())
 

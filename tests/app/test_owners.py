@@ -30,6 +30,8 @@ class Call:
 
 
 CHAT: Any = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+RESPONSE: Any = {"input": "Hi", "max_output_tokens": 1}
+ITEM: Any = {"role": "user", "content": "taken"}
 NOTHING, REPLY = Call(), Call({"max_tokens": 1})
 
 CALLS: dict[str, Callable[[Ids], Call]] = {
@@ -39,6 +41,19 @@ CALLS: dict[str, Callable[[Ids], Call]] = {
     "POST /v1/chat/completions": lambda _: Call(CHAT),
     "POST /v1/completions": lambda _: Call({"model": CHAT_MODEL, "prompt": "Hello", "max_tokens": 1}),
     "POST /v1/embeddings": lambda _: Call({"model": EMBEDDING_MODEL, "input": "Hello"}),
+    "POST /v1/responses": lambda _: Call(RESPONSE),
+    "GET /v1/responses/{response_id}": lambda _: NOTHING,
+    "GET /v1/responses/{response_id}/input_items": lambda _: NOTHING,
+    "POST /v1/responses/{response_id}/cancel": lambda _: NOTHING,
+    "DELETE /v1/responses/{response_id}": lambda _: NOTHING,
+    "POST /v1/conversations": lambda _: Call({"items": [ITEM], "metadata": {"topic": "own"}}),
+    "GET /v1/conversations/{conversation_id}": lambda _: NOTHING,
+    "POST /v1/conversations/{conversation_id}": lambda _: Call({"metadata": {"topic": "taken"}}),
+    "DELETE /v1/conversations/{conversation_id}": lambda _: NOTHING,
+    "POST /v1/conversations/{conversation_id}/items": lambda _: Call({"items": [ITEM]}),
+    "GET /v1/conversations/{conversation_id}/items": lambda _: NOTHING,
+    "GET /v1/conversations/{conversation_id}/items/{item_id}": lambda _: NOTHING,
+    "DELETE /v1/conversations/{conversation_id}/items/{item_id}": lambda _: NOTHING,
     "POST /v1/personas": lambda _: Call({"name": "Own", "instructions": "You are another."}),
     "GET /v1/personas": lambda _: Call(shared=True),
     "POST /v1/personas/import": lambda _: Call({"spec": "chara_card_v2", "data": {"name": "Own"}}),
@@ -124,6 +139,27 @@ REFERENCES: list[tuple[str, str, Callable[[Ids], Call]]] = [
         "/v1/chat/completions",
         lambda ids: Call({**CHAT, "metadata": {"session_id": ids["session_id"]}}),
     ),
+    ("POST", "/v1/conversations", lambda ids: Call({"metadata": {"persona": ids["persona_id"]}})),
+    (
+        "POST",
+        "/v1/conversations/{own_conversation}",
+        lambda ids: Call({"metadata": {"persona": ids["persona_id"]}}),
+    ),
+    ("GET", "/v1/conversations/{own_conversation}/items", lambda ids: Call(params={"after": ids["item_id"]})),
+    ("GET", "/v1/conversations/{own_conversation}/items/{item_id}", lambda _: NOTHING),
+    ("DELETE", "/v1/conversations/{own_conversation}/items/{item_id}", lambda _: NOTHING),
+    ("POST", "/v1/responses", lambda ids: Call(RESPONSE | {"conversation": ids["conversation_id"]})),
+    ("POST", "/v1/responses", lambda ids: Call(RESPONSE | {"previous_response_id": ids["response_id"]})),
+    (
+        "POST",
+        "/v1/responses",
+        lambda ids: Call(RESPONSE | {"store": False, "conversation": ids["conversation_id"]}),
+    ),
+    (
+        "POST",
+        "/v1/responses",
+        lambda ids: Call(RESPONSE | {"store": False, "previous_response_id": ids["response_id"]}),
+    ),
     (
         "POST",
         "/v1/search",
@@ -142,6 +178,8 @@ REFERENCES: list[tuple[str, str, Callable[[Ids], Call]]] = [
     ),
 ]
 """Ids of another, where they are not what a request is of."""
+OPENAIS = ("previous_response_not_found", "metadata.persona", "no item")
+"""What is said of such ids with OpenAI's own status, 400."""
 OF_NOBODY = {"GET /v1/models/{name}"}
 """Routes of what is no owner's."""
 NO_SUCH_ID = "ses_000000000000000000000000"
@@ -191,8 +229,15 @@ def _fill(client: httpx.Client) -> Ids:
     document = client.post("/v1/documents", files=file, data={"user_id": "mina"}).json()["id"]
     while client.get(f"/v1/documents/{document}").json()["status"] == "processing":
         time.sleep(0.05)
+    asked = {"input": SAID, "max_output_tokens": 2, "metadata": {"user": "mina"}}
+    response = made("/v1/responses", asked)
+    conversation = made("/v1/conversations", {"metadata": {"user": "mina", "persona": persona}})
+    item = {"items": [{"role": "user", "content": SAID}]}
     return {
         "persona_id": persona,
+        "response_id": response,
+        "conversation_id": conversation,
+        "item_id": made(f"/v1/conversations/{conversation}/items", item, "first_id"),
         "session_id": session,
         "message_id": reply["id"],
         "fact_id": fact,
@@ -260,9 +305,9 @@ def test_an_id_of_another_in_a_body_or_beside_ones_own_is_as_one_that_does_not_e
     for method, path, call_of in REFERENCES:
         answers = []
         for others in (house.ids, dict.fromkeys(house.ids, NO_SUCH_ID)):
-            ids = others | {"own_session": own}
+            ids = others | {"own_session": own, "own_conversation": own.replace("ses_", "conv_")}
             call = call_of(ids)
-            if kind == "user" and "persona_id" in (call.body or {}):
+            if kind == "user" and "persona" in str(call.body):
                 continue
             answer = _send(stranger, method, path.format(**ids), call)
             text = answer.text
@@ -270,7 +315,10 @@ def test_an_id_of_another_in_a_body_or_beside_ones_own_is_as_one_that_does_not_e
                 text = text.replace(each, "ID") if each != own else text
             answers.append((answer.status_code, text))
         assert len(set(answers)) <= 1, f"{method} {path}: {answers}"
-        assert all(status in (404, 422) or '"data":[]' in text for status, text in answers), answers
+        assert all(
+            status in (404, 422) or '"data":[]' in text or any(code in text for code in OPENAIS)
+            for status, text in answers
+        ), answers
     for body in ({"query": "password", "user_id": "mina"}, {"query": "password", "user_id": "nobody"}):
         answer = stranger.post("/v1/search", json=body)
         assert answer.status_code == 404 if kind == "user" else answer.json()["data"] == []
@@ -291,6 +339,11 @@ def test_what_a_key_of_one_user_makes_is_that_users_and_reaches_it_again(house: 
     assert "I like kites." in export
     assert SAID not in export
     assert user.post("/v1/sessions", json={"user_id": "mina"}).status_code == 404
+    for route in ("conversations", "responses"):
+        body = RESPONSE | {"metadata": {"user": "mina"}}
+        assert user.post(f"/v1/{route}", json=body).status_code == 404
+        own = user.post(f"/v1/{route}", json=RESPONSE).json()["id"]
+        assert user.get(f"/v1/{route}/{own}").status_code == 200
     deletion = user.delete(path)
     assert deletion.status_code == 202
     assert user.get(deletion.headers["Location"]).json()["kind"] == "session"
