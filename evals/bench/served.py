@@ -1,17 +1,21 @@
 """A scripted chat as the service serves it: a context for each turn, and upkeep after each reply.
 
-No model computes anything: the prompts are made, and the summaries by a summariser without a model.
+No model computes anything: the prompts are made, the summaries by a summariser without a model, and each of
+some turns tells a fact.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 
 from evals.bench.plan import ScriptHistory, Turns
 from evals.bench.script import NAME
 from llm.text.chat_format import ChatEncoding
 from memory.assembly import ChatState, Limits, NewMessage, assemble
 from memory.context import RecallReport
+from memory.facts.block import FactBlock, fact_block
+from memory.facts.fact import USER, Fact
 from memory.lookahead import coming_prefixes
 from memory.messages import Message
 from memory.persona import Persona, persona_segments
@@ -21,27 +25,32 @@ from memory.recall.ranking import Ranked
 from memory.recall.words import terms
 from memory.strategies.base import Strategy
 from memory.strategies.recalling import recalling
+from memory.strategies.remembering import remembering
 from memory.strategies.summarising import summarising
 from memory.summaries.plan import enters_at, next_step
 from memory.summaries.summariser import Names, Summariser, Task
 from memory.summaries.summary import Summary, as_message
 
 MOST_FOUND = 40
+TURNS_A_FACT = 3
+"""Often enough to fill what room there is for facts, and then to have the oldest make room for new ones."""
+BEGAN, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTurn:
     """A turn as token ids: its prompt, and prompt and reply; `first_turn`: where its window begins.
 
-    `summary`: the summary's id and tokens, if one stood in it. `recalled_at`: where in the prompt what was
-    recalled stands, if anything was, and `recalled_tokens` of it. `coming_prefixes`: what the coming prompts
-    begin with, as it is known after the reply.
+    `summary`, `facts`: the summary's id, or those of the facts, and their tokens, if any stood in it.
+    `recalled_at`: where in the prompt what was recalled stands, if anything was, and `recalled_tokens` of it.
+    `coming_prefixes`: what the coming prompts begin with, as it is known after the reply.
     """
 
     prompt: tuple[int, ...]
     with_reply: tuple[int, ...]
     first_turn: int = 0
     summary: tuple[str, int] | None = None
+    facts: tuple[str, int] | None = None
     coming_prefixes: Sequence[tuple[int, ...]] = ()
     recalled_at: int | None = None
     recalled_tokens: int = 0
@@ -59,14 +68,29 @@ class MadeSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class SummarisedHistory(ScriptHistory):
-    """The first turns of a script, and the summaries made of them up to now."""
+class KeptFact:
+    fact: Fact
+    turn: int
+    enters_at: int
 
-    made: Sequence[MadeSummary] = ()
+
+@dataclass(frozen=True, slots=True)
+class DerivedHistory(ScriptHistory):
+    """The first turns of a script, and what has been derived from them up to now."""
+
+    encoder: ChatEncoding
+    made: Sequence[MadeSummary]
+    kept: Sequence[KeptFact]
+    read_to: int
 
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:  # noqa: ARG002
         fitting = (each.summary for each in self.made if each.enters_at <= first_turn)
         return max(fitting, key=lambda summary: summary.through_turn, default=None)
+
+    async def facts(self, first_turn: int, max_tokens: int) -> FactBlock:
+        known = [each.fact for each in self.kept if max(each.enters_at, each.turn + 1) <= first_turn]
+        encode = partial(self.encoder.encode_message, "system")
+        return fact_block(known, encode, max_tokens, read_to=self.read_to)
 
 
 @lru_cache(maxsize=10_000)
@@ -123,6 +147,8 @@ class ServedChat:
         self._summariser = summariser
         self._upkeep_every = upkeep_every
         self._made: list[MadeSummary] = []
+        self._kept: list[KeptFact] = []
+        self._read_to = 0
 
     async def play(self, turns: Turns) -> list[ServedTurn]:
         whole = ScriptHistory.of(turns)
@@ -136,15 +162,21 @@ class ServedChat:
         first_turn = min(context.turns, default=number)
         asked = context.token_ids[: context.tokens - len(self._tokenizer.generation_prompt)]
         if (number + 1) % self._upkeep_every == 0:
-            await self._upkeep(whole, number + 1, first_turn)
-        summaries = [segment for segment in context.segments if segment.kind == "summary"]
+            await self._summarise(whole, number + 1, first_turn)
+            self._extract(whole, number + 1, first_turn)
+        derived = {
+            segment.kind: (segment.summary_id or " ".join(segment.fact_ids), segment.tokens)
+            for segment in context.segments
+            if segment.kind in {"summary", "facts"}
+        }
         kinds = [segment.kind for segment in context.segments]
         before = kinds.index("recalled") if "recalled" in kinds else None
         return ServedTurn(
             context.token_ids,
             asked + assistant.token_ids,
             first_turn,
-            next(((segment.summary_id or "", segment.tokens) for segment in summaries), None),
+            derived.get("summary"),
+            derived.get("facts"),
             await coming_prefixes(self._state(whole, number + 1)),
             None if before is None else sum(segment.tokens for segment in context.segments[:before]),
             0 if before is None else context.segments[before].tokens,
@@ -164,7 +196,21 @@ class ServedChat:
         ]
         return Found(ranked, self._tokenizer, RecallReport(recalls.scope))
 
-    async def _upkeep(self, whole: ScriptHistory, count: int, used: int) -> None:
+    def _extract(self, whole: ScriptHistory, count: int, used: int) -> None:
+        """Keep what is told by turns that are not read yet: their user's first sentence, as a fact."""
+        if remembering(self._strategy) is None:
+            return
+        for turn in range(self._read_to, count):
+            user, _ = whole.turns[turn]
+            if turn % TURNS_A_FACT == 0:
+                said = user.content.partition(".")[0]
+                fact = Fact(
+                    f"fact-{turn}", USER, "told", said, f"{USER}, told: {said}", "script", BEGAN + turn * DAY
+                )
+                self._kept.append(KeptFact(fact, turn, enters_at(turn + 1, used)))
+        self._read_to = count
+
+    async def _summarise(self, whole: ScriptHistory, count: int, used: int) -> None:
         """Make all summaries that are wanting. `used`: the first turn of the newest reply's window."""
         strategy = summarising(self._strategy)
         if strategy is None:
@@ -206,7 +252,14 @@ class ServedChat:
         return ChatState(
             persona=self._persona,
             strategy=self._strategy,
-            history=SummarisedHistory(whole.turns[:count], whole.counts[: count + 1], tuple(self._made)),
+            history=DerivedHistory(
+                whole.turns[:count],
+                whole.counts[: count + 1],
+                self._tokenizer,
+                tuple(self._made),
+                tuple(self._kept),
+                self._read_to,
+            ),
             generation_prompt=self._tokenizer.generation_prompt,
             limits=self._limits,
         )

@@ -25,7 +25,9 @@ from memory.messages import Message
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.combined import Combined
+from memory.strategies.facts import Facts
 from memory.strategies.recalling import recalling
+from memory.strategies.remembering import remembering
 from memory.strategies.sliding_window import SlidingWindow
 from memory.strategies.summarising import summarising
 from memory.strategies.summary import RunningSummary
@@ -53,6 +55,7 @@ class WindowSizes:
     window_turns: int = 10
     token_budget: int = 1000
     summary_tokens: int = 256
+    fact_tokens: int = 256
     recall_tokens: int = 512
     late_replies: int = 6
 
@@ -63,16 +66,16 @@ class WindowSizes:
 
     @property
     def combined(self) -> Combined:
-        """With as many tokens of turns, of summary and of what is recalled as the others have."""
-        parts = (self.summary_tokens, self.recall_tokens, self.token_budget)
+        """With as many tokens of facts, of summary, of what is recalled and of turns as the others have."""
+        parts = (self.fact_tokens, self.summary_tokens, self.recall_tokens, self.token_budget)
         whole = sum(parts)
-        summary, recalled, recent = (part / whole for part in parts)
+        facts, summary, recalled, recent = (part / whole for part in parts)
         return Combined(
             token_budget=whole,
             summary_share=summary,
             recalled_share=recalled,
             recent_share=recent,
-            facts_share=0.0,
+            facts_share=facts,
         )
 
     @property
@@ -81,6 +84,7 @@ class WindowSizes:
             SlidingWindow(turns=self.window_turns),
             TokenBuffer(token_budget=self.token_budget),
             SummaryBuffer(token_budget=self.token_budget, max_summary_tokens=self.summary_tokens),
+            Facts(token_budget=self.token_budget, max_fact_tokens=self.fact_tokens),
             Vector(token_budget=self.token_budget, recall_tokens=self.recall_tokens),
             self.combined,
             RunningSummary(max_summary_tokens=self.summary_tokens),
@@ -151,7 +155,7 @@ class WindowBenchmark:
     def _beside_bound(
         self, strategy: Strategy, played: Sequence[ServedTurn], computed: float, ratio: float
     ) -> dict[str, float]:
-        """What is computed, beside what the steps of the window cost, and what summaries and recall add."""
+        """What is computed, beside what the steps of the window cost, and what stands beside the turns."""
         new = _mean_tokens(self._turns)
         bound, parts = new / (1 - ratio), "t/(1-r)"
         figures = {parts: bound}
@@ -160,11 +164,21 @@ class WindowBenchmark:
             figures["recalled a turn"] = recalled
             bound, parts = bound + new + recalled, f"{parts} + last turn + recalled"
         figures[f"{COMPUTED}{parts}"] = computed / bound
-        if summarising(strategy):
-            entered = sum(dict(turn.summary for turn in played if turn.summary).values()) / len(played)
-            figures["summaries a turn"] = entered
-            figures[f"{COMPUTED}{parts} + summaries"] = computed / (bound + entered)
+        for name, entered in self._derived(strategy, played).items():
+            figures[f"{name} a turn"] = entered
+            bound, parts = bound + entered, f"{parts} + {name}"
+            figures[f"{COMPUTED}{parts}"] = computed / bound
         return figures
+
+    @staticmethod
+    def _derived(strategy: Strategy, played: Sequence[ServedTurn]) -> dict[str, float]:
+        """Tokens a turn of all the summaries and all the blocks of facts that entered the window."""
+        found = {}
+        if summarising(strategy):
+            found["summaries"] = dict(turn.summary for turn in played if turn.summary)
+        if remembering(strategy):
+            found["facts"] = dict(turn.facts for turn in played if turn.facts)
+        return {name: sum(tokens.values()) / len(played) for name, tokens in found.items()}
 
     def _peers(self, strategy: Strategy) -> list[tuple[str, list[ServedTurn]]]:
         if not self._has_peers:

@@ -21,6 +21,7 @@ SIZES = WindowSizes(
     window_turns=4,
     token_budget=400,
     summary_tokens=80,
+    fact_tokens=80,
     recall_tokens=160,
     late_replies=7,
 )
@@ -75,6 +76,7 @@ def test_every_strategy_voids_its_beginning_once_a_cut_and_stays_within_its_boun
         "sliding_window",
         "token_buffer",
         "summary_buffer",
+        "facts",
         "vector",
         "combined",
         "summary",
@@ -89,10 +91,12 @@ def test_every_strategy_voids_its_beginning_once_a_cut_and_stays_within_its_boun
             f"computed / t/(1-r) + last turn + recalled, {ANEW}",
         }
         assert all(len(row.rounds) == SIZES.turns for row in section.rows)
-    for name in ("sliding_window", "token_buffer", "summary_buffer", "vector", "combined"):
+    for name in ("sliding_window", "token_buffer", "summary_buffer", "facts", "vector", "combined"):
         assert 0 < figures(found[name], OURS)["turns voided"] == figures(found[name], OURS)["cuts"]
     for name in ("vector", "combined"):
         assert 32 < figures(found[name], OURS)["recalled a turn"] <= SIZES.recall_tokens
+    for name in ("facts", "combined"):
+        assert 0 < figures(found[name], OURS)["facts a turn"] <= SIZES.fact_tokens
     for name in ("summary_buffer", "combined", "summary"):
         anew = figures(found[name], ANEW)
         assert anew["turns voided"] == anew["cuts"]
@@ -126,6 +130,7 @@ def test_langchain_computes_almost_its_whole_window_each_turn(tokenizer: ChatEnc
         "sliding_window": ["LangChain ConversationBufferWindowMemory", "LangChain trim_messages"],
         "token_buffer": ["LangChain ConversationTokenBufferMemory", "LangChain trim_messages"],
         "summary_buffer": ["LangChain ConversationSummaryBufferMemory"],
+        "facts": [],
         "vector": ["LangChain ConversationVectorStoreTokenBufferMemory"],
         "combined": [],
         "summary": ["LangChain ConversationSummaryMemory"],
