@@ -68,7 +68,7 @@ class Started:
     prompt_tokens: int
     cached_tokens: int
     seed: int
-    queued_s: float = 0.0
+    queued_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ def fill(connection: sqlite3.Connection, table: str, **wanted: str) -> None:
 
 
 @pytest.fixture
-def old(tmp_path: Path, empty_database: Path) -> Settings:
-    return make_home(tmp_path / "old" / "home", empty_database, "old", "an old document")
+def old(tmp_path: Path, untouched_database: Path) -> Settings:
+    return make_home(tmp_path / "old" / "home", untouched_database, "old", "an old document")
 
 
 def titles(home: Path) -> list[str]:
@@ -136,10 +136,10 @@ def test_a_service_that_is_written_to_is_backed_up_and_comes_back_with_equal_exp
 
 
 def test_a_home_in_use_and_one_that_holds_something_are_left_alone(
-    old: Settings, tmp_path: Path, empty_database: Path
+    old: Settings, tmp_path: Path, untouched_database: Path
 ) -> None:
     file, _ = backup(old, tmp_path / "old.backup")
-    other = make_home(tmp_path / "other" / "home", empty_database, "other", "another document")
+    other = make_home(tmp_path / "other" / "home", untouched_database, "other", "another document")
     done = perdure(other.home, "restore", str(file))
     assert done.returncode == 1
     assert "--force" in done.stderr
@@ -219,9 +219,9 @@ def test_a_backup_of_an_earlier_schema_is_migrated(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def good_backup(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> bytes:
+def good_backup(tmp_path_factory: pytest.TempPathFactory, untouched_database: Path) -> bytes:
     folder = tmp_path_factory.mktemp("good")
-    home = make_home(folder / "home", empty_database, "old", "an old document")
+    home = make_home(folder / "home", untouched_database, "old", "an old document")
     return backup(home, folder / "good.backup")[0].read_bytes()
 
 
@@ -252,10 +252,10 @@ def test_a_damaged_backup_is_refused_or_gives_what_was_backed_up(
 
 @pytest.mark.parametrize("what", ["backup", "restore"])
 def test_killed_at_any_step_nothing_is_half(
-    what: str, tmp_path: Path, old: Settings, empty_database: Path
+    what: str, tmp_path: Path, old: Settings, untouched_database: Path
 ) -> None:
     template = tmp_path / "template"
-    make_home(template / "home", empty_database, "new", "a new document")
+    make_home(template / "home", untouched_database, "new", "a new document")
     backup(old, template / "home.backup")
     command = [sys.executable, "-m", "tests.app.backup_worker", what, str(template), str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=os.getcwd())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -507,7 +508,12 @@ def test_an_expired_key_is_a_new_one_and_is_purged(start_service: StartService, 
     assert len(rows(tmp_path, "SELECT * FROM idempotency_keys")) == 2
 
 
-def test_what_another_process_makes_under_a_key_meanwhile_is_not_made_twice(empty_database: Path) -> None:
+def test_what_another_process_makes_under_a_key_meanwhile_is_not_made_twice(
+    untouched_database: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "perdure.sqlite3"
+    shutil.copy(untouched_database, path)
+
     async def make(database: Database, title: str) -> None:
         carried_out.set(RequestKey("digest", "fingerprint"))
         async with database.write() as session:
@@ -516,7 +522,7 @@ def test_what_another_process_makes_under_a_key_meanwhile_is_not_made_twice(empt
             await IdempotencyKeys(session, "local").keep("session", session_id=row.id)
 
     async def twice() -> None:
-        database = Database(empty_database)
+        database = Database(path)
         await asyncio.create_task(make(database, "first"))
         with pytest.raises(KeyTakenError):
             await asyncio.create_task(make(database, "second"))
@@ -528,12 +534,12 @@ def test_what_another_process_makes_under_a_key_meanwhile_is_not_made_twice(empt
         await database.close()
 
     asyncio.run(twice())
-    rows(empty_database.parent, "UPDATE idempotency_keys SET created_at = datetime('now', '-23 hours')")
-    asyncio.run(purge(empty_database))
-    assert len(rows(empty_database.parent, "SELECT * FROM idempotency_keys")) == 1
-    rows(empty_database.parent, "UPDATE idempotency_keys SET created_at = datetime('now', '-25 hours')")
-    asyncio.run(purge(empty_database))
-    assert not rows(empty_database.parent, "SELECT * FROM idempotency_keys")
+    rows(tmp_path, "UPDATE idempotency_keys SET created_at = datetime('now', '-23 hours')")
+    asyncio.run(purge(path))
+    assert len(rows(tmp_path, "SELECT * FROM idempotency_keys")) == 1
+    rows(tmp_path, "UPDATE idempotency_keys SET created_at = datetime('now', '-25 hours')")
+    asyncio.run(purge(path))
+    assert not rows(tmp_path, "SELECT * FROM idempotency_keys")
 
 
 async def purge(path: Path) -> None:
