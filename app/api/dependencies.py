@@ -2,9 +2,10 @@
 
 import base64
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from fastapi import Depends, Query, Request
 
@@ -73,9 +74,35 @@ Cursor = Annotated[
 ]
 
 
-def encode_cursor(*parts: str | int) -> str:
-    """An opaque cursor that the `decode_` functions read."""
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+class Listed(Protocol):
+    """What is listed by the time at which it was made."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime: ...
+
+
+Item = TypeVar("Item")
+
+
+def listing_place(item: Listed) -> tuple[str, str]:
+    """What `decode_listing_cursor` gives the listing that goes on behind the item."""
+    return item.created_at.isoformat(), item.id
+
+
+def cut_page(
+    rows: Sequence[Item], limit: int, place: Callable[[Item], tuple[str | int, ...]]
+) -> tuple[Sequence[Item], str | None]:
+    """The page of rows of which one more than `limit` was asked for, and the cursor of the next, if any.
+
+    `place`: by what the next page is found behind an item.
+    """
+    page = rows[:limit]
+    if len(rows) <= limit:
+        return page, None
+    return page, base64.urlsafe_b64encode(json.dumps(place(page[-1])).encode()).decode()
 
 
 def decode_listing_cursor(cursor: str | None) -> tuple[datetime, str] | None:

@@ -13,9 +13,10 @@ from app.api.dependencies import (
     OwnerDep,
     Service,
     ServiceDep,
+    cut_page,
     decode_listing_cursor,
     decode_position_cursor,
-    encode_cursor,
+    listing_place,
     user_asked_for,
 )
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
@@ -113,11 +114,10 @@ async def list_documents(
         rows = await Documents(session, owner).list(
             after=decode_listing_cursor(cursor), limit=limit + 1, user_id=user_id
         )
-    page = rows[:limit]
-    more = len(rows) > limit
+    page, next_cursor = cut_page(rows, limit, listing_place)
     return Page(
         data=[_view(row, service) for row in page],
-        next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
+        next_cursor=next_cursor,
     )
 
 
@@ -159,10 +159,10 @@ async def list_pieces(
         documents = Documents(session, owner)
         document = _found(await documents.get(document_id), document_id)
         rows = await documents.pieces(document_id, after=decode_position_cursor(cursor), limit=limit + 1)
-    page = rows[:limit]
+    page, next_cursor = cut_page(rows, limit, lambda row: (row.number,))
     return Page(
         data=[_piece(document, row) for row in page],
-        next_cursor=encode_cursor(page[-1].number) if len(rows) > limit else None,
+        next_cursor=next_cursor,
     )
 
 

@@ -11,8 +11,8 @@ from app.api.dependencies import (
     Limit,
     OwnerDep,
     ServiceDep,
+    cut_page,
     decode_position_cursor,
-    encode_cursor,
 )
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.api.replies import REPLY_RESPONSES, message_view, respond
@@ -94,11 +94,11 @@ async def list_messages(
             limit=limit + 1,
             newest_first=order == "newest_first",
         )
-        page = rows[:limit]
+        page, next_cursor = cut_page(rows, limit, lambda row: (row.position,))
         marks = await Marks(session, owner).of([row.id for row in page])
     return Page(
         data=[message_view(row, marks[row.id]) for row in page],
-        next_cursor=encode_cursor(page[-1].position) if len(rows) > limit else None,
+        next_cursor=next_cursor,
     )
 
 

@@ -12,8 +12,9 @@ from app.api.dependencies import (
     OwnerDep,
     Service,
     ServiceDep,
+    cut_page,
     decode_listing_cursor,
-    encode_cursor,
+    listing_place,
 )
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.chat.persona import check_fits
@@ -45,11 +46,10 @@ async def list_personas(
     """List personas, newest first."""
     async with service.database.read() as session:
         stored = await Personas(session, owner).list(after=decode_listing_cursor(cursor), limit=limit + 1)
-    page = stored[:limit]
-    more = len(stored) > limit
+    page, next_cursor = cut_page(stored, limit, listing_place)
     return Page(
         data=[await persona_view(persona, service) for persona in page],
-        next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
+        next_cursor=next_cursor,
     )
 
 

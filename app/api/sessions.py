@@ -10,8 +10,9 @@ from app.api.dependencies import (
     Limit,
     OwnerDep,
     ServiceDep,
+    cut_page,
     decode_listing_cursor,
-    encode_cursor,
+    listing_place,
     user_asked_for,
 )
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
@@ -67,11 +68,10 @@ async def list_sessions(
             user_id=user_asked_for(owner, user_id),
             persona_id=persona_id,
         )
-    page = rows[:limit]
-    more = len(rows) > limit
+    page, next_cursor = cut_page(rows, limit, listing_place)
     return Page(
         data=[_view(row) for row in page],
-        next_cursor=encode_cursor(page[-1].created_at.isoformat(), page[-1].id) if more else None,
+        next_cursor=next_cursor,
     )
 
 

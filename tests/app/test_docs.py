@@ -24,18 +24,29 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def commands_of(page: str) -> list[str]:
+    return re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+
+
+def output_of(commands: list[str], client: httpx.Client, folder: Path | None = None, setup: str = "") -> str:
+    """What the commands print, run one after the other until one fails, against the client's service."""
+    script = "\n".join(["set -euo pipefail", setup, *commands])
+    script = script.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
+    command = ["bash", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="the README's commands are curl commands")
 def test_the_commands_of_the_readme_work_as_they_are_written(client: httpx.Client) -> None:
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    blocks = commands_of(README)
     assert len(blocks) >= 4
-    script = "set -euo pipefail\n" + "\n".join(blocks)
-    script = script.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert '"cached_tokens"' in done.stdout
-    assert "event: finished" in done.stdout
-    assert '"kind":"persona"' in done.stdout
-    assert "I am allergic to fish." in done.stdout
+    printed = output_of(blocks, client)
+    assert '"cached_tokens"' in printed
+    assert "event: finished" in printed
+    assert '"kind":"persona"' in printed
+    assert "I am allergic to fish." in printed
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the commands are curl commands")
@@ -44,13 +55,10 @@ def test_the_commands_and_the_script_of_the_page_on_openais_api_work_as_they_are
 ) -> None:
     page = (ROOT / "docs" / "openai.md").read_text(encoding="utf-8")
     page = page.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
-    commands = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
     [script] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    shell = "set -euo pipefail\n" + "\n".join(commands)
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert '"object":"chat.completion"' in done.stdout
-    assert "data: [DONE]" in done.stdout
+    printed = output_of(commands_of(page), client)
+    assert '"object":"chat.completion"' in printed
+    assert "data: [DONE]" in printed
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     command = [sys.executable, str(tmp_path / "script.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -63,16 +71,11 @@ def test_the_commands_of_the_page_on_operations_work_as_they_are_written(
     client: httpx.Client, tmp_path: Path
 ) -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    page = page.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
-    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    blocks = commands_of(page)
     assert len(blocks) == 3
-    perdure = Path(sys.executable).parent
-    script = f"set -euo pipefail\nPATH={perdure}:$PATH\nmkdir backups\n" + "\n".join(blocks)
-    done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert '"status":"ok"' in done.stdout
+    setup = f"PATH={Path(sys.executable).parent}:$PATH\nmkdir backups"
+    printed = output_of(blocks, client, tmp_path, setup)
+    assert '"status":"ok"' in printed
     assert len(list((tmp_path / "backups").glob("*.backup"))) == 2
     assert (tmp_path / "restored" / "perdure.sqlite3").is_file()
 
