@@ -5,6 +5,7 @@ It holds the database and the documents that are still to be read. Indexes, cach
 models are left out: the first two are made anew, the last fetched.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -12,6 +13,8 @@ import shutil
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -82,11 +85,9 @@ def write_archive(folder: Path, path: Path, *, perdure: str, revision: str, made
 
 def open_archive(path: Path) -> tuple[zipfile.ZipFile, Manifest]:
     """A backup and what it says of itself. Raises BackupError, and OSError if it cannot be read."""
-    try:
+    with _damage_told(f"{path} is not a backup of Perdure, or is damaged"):
         archive = zipfile.ZipFile(path)
         return archive, _manifest(archive)
-    except _DAMAGE as error:
-        raise BackupError(f"{path} is not a backup of Perdure, or is damaged: {error}") from error
 
 
 def unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
@@ -97,10 +98,8 @@ def unpack(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
     for name, entry in manifest.files.items():
         if _NAME.fullmatch(name) is None:
             raise BackupError(f"the backup names a file that none has: {name!r}")
-        try:
+        with _damage_told(f"the backup is damaged: {name}"):
             is_whole = _take(archive, name, entry, folder / name)
-        except _DAMAGE as error:
-            raise BackupError(f"the backup is damaged: {name}: {error}") from error
         if not is_whole:
             raise BackupError(f"the backup is damaged: {name} is not what was backed up")
 
@@ -112,6 +111,21 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    """Say of what reading raises on a damaged container that this is damaged."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise BackupError(f"{what}: {error}") from error
+    except OSError as error:
+        if (
+            error.errno != errno.EINVAL
+        ):  # which is a place before the file's beginning; others are of the disk
+            raise
+        raise BackupError(f"{what}: {error}") from error
 
 
 def _take(archive: zipfile.ZipFile, name: str, entry: FileEntry, path: Path) -> bool:

@@ -1,7 +1,6 @@
-"""The command line as a user types it: in a process of its own or, if that is not the point, in this."""
+"""The command line as a user types it, in this process."""
 
 import io
-import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,21 +14,8 @@ from app.cli.main import cli
 PERDURE = str(Path(sys.executable).parent / "perdure")
 
 
-def perdure_process(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: it takes seconds of imports, and of loading a model where it needs one."""
-    return subprocess.run(
-        [PERDURE, *arguments],
-        input=typed,
-        env=os.environ | {"COLUMNS": "120"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def perdure(*arguments: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """By the same entry point, in this process. What services here log meanwhile is not of the command."""
+    """By the entry point of `perdure`. What services here log meanwhile is not of the command."""
     stdout, stderr = io.StringIO(), io.StringIO()
     code: object = 0
     with (

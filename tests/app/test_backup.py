@@ -23,20 +23,8 @@ from app.backup.making import backup
 from app.backup.restoring import restore
 from app.home import HomeInUseError, claim_home
 from app.settings import Settings
+from tests.app.processes import perdure_process
 from tests.app.service import StartService
-
-PERDURE = str(Path(sys.executable).parent / "perdure")
-
-
-def perdure(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PERDURE, *arguments],
-        env=os.environ | {"PERDURE_HOME": str(home), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def make_home(home: Path, database: Path, title: str, document: str) -> Settings:
@@ -100,7 +88,7 @@ def test_a_service_that_is_written_to_is_backed_up_and_comes_back_with_equal_exp
     client.post("/v1/documents", files={"file": ("a.txt", b"Whales sing.")}).raise_for_status()
     before = exported(client)
 
-    done = perdure(home, "backup", str(tmp_path))
+    done = perdure_process("backup", str(tmp_path), PERDURE_HOME=str(home))
     assert done.returncode == 0, done.stderr
     [file] = tmp_path.glob("perdure-*.backup")
     assert str(file) in done.stdout
@@ -125,7 +113,7 @@ def test_a_service_that_is_written_to_is_backed_up_and_comes_back_with_equal_exp
     writer.join()
     assert len(written) > least, "nobody waits for a backup"
 
-    restored = perdure(tmp_path / "restored", "restore", str(file))
+    restored = perdure_process("restore", str(file), PERDURE_HOME=str(tmp_path / "restored"))
     assert restored.returncode == 0, restored.stderr
     assert exported(start_service(home=tmp_path / "restored")) == before
     restore(Settings(home=tmp_path / "later"), tmp_path / "busy.backup", force=False)
@@ -140,7 +128,7 @@ def test_a_home_in_use_and_one_that_holds_something_are_left_alone(
 ) -> None:
     file, _ = backup(old, tmp_path / "old.backup")
     other = make_home(tmp_path / "other" / "home", untouched_database, "other", "another document")
-    done = perdure(other.home, "restore", str(file))
+    done = perdure_process("restore", str(file), PERDURE_HOME=str(other.home))
     assert done.returncode == 1
     assert "--force" in done.stderr
     assert "Traceback" not in done.stderr
@@ -248,6 +236,17 @@ def test_a_damaged_backup_is_refused_or_gives_what_was_backed_up(
     else:
         assert titles(home) == ["old"]
         assert (home / "documents" / "doc_old").read_text() == "an old document"
+
+
+def test_a_backup_that_puts_a_file_before_its_beginning_is_refused(
+    good_backup: bytes, tmp_path: Path
+) -> None:
+    """Its directory says that it stands further behind than it does."""
+    damaged, file = bytearray(good_backup), tmp_path / "damaged.backup"
+    damaged[-4] += 16
+    file.write_bytes(damaged)
+    with pytest.raises(BackupError, match="is damaged"):
+        restore(Settings(home=tmp_path / "home"), file, force=False)
 
 
 @pytest.mark.parametrize("what", ["backup", "restore"])

@@ -17,7 +17,8 @@ from app.cli.context_bar import _cells
 from app.cli.doctor import CheckFailedError, _embedding_model
 from app.settings import Settings
 from llm.catalog import EMBEDDING_MODEL
-from tests.app.command_line import perdure, perdure_process
+from tests.app.command_line import perdure
+from tests.app.processes import perdure_process
 
 
 def test_a_terminal_chat_against_a_service_streams_and_obeys_commands(client: httpx.Client) -> None:
@@ -134,7 +135,7 @@ def test_a_terminal_chat_without_a_service_runs_one_itself() -> None:
 
 
 def test_a_service_that_is_not_there_is_said_so() -> None:
-    done = perdure_process("chat", "--url", "http://127.0.0.1:1")
+    done = perdure("chat", "--url", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "no service is ready at http://127.0.0.1:1" in done.stderr
 

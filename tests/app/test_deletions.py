@@ -12,8 +12,8 @@ import pytest
 from app.settings import Settings
 from tests.app.command_line import perdure
 from tests.app.conftest import RunningService
+from tests.app.processes import service_process
 from tests.app.service import open_stream
-from tests.app.test_faults import service_process
 from tests.traces import files_with
 
 WORD = "Quaggamarker"

@@ -1,42 +1,16 @@
 """Faults on real processes: killed, stopped, started twice."""
 
-import os
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.app.processes import perdure_process, service_process
 from tests.app.service import open_stream
 
 LONG_TASK = "Write a very long story about a whale and a ship, with many chapters."
-
-
-@contextmanager
-def service_process(home: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """`perdure serve` as a process of its own, with the default model, on a free port."""
-    command = [str(Path(sys.executable).parent / "perdure"), "serve", "--port", "0"]
-    environment = os.environ | {"PERDURE_HOME": str(home), "PERDURE_CHECKPOINT_S": "0.2"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if found := re.search(r"running on (http://\S+)", line):
-                break
-        else:
-            raise AssertionError("the service did not start")
-        with httpx.Client(base_url=found[1], timeout=60) as client:
-            yield process, client
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
 
 
 def chat(client: httpx.Client, session_id: str, content: str) -> dict[str, Any]:
@@ -98,15 +72,7 @@ def test_a_service_told_to_stop_stores_what_it_was_saying(tmp_path: Path) -> Non
 
 def test_a_second_process_on_the_same_home_is_refused_with_the_reason(tmp_path: Path) -> None:
     with service_process(tmp_path) as (_, client):
-        command = [str(Path(sys.executable).parent / "perdure"), "serve", "--port", "0"]
-        second = subprocess.run(
-            command,
-            env=os.environ | {"PERDURE_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        second = perdure_process("serve", "--port", "0", PERDURE_HOME=str(tmp_path))
         assert second.returncode == 1
         assert "another Perdure process uses" in second.stderr
         assert "Traceback" not in second.stderr

@@ -26,8 +26,9 @@ from app.storage.idempotency import (
 )
 from app.storage.sessions import Sessions
 from tests.app.conftest import RunningService
+from tests.app.processes import service_process
 from tests.app.service import StartService
-from tests.app.test_faults import LONG_TASK, messages, service_process
+from tests.app.test_faults import LONG_TASK, messages
 
 MODEL = "smollm2-135m-instruct"
 

@@ -1,9 +1,8 @@
 """Traces and logs of a real process: a turn by its stages, under its request's id, without what was said."""
 
 import json
-import os
 import re
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.settings import SettingsError
 from app.telemetry.tracing import start_exporting
+from tests.app.processes import service_process
 from tests.app.service import open_stream
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -67,26 +66,8 @@ def receiver() -> Iterator[tuple[str, Collected]]:
         server.shutdown()
 
 
-@contextmanager
-def service(logs: Path, **environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    """`perdure serve`, with its JSON log in a file."""
-    command = [str(Path(sys.executable).parent / "perdure"), "serve", "--port", "0"]
-    with logs.open("wb") as written:
-        process = subprocess.Popen(
-            command, env=os.environ | {"PERDURE_LOG_FORMAT": "json"} | environment, stderr=written
-        )
-    try:
-        while not (found := re.search(r"running on (http://[\d.:]+)", logs.read_text())):
-            assert process.poll() is None, logs.read_text()
-        with httpx.Client(base_url=found[1], timeout=60) as client:
-            yield client, process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def lines_of(logs: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in logs.read_text().splitlines() if line.startswith("{")]
+def lines_of(log: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
 
 
 def attributes(span: Any) -> dict[str, Any]:
@@ -108,13 +89,13 @@ def told(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Itera
     folder = tmp_path_factory.mktemp("traced")
     with (
         receiver() as (endpoint, collected),
-        service(
-            folder / "log",
-            PERDURE_HOME=str(folder / "home"),
+        service_process(
+            folder / "home",
+            PERDURE_LOG_FORMAT="json",
             PERDURE_MODELS=str(models_folder),
             OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
             OTEL_RESOURCE_ATTRIBUTES="deployment.environment=test",
-        ) as (client, process),
+        ) as (process, client),
     ):
         persona = client.post("/v1/personas", json={"name": PERSONA, "instructions": f"You are {PERSONA}."})
         body = {
@@ -133,9 +114,9 @@ def told(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Itera
         assert client.get(f"/v1/sessions/{session_id}/context", params={"content": SAID}).is_success
         client.get(f"/v1/users/{USER}/export")
         client.post(path, json={"content": f"{SAID} " * 2500})
-        process.terminate()
-        process.wait(30)
-        yield Told(collected, lines_of(folder / "log"), answer.headers["x-request-id"], session_id)
+        process.send_signal(signal.SIGTERM)
+        log = process.done(30).stderr
+        yield Told(collected, lines_of(log), answer.headers["x-request-id"], session_id)
 
 
 def test_a_turn_is_traced_by_its_stages_under_the_span_of_its_caller(told: Told) -> None:
