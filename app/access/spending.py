@@ -83,6 +83,10 @@ class _MeteredGeneration:
         self._generation = generation
         self._account = account
 
+    @property
+    def took_s(self) -> float:
+        return self._generation.took_s
+
     def cancel(self) -> None:
         self._generation.cancel()
 

@@ -310,6 +310,7 @@ class RunningTurn:
             "token_counts": self._model.engine.model.token_counts if reported is None else "exact",
             "ttft_ms": round(duration_ms if self._ttft_ms is None else self._ttft_ms, 1),
             "duration_ms": round(duration_ms, 1),
+            "engine_ms": round(self._generation.took_s * 1000, 1),
             "seed": started.seed,
             "dtype": self._model.engine.model.dtype,
         }

@@ -1,14 +1,17 @@
 """`perdure bench`: the engine beside its peers. What is measured, and how, is in `evals.bench`."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from app.cli.client import running_service
 from app.cli.progress import stage_progress
 from app.settings import Settings
 
@@ -123,7 +126,7 @@ def windows(
     from evals.bench.run import bench_windows
     from evals.bench.windows import WindowSizes
 
-    with _setup_without_model(data) as setup:
+    with _setup_without_peers(data) as setup:
         report = bench_windows(setup, WindowSizes(turns), with_peers=peers)
     _print(report, as_json)
 
@@ -144,7 +147,7 @@ def choose(
     from evals.bench.run import bench_choose
 
     sizes = ChooseSizes(rounds, tuple(sorted(set(messages)))) if messages else ChooseSizes(rounds)
-    with _setup_without_model(data) as setup:
+    with _setup_without_peers(data) as setup:
         report = bench_choose(setup, sizes, with_peers=peers)
     _print(report, as_json)
 
@@ -161,14 +164,40 @@ def recall(
     from evals.bench.recall import RecallSizes
     from evals.bench.run import bench_recall
 
-    with _setup_without_model(data) as setup:
+    with _setup_without_peers(data) as setup:
         report = bench_recall(setup, RecallSizes(turns=turns, others=others, queries=queries))
     _print(report, as_json)
 
 
+@bench.command()
+def load(
+    as_json: AsJson = False,
+    data: Data = None,
+    url: Annotated[str | None, typer.Option(help="A running service; else one is started.")] = None,
+    clients: Annotated[
+        list[int] | None, typer.Option(min=1, help="Clients at once; may be repeated. 1, 8 and 32.")
+    ] = None,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each client.")] = 10,
+    think_s: Annotated[float, typer.Option(min=0, help="Seconds from a reply to the next message.")] = 2.0,
+    reply_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 32,
+) -> None:
+    """A service under many clients: first token, tokens a second, and what a turn takes beside the model."""
+    from evals.bench.load import LoadSizes
+    from evals.bench.run import bench_load
+
+    if url and (service := running_service(Settings(), url)):
+        service.close()
+    sizes = LoadSizes(turns=turns, think_s=think_s, reply_tokens=reply_tokens)
+    if clients:
+        sizes = replace(sizes, clients=tuple(dict.fromkeys(clients)))
+    with _setup_without_peers(data, Settings().threads or os.cpu_count() or 1) as setup:
+        report = bench_load(setup, sizes, url)
+    _print(report, as_json)
+
+
 @contextmanager
-def _setup_without_model(data: Path | None) -> Iterator["Setup"]:
-    with _setup(data, threads=1, with_peers=False, peers=None) as setup:
+def _setup_without_peers(data: Path | None, threads: int = 1) -> Iterator["Setup"]:
+    with _setup(data, threads, with_peers=False, peers=None) as setup:
         yield setup
 
 

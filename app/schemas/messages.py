@@ -22,6 +22,10 @@ class Usage(BaseModel):
     prompt_tokens_details: TokenDetails
     ttft_ms: float = Field(description="From the request's arrival to the first text of the reply.")
     duration_ms: float = Field(description="From the request's arrival to the end of the reply.")
+    engine_ms: float | None = Field(
+        None,
+        description="Of these, how long the model had it, waiting included. Null: from before it was kept.",
+    )
     token_counts: TokenCounts = Field(
         "exact", description="`estimated` only if a remote server did not report its own counts."
     )

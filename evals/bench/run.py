@@ -1,6 +1,7 @@
 """Runs one benchmark: opens our engine and its peers, and makes the report."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from app.settings import Settings
 from evals.bench.batch import BatchBenchmark, BatchSizes
 from evals.bench.choose import ChooseBenchmark, ChooseSizes
 from evals.bench.decode import DecodeBenchmark, DecodeSizes
+from evals.bench.load import LoadBenchmark, LoadSizes
 from evals.bench.lookup import measure_lookup
 from evals.bench.machine import Machine, this_machine
 from evals.bench.ours import our_engine
+from evals.bench.own_service import own_service
 from evals.bench.peers import PeerChoice, Peers, open_peers
 from evals.bench.recall import RecallBenchmark, RecallSizes
 from evals.bench.report import Report, Section
@@ -40,7 +43,9 @@ RECALL_NOTE = (
 Measure = Callable[[Settings, Peers, Script, Progress], list[Section]]
 Count = Callable[[ChatTokenizer, Script], tuple[list[Section], list[str]]]
 """A benchmark that needs the tokeniser alone: its tables, and what must be known to read them."""
-Sizes = TurnSizes | DecodeSizes | BatchSizes | RestoreSizes | WindowSizes | ChooseSizes | RecallSizes
+Sizes = (
+    TurnSizes | DecodeSizes | BatchSizes | RestoreSizes | WindowSizes | ChooseSizes | RecallSizes | LoadSizes
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,20 @@ def bench_recall(setup: Setup, sizes: RecallSizes) -> Report:
     sections = RecallBenchmark(setup.settings, script, sizes, setup.progress).run()
     settings = {"embedding_model": setup.settings.embedding_model, "text": script.source, **asdict(sizes)}
     return Report("recall", machine, settings, sections, [RECALL_NOTE])
+
+
+def bench_load(setup: Setup, sizes: LoadSizes, url: str | None) -> Report:
+    """Against the service at `url`, or one of its own."""
+    machine = this_machine(setup.threads)
+    script = read_script(setup.data)
+    key = setup.settings.api_key
+    with nullcontext(url) if url else own_service(setup.settings) as address:
+        benchmark = LoadBenchmark(
+            address, key.get_secret_value() if key and url else None, script, sizes, setup.progress
+        )
+        sections = benchmark.run()
+    settings = {"service": url or "its own"} | _settings(setup.settings, script, sizes)
+    return Report("load", machine, settings, sections, benchmark.notes)
 
 
 def _report_without_model(benchmark: str, setup: Setup, sizes: Sizes, count: Count) -> Report:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,8 @@ class EventStream:
 
     def __init__(self, on_cancel: Callable[[], None]) -> None:
         self._on_cancel = on_cancel
+        self._began_at = time.perf_counter()
+        self._ended_at: float | None = None
         self._changed = threading.Condition()
         self._events: deque[Event] = deque()
         self._wake_loop: Callable[[], None] | None = None
@@ -27,8 +30,14 @@ class EventStream:
         self._cancelled.set()
         self._on_cancel()
 
+    @property
+    def took_s(self) -> float:
+        return (self._ended_at or time.perf_counter()) - self._began_at
+
     def put(self, event: Event) -> None:
         """Called by the engine. Wakes whoever iterates."""
+        if isinstance(event, Finished | Failed):
+            self._ended_at = time.perf_counter()
         with self._changed:
             self._events.append(event)
             self._changed.notify_all()

@@ -161,6 +161,10 @@ class ModelInfo:
 class Generation(Protocol):
     """A submitted request. Iterate it once, either way; the iteration ends with the last event."""
 
+    @property
+    def took_s(self) -> float:
+        """Seconds from its submission to its last event by the engine's own clock; so far, until then."""
+
     def cancel(self) -> None:
         """Ask for the end: no more than one further token is computed. Safe to call at any time."""
 

@@ -37,6 +37,7 @@ def test_a_reply_comes_with_its_message_and_usage(client: httpx.Client, session_
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert 0 < usage["completion_tokens"] <= 20
     assert 0 < usage["ttft_ms"] <= usage["duration_ms"]
+    assert 0 < usage["engine_ms"] <= usage["duration_ms"]
     listed = client.get(f"/v1/sessions/{session_id}/messages").json()["data"]
     assert listed == [answer["user_message"], answer["message"]]
 
