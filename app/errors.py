@@ -231,6 +231,12 @@ class DatabaseUnavailableProblem(ProblemError):
     title = "The database does not answer"
 
 
+class StorageFullProblem(ProblemError):
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+    slug = "storage-full"
+    title = "There is no room left to store it"
+
+
 class NotReadyProblem(ProblemError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "not-ready"

@@ -3,6 +3,7 @@
 On the addresses of OpenAI's API they become its errors instead.
 """
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -29,10 +30,11 @@ from app.errors import (
     ProblemError,
     QueueFullProblem,
     ShuttingDownProblem,
+    StorageFullProblem,
     WindowFullProblem,
 )
 from app.openai.errors import error_response, is_standard, too_long, unsupported
-from app.storage.backend import DatabaseUnavailableError
+from app.storage.backend import DatabaseFullError, DatabaseUnavailableError
 from app.storage.idempotency import KeyTakenError
 from app.telemetry.requests import note_problem
 from llm.errors import (
@@ -131,6 +133,22 @@ def _from_database(error: DatabaseUnavailableError) -> ProblemError:
     return DatabaseUnavailableProblem("the database does not answer; the log of the service has the reason")
 
 
+def _from_full_database(error: DatabaseFullError) -> ProblemError:
+    log.error("the database has no room left", reason=str(error))
+    return _full()
+
+
+def _from_system(error: OSError) -> ProblemError:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return _from_anything(error)
+    log.error("the disk has no room left", reason=str(error))
+    return _full()
+
+
+def _full() -> ProblemError:
+    return StorageFullProblem("the disk of the service is full; nothing of this request was stored")
+
+
 def _from_anything(error: Exception) -> ProblemError:
     log.error("unhandled error", exc_info=error)
     return InternalProblem("an unexpected fault; the log of the service has the details")
@@ -154,6 +172,8 @@ _TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
     UnsupportedByEngineError: lambda error: unsupported("model", str(error)),
     RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
     DatabaseUnavailableError: _from_database,
+    DatabaseFullError: _from_full_database,
+    OSError: _from_system,
     KeyTakenError: lambda _error: KeyInUseProblem("ask again, for the answer of the other one"),
     EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
     Exception: _from_anything,

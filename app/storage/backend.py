@@ -20,6 +20,10 @@ class DatabaseUnavailableError(Exception):
         super().__init__(f"{name}: {' '.join(str(why).split())}")
 
 
+class DatabaseFullError(DatabaseUnavailableError):
+    """There is no room left where the database is; what was to be stored is not."""
+
+
 class Backend(ABC):
     """One database of a kind. `name` says which, without its password."""
 
@@ -37,10 +41,15 @@ class Backend(ABC):
         try:
             yield
         except (exc.OperationalError, exc.InterfaceError) as error:
+            kind = DatabaseFullError if self.is_full(error.orig) else DatabaseUnavailableError
             # Without the frames of the driver, which hold the password.
-            raise DatabaseUnavailableError(self.name, error.orig) from None
+            raise kind(self.name, error.orig) from None
         except exc.TimeoutError:
             raise DatabaseUnavailableError(self.name, "all connections are in use") from None
+
+    @abstractmethod
+    def is_full(self, error: BaseException | None) -> bool:
+        """Whether the driver says with this that there is no room left."""
 
     @abstractmethod
     def blocking_engine(self) -> Engine:

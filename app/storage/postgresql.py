@@ -18,6 +18,8 @@ CONNECTIONS, MORE_CONNECTIONS = 10, 20
 """That are kept open, and that are opened besides when those are all in use."""
 CONNECT_TIMEOUT_S = 5
 SCRUB_TRIES, SCRUB_PAUSE_S = 100, 0.1
+DISK_FULL = "53100"
+"""SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 SCHEMA_LOCK = 0x70657264757265
 """The key of the advisory lock of migrations: "perdure"."""
 
@@ -47,6 +49,9 @@ class PostgreSQL(Backend):
             raise DatabaseUnavailableError(
                 self.name, f"{error}; PostgreSQL needs its driver: pip install 'perdure[postgres]'"
             ) from error
+
+    def is_full(self, error: BaseException | None) -> bool:
+        return getattr(error, "sqlstate", None) == DISK_FULL
 
     def blocking_engine(self) -> Engine:
         return create_engine(self._url, connect_args=self._arguments)

@@ -35,8 +35,14 @@ class SQLite(Backend):
         )
         _configure(self.engine)
 
+    def is_full(self, error: BaseException | None) -> bool:
+        return isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+
     def blocking_engine(self) -> Engine:
-        return create_engine(f"sqlite:///{self._path}")
+        engine = create_engine(f"sqlite:///{self._path}")
+        event.listen(engine, "connect", _leave_transactions_to_us)
+        event.listen(engine, "begin", _begin)
+        return engine
 
     def hold_schema(self, connection: Connection) -> None:
         """The home folder is one process's, and so is the file in it."""
@@ -91,7 +97,7 @@ def _configure(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
+        _leave_transactions_to_us(connection, _record)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
@@ -100,7 +106,14 @@ def _configure(engine: AsyncEngine) -> None:
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        mode = connection.get_execution_options().get("begin", "DEFERRED")
-        connection.exec_driver_sql(f"BEGIN {mode}")
+    event.listen(engine.sync_engine, "begin", _begin)
+
+
+def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+    """The driver would begin none for what changes the schema: a migration cut off would stay half."""
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")

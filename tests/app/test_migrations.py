@@ -2,7 +2,12 @@
 
 import asyncio
 import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate import compare_metadata
@@ -35,6 +40,7 @@ from app.storage.token_index import TokenIndex, bring_up
 from memory.persona import ChatUser, ExampleExchange
 from tests.app.tree_twins import ENCODER, SAMPLED
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -183,3 +189,26 @@ def test_rows_of_every_version_survive_all_later_migrations(blank_database: Plac
             query = select(table).filter_by(**key)
             assert connection.execute(query).one(), (name, key)
     engine.dispose()
+
+
+def test_a_migration_that_is_killed_leaves_the_old_version_or_the_new_and_the_next_goes_through(
+    tmp_path: Path,
+) -> None:
+    old, *_, new = revisions()
+    database, place = tmp_path / "old.sqlite3", tmp_path / "work"
+    place.mkdir()
+    upgrade(database, old)
+    engine = backend_of(database).blocking_engine()
+    with engine.begin() as connection:
+        insert_first_data(connection)
+    engine.dispose()
+    command = [sys.executable, "-m", "tests.app.migration_worker", database, place, "23"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    *killed, last = [line.split() for line in done.stdout.splitlines()]
+    assert len(killed) > 5
+    assert all(left == [old, new] for left in killed), killed
+    assert last == [new, new]
+    for path in place.glob("*.sqlite3"):
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT id, user_id FROM sessions").fetchall() == [("ses_1", "tom")]
