@@ -1,9 +1,11 @@
 """Exports and imports of chat sessions, of personas, of all of a user's, and of everything."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from tempfile import TemporaryFile
+from typing import IO, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
@@ -12,6 +14,7 @@ from app.api.dependencies import OwnerDep, Service, ServiceDep
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.errors import InvalidProblem
 from app.schemas.transfer import ImportView
+from app.settings import Settings
 from app.strict_json import StrictJsonError, read_json
 from app.transfer.exports import export_all, export_persona, export_session, export_user
 from app.transfer.formats import WRITERS, Format, WrittenFormat
@@ -57,25 +60,27 @@ async def export_one_session(
     """A session as a file that can be imported again."""
     pieces = export_session(service.database, owner, session_id, file_format)
     media_type = JSONL if file_format == "perdure" else WRITERS[file_format].media_type
-    return await _streamed(pieces, session_id, media_type)
+    return await _answered(pieces, session_id, media_type, service.settings)
 
 
 @router.get("/personas/{persona_id}/export", response_class=StreamingResponse, responses=LINES)
 async def export_one_persona(persona_id: str, service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
     """A persona with all its revisions and its card, as a file that can be imported again."""
-    return await _streamed(export_persona(service.database, owner, persona_id), persona_id, JSONL)
+    return await _answered(
+        export_persona(service.database, owner, persona_id), persona_id, JSONL, service.settings
+    )
 
 
 @router.get("/export", response_class=StreamingResponse, responses=LINES)
 async def export_everything(service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
     """All sessions, all personas and all documents, as a file that can be imported again."""
-    return await _streamed(export_all(service.database, owner), "perdure", JSONL)
+    return await _answered(export_all(service.database, owner), "perdure", JSONL, service.settings)
 
 
 @router.get("/users/{user_id:path}/export", response_class=StreamingResponse, responses=LINES)
 async def export_all_of_user(user_id: str, service: ServiceDep, owner: OwnerDep) -> StreamingResponse:
     """All of a user: sessions, the personas in them, documents; as a file that can be imported again."""
-    return await _streamed(export_user(service.database, owner, user_id), "user", JSONL)
+    return await _answered(export_user(service.database, owner, user_id), "user", JSONL, service.settings)
 
 
 @router.post(
@@ -141,19 +146,40 @@ def _memory(text: str) -> dict[str, Any]:
     return memory
 
 
-async def _streamed(pieces: AsyncIterator[bytes], name: str, media_type: str) -> StreamingResponse:
-    """Answer with the pieces as they come. Raises what making the first one raises."""
-    first = await anext(pieces)
-    headers = {"Content-Disposition": f"attachment; filename={json.dumps(name)}"}
-    return StreamingResponse(_batched(first, pieces), media_type=media_type, headers=headers)
+async def _answered(
+    pieces: AsyncIterator[bytes], name: str, media_type: str, settings: Settings
+) -> StreamingResponse:
+    """Answer with all of the pieces or, with what making one raises, with none.
+
+    They wait for the client in a file: a slow one would hold a connection to the database.
+    """
+    file: IO[bytes] = await asyncio.to_thread(lambda: TemporaryFile(dir=settings.home))
+    try:
+        async for batch in _batched(pieces):
+            await asyncio.to_thread(file.write, batch)
+        headers = {
+            "Content-Disposition": f"attachment; filename={json.dumps(name)}",
+            "Content-Length": str(file.tell()),
+        }
+        await asyncio.to_thread(file.seek, 0)
+    except BaseException:
+        file.close()
+        raise
+    return StreamingResponse(_read(file), media_type=media_type, headers=headers)
 
 
-async def _batched(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _batched(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The pieces in chunks of a sensible size."""
-    chunk = bytearray(first)
+    chunk = bytearray()
     async for piece in pieces:
         chunk += piece
         if len(chunk) >= BATCHED_BYTES:
             yield bytes(chunk)
             chunk.clear()
     yield bytes(chunk)
+
+
+def _read(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(BATCHED_BYTES):
+            yield chunk

@@ -202,7 +202,7 @@ def test_a_migration_that_is_killed_leaves_the_old_version_or_the_new_and_the_ne
     with engine.begin() as connection:
         insert_first_data(connection)
     engine.dispose()
-    command = [sys.executable, "-m", "tests.app.migration_worker", database, place, "23"]
+    command = [sys.executable, "-m", "tests.app.migration_worker", str(database), str(place), "23"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     *killed, last = [line.split() for line in done.stdout.splitlines()]
