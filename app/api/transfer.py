@@ -153,7 +153,7 @@ async def _answered(
 
     They wait for the client in a file: a slow one would hold a connection to the database.
     """
-    file: IO[bytes] = await asyncio.to_thread(lambda: TemporaryFile(dir=settings.home))
+    file = TemporaryFile(dir=settings.home)  # noqa: SIM115, closed with the answer
     try:
         async for batch in _batched(pieces):
             await asyncio.to_thread(file.write, batch)
