@@ -1,6 +1,7 @@
 """The app, made from its settings and its model: routes, running parts, and problem documents for errors."""
 
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -39,7 +40,7 @@ from app.openai import (
 )
 from app.problem_responses import install_problem_handlers
 from app.running import running_parts
-from app.schemas.problems import ProblemView
+from app.schemas.problems import ErrorView, ProblemView
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -54,6 +55,15 @@ STANDARD = (
     models,
 )
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
+PROBLEM: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem document",
+        "content": {"application/problem+json": {"schema": ProblemView.model_json_schema()}},
+    }
+}
+STANDARD_ERROR: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "An error in the form of OpenAI's API", "model": ErrorView}
+}
 
 
 def create_app(
@@ -86,15 +96,10 @@ def create_app(
             "logs": False,
             "auto_configure": False,
         },
-        responses={
-            "default": {
-                "description": "A problem document",
-                "content": {"application/problem+json": {"schema": ProblemView.model_json_schema()}},
-            }
-        },
+        responses=PROBLEM,
     )
     for part in PARTS:
-        app.include_router(part.router)
+        app.include_router(part.router, responses=STANDARD_ERROR if part in STANDARD else None)
     install_problem_handlers(app)
     app.add_middleware(
         BodyLimit,
