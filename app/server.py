@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.access.authentication import needs_key
+from app.access.browsers import OwnPagesOnly
 from app.access.middleware import AccessControl
 from app.api import (
     cards,
@@ -115,6 +117,8 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["*"],
         )
+    if not needs_key(settings):
+        app.add_middleware(OwnPagesOnly, hosts=settings.allowed_hosts, origins=settings.cors_origins)
     app.add_middleware(RequestLog, metrics=counted)
     say_who_may(app)
     return app
