@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
@@ -27,6 +27,7 @@ from app.api import (
     summaries,
     transfer,
 )
+from app.api.dependencies import said_once
 from app.api.security import say_who_may
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
@@ -101,7 +102,10 @@ def create_app(
         responses=PROBLEM,
     )
     for part in PARTS:
-        app.include_router(part.router, responses=STANDARD_ERROR if part in STANDARD else None)
+        if part in STANDARD:
+            app.include_router(part.router, responses=STANDARD_ERROR)
+        else:
+            app.include_router(part.router, dependencies=[Depends(said_once)])
     install_problem_handlers(app)
     app.add_middleware(
         BodyLimit,

@@ -66,6 +66,13 @@ def user_asked_for(owner: str, user_id: str | None) -> str | None:
     return owner.user_id
 
 
+def said_once(request: Request) -> None:
+    """Raise InvalidProblem for a parameter that the address has twice: one of the two would not count."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidProblem.of_field(twice, "is there more than once")
+
+
 ServiceDep = Annotated[Service, Depends(service_of)]
 OwnerDep = Annotated[str, Depends(owner_of)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]

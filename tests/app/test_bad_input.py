@@ -156,6 +156,8 @@ def test_a_bad_persona_is_refused_by_its_field(
         ("/v1/sessions?limit=0", "limit"),
         ("/v1/sessions?limit=1000", "limit"),
         ("/v1/sessions?limit=many", "limit"),
+        ("/v1/sessions?limit=1&limit=2", "limit"),
+        ("/v1/sessions?user_id=a&user_id=b", "user_id"),
         ("/v1/sessions?cursor=nonsense", "cursor"),
         ("/v1/sessions?cursor=W10=", "cursor"),
         ("/v1/personas?cursor=bnVsbA==", "cursor"),
