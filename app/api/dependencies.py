@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,6 +93,7 @@ class Listed(Protocol):
 
 
 Item = TypeVar("Item")
+_ID = re.compile(r"\w+", re.ASCII)
 
 
 def listing_place(item: Listed) -> tuple[str, str]:
@@ -118,9 +120,11 @@ def decode_listing_cursor(cursor: str | None) -> tuple[datetime, str] | None:
         return None
     try:
         created_at, row_id = _decode(cursor)
-        return datetime.fromisoformat(created_at).astimezone(UTC), str(row_id)
+        if _ID.fullmatch(row_id):
+            return datetime.fromisoformat(created_at).astimezone(UTC), row_id
     except (ValueError, TypeError, OverflowError):
-        raise _not_a_cursor() from None
+        pass
+    raise _not_a_cursor()
 
 
 def decode_position_cursor(cursor: str | None) -> int | None:
@@ -129,18 +133,22 @@ def decode_position_cursor(cursor: str | None) -> int | None:
         return None
     try:
         [position] = _decode(cursor)
-        if isinstance(position, int) and 0 <= position < 2**31:
+        if type(position) is int and 0 <= position < 2**31:  # true is no position
             return position
     except (ValueError, TypeError):
         pass
     raise _not_a_cursor()
 
 
-def _decode(cursor: str) -> Any:
+def _decode(cursor: str) -> list[Any]:
+    """Raises ValueError."""
     try:
-        return json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        place = json.loads(base64.urlsafe_b64decode(cursor.encode()))
     except RecursionError as error:
         raise ValueError from error
+    if not isinstance(place, list):
+        raise ValueError("a cursor is a list")
+    return place
 
 
 def _not_a_cursor() -> InvalidProblem:
