@@ -113,10 +113,9 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-FIELDS = (
-    "name instructions examples content messages model input prompt stop seed temperature n metadata stream "
-    "items query limit user_id memory reminder role file data spec logit_bias tools conversation"
-).split()
+FIELDS = ["name", "instructions", "examples", "content", "messages", "model", "input", "prompt", "stop", "seed"]
+FIELDS += ["temperature", "n", "metadata", "stream", "items", "query", "limit", "user_id", "memory", "reminder"]
+FIELDS += ["role", "file", "data", "spec", "logit_bias", "tools", "conversation"]
 bodies = st.dictionaries(st.sampled_from(FIELDS), values, max_size=6)
 
 

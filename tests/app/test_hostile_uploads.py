@@ -1,4 +1,4 @@
-"""Uploads that mean harm: names that point elsewhere, forms that are none, kinds that are not what they say."""
+"""Uploads that mean harm: names that lead elsewhere, forms that are none, files of another kind than they say."""
 
 from pathlib import Path
 
