@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,9 +70,9 @@ def user_asked_for(owner: str, user_id: str | None) -> str | None:
 
 def said_once(request: Request) -> None:
     """Raise InvalidProblem for a parameter that the address has twice: one of the two would not count."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InvalidProblem.of_field(twice, "is there more than once")
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if times > 1:
+            raise InvalidProblem.of_field(name, "is there more than once")
 
 
 ServiceDep = Annotated[Service, Depends(service_of)]

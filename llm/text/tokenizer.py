@@ -40,7 +40,11 @@ class Tokenizer:
             for token_id, token in self._tokenizer.added_tokens_decoder.items()
             if CONTROL_TOKEN.fullmatch(token.content) and token.content in template
         }
-        self.control_ids = (self.special_ids | marks) - {self._tokenizer.unk_token_id}
+        # What stands for an unknown character is special too, and must come of texts.
+        model = getattr(getattr(self._tokenizer, "backend_tokenizer", None), "model", None)
+        unknown = getattr(model, "unk_token", self._tokenizer.unk_token)
+        ids_of_unknown = set() if unknown is None else {self._tokenizer.convert_tokens_to_ids(unknown)}
+        self.control_ids = (self.special_ids | marks) - ids_of_unknown
         self.end_ids = _end_ids(folder) | {
             token_id for token_id in [self._tokenizer.eos_token_id] if token_id is not None
         }

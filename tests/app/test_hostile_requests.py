@@ -91,7 +91,7 @@ def test_a_body_that_cannot_be_meant_is_refused(client: httpx.Client, path: str,
 )
 def test_a_body_of_another_type_is_refused(client: httpx.Client, path: str, content_type: str) -> None:
     answer = client.post(
-        path, content=b'{"name": "A"}', headers={"content-type": content_type.encode("latin-1")}
+        path, content=b'{"name": "A"}', headers=[(b"content-type", content_type.encode("latin-1"))]
     )
     assert_refused(path, answer)
 
@@ -113,9 +113,9 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-FIELDS = ["name", "instructions", "examples", "content", "messages", "model", "input", "prompt", "stop", "seed"]
-FIELDS += ["temperature", "n", "metadata", "stream", "items", "query", "limit", "user_id", "memory", "reminder"]
-FIELDS += ["role", "file", "data", "spec", "logit_bias", "tools", "conversation"]
+FIELDS = ["name", "instructions", "examples", "content", "messages", "model", "input", "prompt", "stop"]
+FIELDS += ["seed", "temperature", "n", "metadata", "stream", "items", "query", "limit", "user_id", "memory"]
+FIELDS += ["reminder", "role", "file", "data", "spec", "logit_bias", "tools", "conversation"]
 bodies = st.dictionaries(st.sampled_from(FIELDS), values, max_size=6)
 
 

@@ -1,4 +1,4 @@
-"""Uploads that mean harm: names that lead elsewhere, forms that are none, files of another kind than they say."""
+"""Uploads that mean harm: names that lead elsewhere, forms that are none, files that are something else."""
 
 from pathlib import Path
 
