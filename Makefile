@@ -4,12 +4,15 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Each process of the tests loads the model for itself: some 2 GB.
 TEST_PROCESSES ?= 2
+# Of each kind, to each address.
+FUZZ_EXAMPLES ?= 50
 
-.PHONY: help serve test soak lint types format clean
+.PHONY: help serve test soak fuzz lint types format clean
 help:
 	@echo "make serve   install what is needed and serve on 127.0.0.1:8000"
 	@echo "make test    install what is needed and run all tests"
 	@echo "make soak    run the engine for ten thousand turns (minutes)"
+	@echo "make fuzz    send the service a great deal of nonsense (minutes)"
 	@echo "make lint    formatting, lint and import rules;   make types   type checks"
 	@echo "make format  reformat the code;                   make clean   remove the virtual environment"
 
@@ -23,6 +26,10 @@ test: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	@$(BIN)/perdure models fetch
 	$(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed-dev
+	@$(BIN)/perdure models fetch
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/app/test_openapi.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

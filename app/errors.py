@@ -56,6 +56,18 @@ class ScopeProblem(ProblemError):
     title = "The API key is not allowed to do that"
 
 
+class HostProblem(ProblemError):
+    status = HTTPStatus.FORBIDDEN
+    slug = "host-not-allowed"
+    title = "The service does not answer to that name"
+
+
+class OriginProblem(ProblemError):
+    status = HTTPStatus.FORBIDDEN
+    slug = "origin-not-allowed"
+    title = "Pages of that origin may not use the service"
+
+
 class RateLimitProblem(ProblemError):
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "rate-limit"

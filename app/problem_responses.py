@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.errors import (
     BadRequestProblem,
@@ -36,6 +37,7 @@ from app.errors import (
 from app.openai.errors import error_response, is_standard, too_long, unsupported
 from app.storage.backend import DatabaseFullError, DatabaseUnavailableError
 from app.storage.idempotency import KeyTakenError
+from app.telemetry.metrics import METHODS
 from app.telemetry.requests import note_problem
 from llm.errors import (
     EngineClosedError,
@@ -85,7 +87,22 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    return response_to(request.url.path, problem_of(error))
+    problem = problem_of(error)
+    if isinstance(problem, MethodNotAllowedProblem):
+        problem.headers["Allow"] = ", ".join(_methods_of(request))
+    return response_to(request.url.path, problem)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the address takes, of all its routes: the first that has it knows its own alone (RFC 9110)."""
+    return [
+        method
+        for method in sorted(METHODS)
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _from_http(error: HTTPException) -> ProblemError:

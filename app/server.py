@@ -1,11 +1,14 @@
 """The app, made from its settings and its model: routes, running parts, and problem documents for errors."""
 
 from functools import partial
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.access.authentication import needs_key
+from app.access.browsers import OwnPagesOnly
 from app.access.middleware import AccessControl
 from app.api import (
     cards,
@@ -24,6 +27,7 @@ from app.api import (
     summaries,
     transfer,
 )
+from app.api.dependencies import said_once
 from app.api.security import say_who_may
 from app.middleware import BodyLimit, RequestLog
 from app.models.chat import ChatModel
@@ -39,7 +43,7 @@ from app.openai import (
 )
 from app.problem_responses import install_problem_handlers
 from app.running import running_parts
-from app.schemas.problems import ProblemView
+from app.schemas.problems import ErrorView, ProblemView
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -54,6 +58,15 @@ STANDARD = (
     models,
 )
 PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
+PROBLEM: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem document",
+        "content": {"application/problem+json": {"schema": ProblemView.model_json_schema()}},
+    }
+}
+STANDARD_ERROR: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "An error in the form of OpenAI's API", "model": ErrorView}
+}
 
 
 def create_app(
@@ -86,15 +99,13 @@ def create_app(
             "logs": False,
             "auto_configure": False,
         },
-        responses={
-            "default": {
-                "description": "A problem document",
-                "content": {"application/problem+json": {"schema": ProblemView.model_json_schema()}},
-            }
-        },
+        responses=PROBLEM,
     )
     for part in PARTS:
-        app.include_router(part.router)
+        if part in STANDARD:
+            app.include_router(part.router, responses=STANDARD_ERROR)
+        else:
+            app.include_router(part.router, dependencies=[Depends(said_once)])
     install_problem_handlers(app)
     app.add_middleware(
         BodyLimit,
@@ -110,6 +121,8 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["*"],
         )
+    if not needs_key(settings):
+        app.add_middleware(OwnPagesOnly, hosts=settings.allowed_hosts, origins=settings.cors_origins)
     app.add_middleware(RequestLog, metrics=counted)
     say_who_may(app)
     return app

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*]+$")]] = Field(
         [], description='Web pages that may use the service: `["https://chat.example.org"]`.'
     )
+    allowed_hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")]] = Field(
+        [], description="Names beside localhost by which a service that asks for no key may be called."
+    )
     requests_per_minute: Annotated[int, Field(ge=1, le=MOST)] | None = Field(
         None, description="Requests a minute of a new API key, unless it is made with others; none: any."
     )

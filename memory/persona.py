@@ -6,6 +6,7 @@ from itertools import chain
 
 from memory.context import ContextMessage, Segment
 from memory.errors import PersonaTooLargeError
+from memory.fence import one_line
 from memory.protocols import ChatEncoder
 from memory.reminder import SOME_TIME, Reminder, standing_reminder
 from memory.templates import fill
@@ -83,7 +84,8 @@ class Persona:
 
     def names_for(self, user: ChatUser) -> dict[str, str]:
         """What the templates stand for in a chat with `user`."""
-        return {"user": user.name or self.user_name or NAMELESS_USER, "char": self.name}
+        # What a user is called others say: in one line, it cannot pass for one of the instructions.
+        return {"user": one_line(user.name or self.user_name or NAMELESS_USER), "char": self.name}
 
     def _speech_rule(self, user_id: str | None) -> str | None:
         rules = {rule.user_id: rule.rule for rule in self.speech_rules}

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +68,13 @@ def user_asked_for(owner: str, user_id: str | None) -> str | None:
     return owner.user_id
 
 
+def said_once(request: Request) -> None:
+    """Raise InvalidProblem for a parameter that the address has twice: one of the two would not count."""
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if times > 1:
+            raise InvalidProblem.of_field(name, "is there more than once")
+
+
 ServiceDep = Annotated[Service, Depends(service_of)]
 OwnerDep = Annotated[str, Depends(owner_of)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
@@ -85,6 +94,7 @@ class Listed(Protocol):
 
 
 Item = TypeVar("Item")
+_ID = re.compile(r"\w+", re.ASCII)
 
 
 def listing_place(item: Listed) -> tuple[str, str]:
@@ -111,9 +121,11 @@ def decode_listing_cursor(cursor: str | None) -> tuple[datetime, str] | None:
         return None
     try:
         created_at, row_id = _decode(cursor)
-        return datetime.fromisoformat(created_at).astimezone(UTC), str(row_id)
+        if _ID.fullmatch(row_id):
+            return datetime.fromisoformat(created_at).astimezone(UTC), row_id
     except (ValueError, TypeError, OverflowError):
-        raise _not_a_cursor() from None
+        pass
+    raise _not_a_cursor()
 
 
 def decode_position_cursor(cursor: str | None) -> int | None:
@@ -122,18 +134,22 @@ def decode_position_cursor(cursor: str | None) -> int | None:
         return None
     try:
         [position] = _decode(cursor)
-        if isinstance(position, int) and 0 <= position < 2**31:
+        if type(position) is int and 0 <= position < 2**31:  # true is no position
             return position
     except (ValueError, TypeError):
         pass
     raise _not_a_cursor()
 
 
-def _decode(cursor: str) -> Any:
+def _decode(cursor: str) -> list[Any]:
+    """Raises ValueError."""
     try:
-        return json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        place = json.loads(base64.urlsafe_b64decode(cursor.encode()))
     except RecursionError as error:
         raise ValueError from error
+    if not isinstance(place, list):
+        raise ValueError("a cursor is a list")
+    return place
 
 
 def _not_a_cursor() -> InvalidProblem:

@@ -46,7 +46,7 @@ LossyQuery = Annotated[
 @router.get(
     "/sessions/{session_id}/export",
     response_class=StreamingResponse,
-    responses={200: {"content": FILE["content"]}},
+    responses={200: {"content": {"application/json": {"schema": {}}, JSONL: {"schema": {"type": "string"}}}}},
 )
 async def export_one_session(
     session_id: str,

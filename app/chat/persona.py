@@ -12,6 +12,7 @@ from app.storage.personas import Personas, StoredPersona
 from app.storage.session_personas import SessionPersonas
 from app.storage.tables import SessionRow
 from memory.context import Segment
+from memory.fence import one_line
 from memory.persona import ChatUser, Persona, check_persona_fits, instructed, persona_segments
 from memory.protocols import ChatEncoder
 from memory.reminder import StandingReminder, standing_reminder
@@ -81,17 +82,13 @@ async def names_with(session: AsyncSession, owner: str, chat: SessionRow, person
     """What the two are called in what is kept of turns of that persona, or of one that is gone."""
     stored = await Personas(session, owner).get(persona_id) if persona_id else None
     if stored is None:
-        return Names(user=_line(chat.user_name)) if chat.user_name else Names()
+        return Names(user=one_line(chat.user_name)) if chat.user_name else Names()
     return _names(stored, user_of(chat))
 
 
 def _names(stored: StoredPersona, user: ChatUser) -> Names:
     names = stored.persona.names_for(user)
-    return Names(user=_line(names["user"]), assistant=_line(names["char"]))
-
-
-def _line(name: str) -> str:
-    return " ".join(name.split())
+    return Names(user=names["user"], assistant=one_line(names["char"]))
 
 
 async def check_fits(

@@ -7,15 +7,11 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.fields import Text, Wire
 from memory.facts.checks import LONGEST_KEY, LONGEST_VALUE
+from memory.fence import one_line
 
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-FactValue = Annotated[Text, Field(max_length=LONGEST_VALUE), AfterValidator(_one_line)]
+FactValue = Annotated[Text, Field(max_length=LONGEST_VALUE), AfterValidator(one_line)]
 FactKey = Annotated[
-    Text, Field(max_length=LONGEST_KEY), AfterValidator(_one_line), AfterValidator(str.casefold)
+    Text, Field(max_length=LONGEST_KEY), AfterValidator(one_line), AfterValidator(str.casefold)
 ]
 
 

@@ -13,3 +13,16 @@ class ProblemView(BaseModel):
     errors: list[dict[str, str]] = Field(
         [], description='`{"field": ..., "problem": ...}` for each field that is wrong, where fields are.'
     )
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorView(BaseModel):
+    """An error in the form of OpenAI's API: what a problem document says, on its addresses."""
+
+    error: ErrorDetail

@@ -1,6 +1,5 @@
 """How servers tokenise on request: `/tokenize` and `/detokenize`, in the ways of vLLM and of llama.cpp."""
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
@@ -9,9 +8,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from llm.errors import RemoteServerError, RemoteUnavailableError
 from llm.remote.server import Json, RemoteServer
-
-CONTROL_TOKEN = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]{2,}\]")
-"""What the control tokens of the known models look like: `<|im_end|>`, `</s>`, `[INST]`, ..."""
+from llm.text.tokenizer import CONTROL_TOKEN
 
 PROBE = "Hello"
 REFUSALS_THAT_COUNT = (401, 403)

@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Protocol
 
 from llm.errors import UnsupportedByEngineError
-from llm.remote.tokenization import CONTROL_TOKEN, Tokenization
+from llm.remote.tokenization import Tokenization
 from llm.text.chat_format import ChatEncoding, ChatFormat, derive_format
+from llm.text.tokenizer import CONTROL_TOKEN
 
 REMEMBERED_TEXTS = 512
 """Pieces of the template and of the persona come again with every turn."""

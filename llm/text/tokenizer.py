@@ -1,7 +1,9 @@
 """The tokeniser of a model folder. Control tokens come from us alone, never out of a user's text."""
 
 import json
+import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from llm.errors import CorruptModelError
+
+CONTROL_TOKEN = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]{2,}\]")
+"""What the control tokens of the known models look like: `<|im_end|>`, `</s>`, `[INST]`, ..."""
 
 
 class Tokenizer:
@@ -28,6 +33,18 @@ class Tokenizer:
         self.special_tokens: tuple[str, ...] = tuple(
             str(self._tokenizer.convert_ids_to_tokens(token_id)) for token_id in sorted(self.special_ids)
         )
+        # What the template's marks are is no text, even where the tokeniser has it for such, as `<think>`.
+        template = str(self._tokenizer.chat_template or "")
+        marks = {
+            token_id
+            for token_id, token in self._tokenizer.added_tokens_decoder.items()
+            if CONTROL_TOKEN.fullmatch(token.content) and token.content in template
+        }
+        # What stands for an unknown character is special too, and must come of texts.
+        model = getattr(getattr(self._tokenizer, "backend_tokenizer", None), "model", None)
+        unknown = getattr(model, "unk_token", self._tokenizer.unk_token)
+        ids_of_unknown = set() if unknown is None else {self._tokenizer.convert_tokens_to_ids(unknown)}
+        self.control_ids = (self.special_ids | marks) - ids_of_unknown
         self.end_ids = _end_ids(folder) | {
             token_id for token_id in [self._tokenizer.eos_token_id] if token_id is not None
         }
@@ -39,7 +56,10 @@ class Tokenizer:
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of plain text. What looks like a control token becomes ordinary tokens."""
         with self._encoding:
-            return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+            ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            if not self.control_ids.isdisjoint(ids):
+                ids = list(chain.from_iterable(self._spelt(token_id) for token_id in ids))
+            return tuple(ids)
 
     def encode_template(self, text: str) -> tuple[int, ...]:
         """Ids of a piece of the chat template, in which control tokens are meant."""
@@ -52,6 +72,18 @@ class Tokenizer:
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+    def _spelt(self, token_id: int) -> list[int]:
+        """The token, or those of its characters if it is a control token."""
+        if token_id not in self.control_ids:
+            return [token_id]
+        vocabulary, ids = self._tokenizer.get_vocab(), []
+        for character in self._tokenizer.convert_ids_to_tokens(token_id):
+            if character.isascii() and character in vocabulary:
+                ids.append(vocabulary[character])
+            else:
+                ids += self._tokenizer.encode(character, add_special_tokens=False, split_special_tokens=True)
+        return ids
 
     @property
     def has_chat_template(self) -> bool:

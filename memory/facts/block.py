@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from memory.facts.fact import OWNER, Fact
+from memory.fence import one_line
 from memory.fitting import most_that_fit
 
 OPENING = "What is known, and since when:"
@@ -53,7 +54,7 @@ def fact_block(facts: Sequence[Fact], encode: Encode, max_tokens: int, *, read_t
 
 
 def line_of(fact: Fact) -> str:
-    return f"- {fact.text} ({fact.said_at:%Y-%m-%d})"
+    return f"- {one_line(fact.text)} ({fact.said_at:%Y-%m-%d})"
 
 
 def as_message(lines: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
+from memory.fence import one_line
+
 USER = "user"
 PERSONA = "persona"
 
@@ -75,7 +77,7 @@ def told(found: Found, user_name: str, persona_name: str) -> str:
     if not found.value:
         return ""
     subject = {USER: user_name, PERSONA: persona_name}.get(found.subject, found.subject)
-    return " ".join(f"{subject}, {found.key}: {found.value}".split())
+    return one_line(f"{subject}, {found.key}: {found.value}")
 
 
 def words_of(text: str) -> tuple[str, ...]:

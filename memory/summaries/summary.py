@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from memory.fence import fenced
+
 OPENING = "What was said before, in short:"
 
 
@@ -27,4 +29,4 @@ class Summary:
 
 def as_message(text: str) -> str:
     """The content of the system message that a summary stands in the context as."""
-    return f"{OPENING}\n{text}"
+    return f"{OPENING}\n{fenced(text)}"

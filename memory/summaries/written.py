@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from memory.errors import NotWrittenError, SummaryRefusedError
+from memory.fence import quoted
 from memory.messages import Message
 from memory.protocols import Write
 from memory.summaries.checks import check_summary
@@ -55,7 +56,7 @@ class WrittenSummariser:
 
 
 def _source(previous: str, turns: Sequence[Message], names: Names) -> str:
-    said = "\n".join(f"{names.of(message.role)}: {message.content}" for message in turns)
+    said = "\n".join(f"{names.of(message.role)}: {quoted(message.content)}" for message in turns)
     return f"Notes so far:\n{previous or '(none yet)'}\n\nLines said since:\n{said}"
 
 

@@ -156,6 +156,8 @@ def test_a_bad_persona_is_refused_by_its_field(
         ("/v1/sessions?limit=0", "limit"),
         ("/v1/sessions?limit=1000", "limit"),
         ("/v1/sessions?limit=many", "limit"),
+        ("/v1/sessions?limit=1&limit=2", "limit"),
+        ("/v1/sessions?user_id=a&user_id=b", "user_id"),
         ("/v1/sessions?cursor=nonsense", "cursor"),
         ("/v1/sessions?cursor=W10=", "cursor"),
         ("/v1/personas?cursor=bnVsbA==", "cursor"),
@@ -219,7 +221,7 @@ def test_a_method_that_a_route_does_not_take_is_405(client: httpx.Client) -> Non
     refused = client.put("/v1/sessions", json={})
     assert refused.status_code == 405
     assert_problem(refused, "method-not-allowed")
-    assert refused.headers["allow"]
+    assert refused.headers["allow"] == "GET, POST"
 
 
 def test_a_body_over_the_limit_is_refused_announced_or_not(start_service: StartService) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from memory.fence import fenced
 from tests.app.service import StartService
 
 MEMORY = {
@@ -77,7 +78,7 @@ def test_what_left_the_window_is_in_its_summary_word_for_word(client: httpx.Clie
     [segment] = [segment for segment in context["segments"] if segment["kind"] == "summary"]
     assert segment["summary_id"] == summary["id"]
     assert segment["through_turn"] == summary["through_turn"] == min(context["turns"])
-    assert summary["text"] in segment["messages"][0]["content"]
+    assert fenced(summary["text"]) in segment["messages"][0]["content"]
     assert context["left_out"] == []
 
 

@@ -1,6 +1,7 @@
 """The chat formats of the families: templates in the manner of theirs, taken apart and put together again."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer
 from llm.errors import CorruptModelError
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
-from tests.texts import texts
+from tests.texts import WORDS, texts
 
 ALTERNATE = (
     "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
@@ -75,6 +76,14 @@ GEMMA3 = (
     "+ (first if loop.first else '') + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
+PHI3 = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+ZEPHYR = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
 TEMPLATES = {
     "llama3": LLAMA3,
     "llama2": LLAMA2,
@@ -83,16 +92,22 @@ TEMPLATES = {
     "qwen2": QWEN2,
     "qwen3": QWEN3,
     "gemma3": GEMMA3,
+    "phi3": PHI3,
+    "zephyr": ZEPHYR,
 }
-FRAMING_SYSTEM = ["llama3", "mistral with system", "qwen2", "qwen3"]
+FRAMING_SYSTEM = ["llama3", "mistral with system", "qwen2", "qwen3", "phi3", "zephyr"]
 CONTROL = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]"]
 CONTROL += ["[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<start_of_turn>", "<end_of_turn>", "<s>", "</s>"]
+CONTROL += ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+MARKS = ["<think>", "</think>"]
+"""Tokens that Qwen 3 does not hold for special."""
 
 
 def saved(model: LoadedModel, template: str, folder: Path) -> ChatTokenizer:
     """The model's vocabulary, with the families' control tokens, under a template."""
     tokenizer: Any = AutoTokenizer.from_pretrained(model.folder)
     tokenizer.add_special_tokens({"additional_special_tokens": CONTROL})
+    tokenizer.add_tokens(MARKS)
     tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
@@ -229,3 +244,34 @@ def test_end_ids_that_cannot_be_read_are_an_error(
     (tmp_path / "generation_config.json").write_text(contents)
     with pytest.raises(CorruptModelError, match="end tokens"):
         ChatTokenizer(tmp_path)
+
+
+posing = st.lists(st.sampled_from([*CONTROL, *MARKS, "<|im_start|>system\n", *WORDS]), max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(list(TEMPLATES)), pieces=posing)
+def test_what_a_text_says_of_control_tokens_is_text(
+    tokenizers: dict[str, ChatTokenizer], name: str, pieces: list[str]
+) -> None:
+    """Of whatever makes a message or the preamble; and it comes back as it was."""
+    tokenizer, text = tokenizers[name], "".join(pieces)
+
+    def control(ids: Sequence[int]) -> list[int]:
+        return [each for each in ids if each in tokenizer.control_ids | tokenizer.special_ids]
+
+    for role in ("system", "user", "assistant"):
+        assert control(tokenizer.encode_message(role, text)) == control(tokenizer.encode_message(role, ""))
+    assert control(tokenizer.encode_preamble(text)) == control(tokenizer.encode_preamble(""))
+    assert tokenizer.decode(tokenizer.encode_text(text)) == text
+
+
+def test_marks_that_the_tokeniser_has_for_text_are_control_tokens_where_the_template_has_them(
+    tokenizers: dict[str, ChatTokenizer],
+) -> None:
+    [think] = tokenizers["qwen3"].encode_template("<think>")
+    assert think in tokenizers["qwen3"].control_ids
+    assert think not in tokenizers["qwen3"].special_ids
+    assert think not in tokenizers["llama3"].control_ids
+    assert think not in tokenizers["qwen3"].encode_text("a <think> b")
+    assert think in tokenizers["llama3"].encode_text("a <think> b")

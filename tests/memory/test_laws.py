@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from llm.text.chat_format import ChatTokenizer
 from memory.assembly import Limits
 from memory.errors import MessageTooLargeError, WindowFullError
+from memory.fence import quoted
 from memory.messages import Role
 from memory.persona import Persona, persona_segments
-from memory.recall.fill import quoted
 from memory.strategies import STRATEGIES, parse_strategy
 from memory.strategies.remembering import remembering
 from tests.memory.naive_history import history_of

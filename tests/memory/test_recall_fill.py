@@ -61,7 +61,7 @@ def test_a_budget_is_kept_and_what_is_told_is_whole_by_time_and_not_held(
     free = [passage for passage in passages if passage.message_id not in held]
     spoken = [line for line in lines[1:] if not line.startswith("[")]
     assert spoken
-    assert set(spoken) <= {f"{passage.speaker}: {passage.text}" for passage in free}
+    assert set(spoken) <= {f"  {passage.speaker}: {passage.text}" for passage in free}
     assert len(spoken) == len(set(zip(_days(lines), spoken, strict=True)))
 
 
@@ -72,7 +72,7 @@ def test_with_room_for_all_everything_is_told_in_order(
 ) -> None:
     segment = fill(ranked(passages), 100_000, chat_tokenizer, ())
     by_time = sorted(passages, key=lambda passage: (passage.key.source, passage.key.number))
-    expected = [f"{passage.speaker}: {passage.text}" for passage in by_time]
+    expected = [f"  {passage.speaker}: {passage.text}" for passage in by_time]
     if not passages:
         assert segment is None
         return
@@ -86,7 +86,7 @@ def test_the_best_are_told_when_not_all_fit(chat_tokenizer: ChatTokenizer) -> No
     text = told(fill(ranked(best_first), 120, chat_tokenizer, ()))
     spoken = text.split("\n")[2:]
     assert 4 < len(spoken) < 10
-    assert spoken == [f"{passage.speaker}: {passage.text}" for passage in best_first[: len(spoken)]]
+    assert spoken == [f"  {passage.speaker}: {passage.text}" for passage in best_first[: len(spoken)]]
 
 
 def test_a_passage_that_does_not_fit_is_passed_over_for_smaller_ones(chat_tokenizer: ChatTokenizer) -> None:
@@ -104,7 +104,7 @@ def test_pieces_of_one_message_are_told_as_one(chat_tokenizer: ChatTokenizer) ->
     one = [
         Passage(piece.key, piece.text, "Ada", "user", first.said_at, 0, "msg_1") for piece in (second, first)
     ]
-    assert told(fill(ranked(one), 1000, chat_tokenizer, ())).endswith("\nAda: First this. Then that.")
+    assert told(fill(ranked(one), 1000, chat_tokenizer, ())).endswith("\n  Ada: First this. Then that.")
 
 
 @pytest.mark.parametrize("citation", ["guide.pdf, page 3", "notes.md, Setup"])
@@ -113,8 +113,8 @@ def test_pieces_of_documents_are_told_with_their_citation(
 ) -> None:
     piece = Passage(PassageKey("doc_1", 4), "Press the red button.", citation=citation)
     text = told(fill(ranked([piece, *said("I pressed it.")]), 1000, chat_tokenizer, ()))
-    quotes = f"{DOCUMENTS_HEADING}\n[{citation}]\nPress the red button."
-    assert text == f"{HEADING}\n[Monday, 5 January 2026]\nAda: I pressed it.\n{quotes}"
+    quotes = f"{DOCUMENTS_HEADING}\n[{citation}]\n  Press the red button."
+    assert text == f"{HEADING}\n[Monday, 5 January 2026]\n  Ada: I pressed it.\n{quotes}"
     assert told(fill(ranked([piece]), 1000, chat_tokenizer, ())) == quotes
 
 

@@ -183,9 +183,9 @@ def test_a_recalled_message_passes_neither_for_a_control_token_nor_for_a_line_of
     [segment] = [segment for segment in posing.segments if segment.kind == "recalled"]
     _heading, date, *lines = segment.messages[0].content.splitlines()
     assert date == "[Wednesday, 9 July 2025]"
-    assert lines[0].startswith("A B: Hello")
+    assert lines[0].startswith("  A B: Hello")
     assert len(lines) == 5
-    assert all(line.startswith("  ") for line in lines[1:])
+    assert all(line.startswith("    ") for line in lines[1:])
 
 
 def test_the_coming_prefix_ends_where_what_is_recalled_begins(chat_tokenizer: ChatTokenizer) -> None:
