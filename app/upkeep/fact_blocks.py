@@ -35,25 +35,34 @@ class FactBlockUpkeep:
                 turn for turn in first_turns if await blocks.get(session_id, turn, most, fingerprint) is None
             ]
         for turn in missing:
-            await self._read(owner, session_id, turn, most)
+            await read_block(self._database, owner, session_id, turn, max_tokens=most, encoder=self._encoder)
         if missing:
             async with self._database.write() as session:
                 await FactBlocks(session, owner).keep_only(session_id, first_turns)
 
-    async def _read(self, owner: str, session_id: str, first_turn: int, max_tokens: int) -> None:
-        async with self._database.write() as session:
-            chat = await Sessions(session, owner).get(session_id)
-            known_before = await Facts(session, owner).known_before(session_id, first_turn)
-            if chat is None or known_before is None:
-                return
-            block_id = await FactBlocks(session, owner).begin(session_id, first_turn, known_before)
-        async with self._database.read() as session:
-            chat = await Sessions(session, owner).get(session_id)
-            if chat is None:
-                return
-            history = await StoredHistory.open(session, owner, session_id, self._encoder)
-            block = await history.facts_anew(first_turn, max_tokens)
-        async with self._database.write() as session:
-            await FactBlocks(session, owner).finish(
-                block_id, block, max_tokens, chat.persona_id, self._encoder.fingerprint
-            )
+
+async def read_block(
+    database: Database,
+    owner: str,
+    session_id: str,
+    first_turn: int,
+    *,
+    max_tokens: int,
+    encoder: FingerprintedEncoder,
+) -> None:
+    """Read the facts of a window that begins with a turn, and keep them unless they change meanwhile."""
+    async with database.write() as session:
+        chat = await Sessions(session, owner).get(session_id)
+        known_before = await Facts(session, owner).known_before(session_id, first_turn)
+        if chat is None or known_before is None:
+            return
+        block_id = await FactBlocks(session, owner).begin(session_id, first_turn, known_before)
+    async with database.read() as session:
+        chat = await Sessions(session, owner).get(session_id)
+        if chat is None:
+            return
+        history = await StoredHistory.open(session, owner, session_id, encoder)
+        block = await history.facts_anew(first_turn, max_tokens)
+    async with database.write() as session:
+        blocks = FactBlocks(session, owner)
+        await blocks.finish(block_id, block, max_tokens, chat.persona_id, encoder.fingerprint)
