@@ -1,5 +1,6 @@
 """What the coming windows of a session tell of facts, read before their turns come: a part of its upkeep."""
 
+from app.chat.existing import existing_session
 from app.chat.states import OpenState
 from app.storage.database import Database
 from app.storage.fact_blocks import FactBlocks
@@ -8,6 +9,7 @@ from app.storage.history import StoredHistory
 from app.storage.sessions import Sessions
 from app.storage.token_index import FingerprintedEncoder
 from memory.lookahead import coming_first_turns
+from memory.strategies import parse_strategy
 from memory.strategies.remembering import remembering
 
 
@@ -24,9 +26,13 @@ class FactBlockUpkeep:
 
     async def bring_up(self, owner: str, session_id: str) -> None:
         """Read what is missing. Raises NotFoundProblem."""
+        async with self._database.read() as session:
+            row = await existing_session(session, owner, session_id)
+        if remembering(parse_strategy(row.memory)) is None:
+            return
         async with self._open_state(owner, session_id) as (chat, _):
             strategy = remembering(chat.strategy)
-            if strategy is None:
+            if strategy is None:  # since then
                 return
             first_turns, most = await coming_first_turns(chat), strategy.fact_tokens
         async with self._database.read() as session:

@@ -61,6 +61,7 @@ class ChooseSizes:
     turn_tokens: int = 75
     window_turns: int = 10
     token_budget: int = 1000
+    fact_tokens: int = 256
 
     @property
     def strategies(self) -> list[Strategy]:
@@ -69,9 +70,10 @@ class ChooseSizes:
             TokenBuffer(token_budget=self.token_budget),
             SummaryBuffer(token_budget=self.token_budget),
             RunningSummary(),
-            Facts(token_budget=self.token_budget),
+            Facts(token_budget=self.token_budget, max_fact_tokens=self.fact_tokens),
             Vector(token_budget=self.token_budget),
-            Combined(token_budget=2 * self.token_budget),
+            # Facts in as many tokens: where both windows begin with the same turn, both find them kept.
+            Combined(token_budget=10 * self.fact_tokens, facts_share=0.1),
         ]
 
 

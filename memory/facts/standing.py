@@ -1,7 +1,7 @@
 """Which facts stand: duplicates merged, older ones superseded by newer, ended ones gone.
 
-It is computed from what was said in its order, never stored. So whatever leaves, by an edit or a deletion,
-leaves nothing stale behind: what it superseded stands again.
+It is computed from what was said in its order, and from nothing else. So whatever leaves, by an edit or a
+deletion, leaves nothing stale behind: what it superseded stands again.
 """
 
 import math
