@@ -305,8 +305,16 @@ class Facts(Repository):
 
     async def read_to(self, session_id: str) -> int | None:
         """The first turn with a message that no facts are extracted from yet; None: there is none."""
-        unread = await self.unread(session_id, 1)
-        return unread[0].turn if unread else None
+        read = self.select_columns(FactWatermarkRow, FactWatermarkRow.position).where(
+            FactWatermarkRow.session_id == session_id
+        )
+        query = self.select_columns(MessageTokensRow, MessageTokensRow.turn).where(
+            MessageTokensRow.session_id == session_id,
+            MessageTokensRow.position > func.coalesce(read.scalar_subquery(), -1),
+        )
+        first = query.order_by(MessageTokensRow.position).limit(1)
+        turn: int | None = (await self.session.scalars(first)).one_or_none()
+        return turn
 
     async def _watermark(self, session_id: str) -> FactWatermarkRow | None:
         query = self.select(FactWatermarkRow).where(FactWatermarkRow.session_id == session_id)
