@@ -4,7 +4,21 @@ import secrets
 from typing import Literal
 
 Prefix = Literal[
-    "per", "ses", "msg", "mrk", "sum", "lor", "fac", "doc", "shf", "del", "key", "cmpl", "chatcmpl", "resp"
+    "per",
+    "ses",
+    "msg",
+    "mrk",
+    "sum",
+    "lor",
+    "fac",
+    "fbl",
+    "doc",
+    "shf",
+    "del",
+    "key",
+    "cmpl",
+    "chatcmpl",
+    "resp",
 ]
 
 

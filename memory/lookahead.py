@@ -45,6 +45,14 @@ def _before_reminder(chat: ChatState, coming: Selection) -> tuple[int, ...]:
     return tuple(chain.from_iterable(each.token_ids for each in (*chat.persona, *pinned, *staying)))
 
 
+async def coming_first_turns(chat: ChatState) -> list[int]:
+    """Where the window begins as it stands, and after its next cut if that is known."""
+    room = chat.room()
+    first_turn = await chat.strategy.first_turn(chat.history, room)
+    after = await first_turn_after_cut(chat.strategy, chat.history, room)
+    return [first_turn] if after is None else [first_turn, after]
+
+
 async def first_turn_after_cut(strategy: Strategy, counts: TurnCounts, room: Room) -> int | None:
     """Where the window will begin when it begins elsewhere than now, if the chat's turns stay as long as
     they were in the mean.

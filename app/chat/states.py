@@ -1,8 +1,8 @@
 """Chat sessions as they stand: all that their contexts are assembled from, read from the store."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from app.chat.context_records import context_view
@@ -28,6 +28,9 @@ from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
 from memory.strategies.buffer import Buffer
 from memory.strategies.recalling import recalling
+
+OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
+"""A session of an owner as it stands, its token index brought up."""
 
 
 @dataclass(frozen=True, slots=True)

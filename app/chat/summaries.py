@@ -2,13 +2,13 @@
 
 import asyncio
 
+from app.chat.states import OpenState
 from app.errors import NoSummaryProblem, SummaryTooLargeProblem
 from app.schemas.summaries import SummaryView
 from app.storage.database import Database
 from app.storage.summaries import Summaries
 from app.storage.tables import SummaryRow
 from app.storage.token_index import unpack_ids
-from app.upkeep.service import OpenState
 from app.upkeep.summarisers import Summarisers
 from memory.assembly import ChatState
 from memory.strategies.summarising import SummarisingStrategy, summarising

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func
 
-from app.storage.fact_tables import FactRow, RefusedFactRow
+from app.storage.fact_tables import FactBlockRow, FactRow, RefusedFactRow
 from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow
 from app.storage.repository import Repository, batches
@@ -63,6 +63,7 @@ STORES = (
     Store("summaries", SummaryRow, None, SummaryRow.session_id),
     Store("facts", FactRow, FactRow.message_id, FactRow.session_id),
     Store("refused_facts", RefusedFactRow, RefusedFactRow.message_id, RefusedFactRow.session_id),
+    Store("fact_blocks", FactBlockRow, None, FactBlockRow.session_id),
     Store("documents", DocumentRow, of_document=DocumentRow.id),
     Store("document_pieces", DocumentPieceRow, of_document=DocumentPieceRow.document_id),
     Store("passages", PassageRow, PassageRow.message_id, PassageRow.source, PassageRow.source),

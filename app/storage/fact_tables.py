@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text
+from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.tables import Owned, Table
@@ -63,3 +63,32 @@ class FactWatermarkRow(Owned, Table):
 
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(Integer)
+
+
+class FactBlockRow(Owned, Table):
+    """Derived: what a window of a session that begins with `first_turn` tells of facts, ready to be read.
+
+    It is put down before the facts are read, with no `fingerprint`. Whatever changes what stands in that
+    window deletes the row in the same unit of work, so what was read before such a change is not kept.
+    `known_before`: when the turn began, of the user's other chats the window tells what was known then.
+    `persona_id`: the session's when they were read. `fact_ids` have room in `max_tokens`, `left_out` others
+    have not. `token_ids` are under one tokeniser and template, like those of messages.
+    """
+
+    __tablename__ = "fact_blocks"
+    __table_args__ = (
+        UniqueConstraint("session_id", "first_turn"),
+        Index("ix_fact_blocks_user", "owner", "user_id", "known_before"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    first_turn: Mapped[int] = mapped_column(Integer)
+    user_id: Mapped[str | None] = mapped_column(String(256))
+    known_before: Mapped[datetime]
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    persona_id: Mapped[str | None] = mapped_column(String(32))
+    max_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    fact_ids: Mapped[list[str]] = mapped_column(default=list)
+    token_ids: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    left_out: Mapped[int] = mapped_column(Integer, default=0)

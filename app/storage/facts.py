@@ -2,20 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from app.ids import new_id
+from app.storage.fact_blocks import FactBlocks
 from app.storage.fact_tables import FactRow, FactWatermarkRow, RefusedFactRow
 from app.storage.repository import Repository, batches
 from app.storage.tables import MessageMarkRow, MessageRow, MessageTokensRow, SessionRow
 from memory.facts.fact import OWNER, PERSONA, Fact, Found, holds_one, words_of
 
-MOST = 1000
-"""Facts of a user that are considered, the newest: what supersedes one of them is newer, and among them."""
 COPIED = (
     "user_id",
     "persona_id",
@@ -32,6 +31,10 @@ COPIED = (
     "created_at",
 )
 """What a copy of a fact has of the original."""
+
+
+OF_FACT = tuple(getattr(FactRow, each.name) for each in fields(Fact))
+"""The columns that a fact is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Facts(Repository):
         Of this chat, what turns before it told; of the user's other chats with the persona, what was known
         before that turn was said.
         """
-        said = await self._said_at(session_id, first_turn)
+        said = await self.known_before(session_id, first_turn)
         own = and_(
             FactRow.enters_at <= first_turn, or_(FactRow.author == OWNER, MessageRow.turn < first_turn)
         )
@@ -79,19 +82,18 @@ class Facts(Repository):
             )
             mine = or_(mine, and_(FactRow.session_id != session_id, same, others))
         query = (
-            self.select(FactRow)
+            self.select_columns(FactRow, *OF_FACT, FactRow.session_id, FactRow.persona_id)
             .outerjoin(MessageRow, MessageRow.id == FactRow.message_id)
             .where(mine, or_(FactRow.author == OWNER, and_(MessageRow.is_active, ~self._is_excluded())))
             .order_by(
-                FactRow.said_at.desc(),
-                func.coalesce(MessageRow.position, 0).desc(),
-                func.coalesce(FactRow.quote_start, 0).desc(),
-                FactRow.id.desc(),
+                FactRow.said_at,
+                func.coalesce(MessageRow.position, 0),
+                func.coalesce(FactRow.quote_start, 0),
+                FactRow.id,
             )
-            .limit(MOST)
         )
-        rows = (await self.session.scalars(query)).all()
-        return [KnownFact(as_fact(row), row.session_id, row.persona_id) for row in reversed(rows)]
+        rows = (await self.session.execute(query)).all()
+        return [KnownFact(Fact(*row[:-2]), row.session_id, row.persona_id) for row in rows]
 
     def _is_excluded(self) -> ColumnElement[bool]:
         """Whether the turn of the fact's message holds an excluded message."""
@@ -109,8 +111,9 @@ class Facts(Repository):
             )
         )
 
-    async def _said_at(self, session_id: str, turn: int) -> datetime | None:
-        """When the turn began; None if it has not."""
+    async def known_before(self, session_id: str, turn: int) -> datetime | None:
+        """When the turn began: of the user's other chats, windows that begin with it tell what was known
+        then. None if it has not begun."""
         # Without an order: with one, SQLite walks the whole session instead of looking the turn up.
         query = self.select_columns(MessageRow, MessageRow.position, MessageRow.created_at).where(
             MessageRow.session_id == session_id, MessageRow.turn == turn, MessageRow.is_active
@@ -120,8 +123,11 @@ class Facts(Repository):
 
     async def get_many(self, fact_ids: Sequence[str]) -> dict[str, Fact]:
         """Facts by id, also of those that no longer count: the records of contexts name them."""
-        query = self.select(FactRow).where(FactRow.id.in_(fact_ids))
-        return {row.id: as_fact(row) for row in (await self.session.scalars(query)).all()}
+        found: dict[str, Fact] = {}
+        for batch in batches(fact_ids):
+            query = self.select_columns(FactRow, *OF_FACT).where(FactRow.id.in_(batch))
+            found |= {row.id: Fact(*row) for row in (await self.session.execute(query)).all()}
+        return found
 
     async def add_one(
         self,
@@ -156,6 +162,8 @@ class Facts(Repository):
         )
         self.add(row)
         await self.session.flush()
+        blocks = FactBlocks(self.session, self.owner)
+        await blocks.cut(session.id, from_turn=enters_at, since=row.created_at)
         return row.id
 
     async def new_of(self, message_id: str, found: Sequence[Found]) -> list[Found]:
@@ -179,7 +187,8 @@ class Facts(Repository):
     async def remove(self, fact_ids: Sequence[str]) -> None:
         """Delete facts for good, and refuse them where they were extracted from."""
         query = self.held(self.select(FactRow).where(FactRow.id.in_(fact_ids)).order_by(FactRow.id))
-        for row in (await self.session.scalars(query)).all():
+        rows = (await self.session.scalars(query)).all()
+        for row in rows:
             if row.message_id is not None and row.quote_start is not None and row.quote_end is not None:
                 self.add(
                     RefusedFactRow(
@@ -195,6 +204,8 @@ class Facts(Repository):
                 )
             await self.session.delete(row)
         await self.session.flush()
+        for session_id in {row.session_id for row in rows}:
+            await FactBlocks(self.session, self.owner).cut(session_id)
 
     async def copy(self, copies: Mapping[str, MessageRow], session_id: str) -> dict[str, str]:
         """Let what messages, given by id, told be told by their copies too; new ids by the originals'."""
@@ -217,6 +228,7 @@ class Facts(Repository):
                     )
                 )
         await self.session.flush()
+        await FactBlocks(self.session, self.owner).cut(session_id)
         return names
 
     async def copy_owners(self, session_id: str, to_session: str) -> dict[str, str]:
@@ -227,6 +239,7 @@ class Facts(Repository):
             names[row.id] = new_id("fac")
             self._add_copy(row, names[row.id], to_session, {})
         await self.session.flush()
+        await FactBlocks(self.session, self.owner).cut(to_session)
         return names
 
     def _add_copy(
@@ -235,6 +248,16 @@ class Facts(Repository):
         fields = {field: getattr(row, field) for field in COPIED}
         message_id = copies[row.message_id].id if row.message_id else None
         self.add(FactRow(**fields, id=fact_id, session_id=session_id, message_id=message_id))
+
+    async def known_since(self, session_id: str, turn: int) -> datetime | None:
+        """When what messages of that turn and later ones tell began to be known; None: they tell nothing."""
+        query = (
+            self.select_columns(FactRow, func.min(FactRow.created_at))
+            .join(MessageRow, MessageRow.id == FactRow.message_id)
+            .where(MessageRow.session_id == session_id, MessageRow.turn >= turn)
+        )
+        since: datetime | None = (await self.session.scalars(query)).one()
+        return since
 
     async def purge_forgotten(self, session_id: str) -> None:
         """Delete what forgotten messages told, and what the owner made of it."""
@@ -282,28 +305,20 @@ class Facts(Repository):
 
     async def read_to(self, session_id: str) -> int | None:
         """The first turn with a message that no facts are extracted from yet; None: there is none."""
-        unread = await self.unread(session_id, 1)
-        return unread[0].turn if unread else None
+        read = self.select_columns(FactWatermarkRow, FactWatermarkRow.position).where(
+            FactWatermarkRow.session_id == session_id
+        )
+        query = self.select_columns(MessageTokensRow, MessageTokensRow.turn).where(
+            MessageTokensRow.session_id == session_id,
+            MessageTokensRow.position > func.coalesce(read.scalar_subquery(), -1),
+        )
+        first = query.order_by(MessageTokensRow.position).limit(1)
+        turn: int | None = (await self.session.scalars(first)).one_or_none()
+        return turn
 
     async def _watermark(self, session_id: str) -> FactWatermarkRow | None:
         query = self.select(FactWatermarkRow).where(FactWatermarkRow.session_id == session_id)
         return (await self.session.scalars(query)).one_or_none()
-
-
-def as_fact(row: FactRow) -> Fact:
-    return Fact(
-        id=row.id,
-        subject=row.subject,
-        key=row.key,
-        value=row.value,
-        text=row.text,
-        author=row.author,
-        said_at=row.said_at,
-        ends=row.ends,
-        message_id=row.message_id,
-        quote_start=row.quote_start,
-        quote_end=row.quote_end,
-    )
 
 
 def _is_refused(found: Found, refused: RefusedFactRow) -> bool:

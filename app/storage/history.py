@@ -1,13 +1,15 @@
 """The turns of one session as the memory layer asks for them, found through the token index."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.storage.fact_blocks import FactBlocks
 from app.storage.facts import Facts
 from app.storage.marks import MarkKind, Marks
 from app.storage.repository import Repository
@@ -16,6 +18,7 @@ from app.storage.tables import MessageRow, MessageTokensRow
 from app.storage.token_index import FingerprintedEncoder, TokenIndex, unpack_ids
 from memory.context import Segment
 from memory.facts.block import FactBlock, fact_block
+from memory.facts.fact import Fact
 from memory.facts.standing import standing
 from memory.marks import pinned_segment
 from memory.messages import Message
@@ -85,17 +88,39 @@ class StoredHistory(Repository):
         return as_summary(row, self._encoder) if row else None
 
     async def facts(self, first_turn: int, max_tokens: int) -> FactBlock:
-        facts = Facts(self.session, self.owner)
-        known = await facts.of_window(self.session_id, first_turn)
-        read_to = await facts.read_to(self.session_id)
-        # A remote tokeniser may take its time.
-        return await asyncio.to_thread(
-            fact_block,
-            standing(known).facts,
-            lambda text: self._encoder.encode_message("system", text),
-            max_tokens,
-            read_to=self.turn_count if read_to is None else min(read_to, self.turn_count),
+        kept = await FactBlocks(self.session, self.owner).get(
+            self.session_id, first_turn, max_tokens, self._encoder.fingerprint
         )
+        if kept is None:
+            return await self.facts_anew(first_turn, max_tokens)
+        found = await Facts(self.session, self.owner).get_many(kept.fact_ids)
+        facts, token_ids = tuple(found[each] for each in kept.fact_ids), unpack_ids(kept.token_ids)
+        if len(token_ids) <= max_tokens:
+            return FactBlock(facts, token_ids, kept.left_out, await self._read_to())
+        fewer = await self._fact_block(lambda: facts, max_tokens)
+        return replace(fewer, left_out=fewer.left_out + kept.left_out)
+
+    async def facts_anew(self, first_turn: int, max_tokens: int) -> FactBlock:
+        """As `facts`, from all that is known, whether or not a block is kept."""
+        known = await Facts(self.session, self.owner).of_window(self.session_id, first_turn)
+        return await self._fact_block(lambda: standing(known).facts, max_tokens)
+
+    async def _fact_block(self, stand: Callable[[], Sequence[Fact]], max_tokens: int) -> FactBlock:
+        read_to = await self._read_to()
+        # Much may be known, and a remote tokeniser may take its time.
+        return await asyncio.to_thread(
+            lambda: fact_block(
+                stand(),
+                lambda text: self._encoder.encode_message("system", text),
+                max_tokens,
+                read_to=read_to,
+            )
+        )
+
+    async def _read_to(self) -> int:
+        """The first turn that no facts are extracted from yet, `turn_count` if there is none."""
+        read_to = await Facts(self.session, self.owner).read_to(self.session_id)
+        return self.turn_count if read_to is None else min(read_to, self.turn_count)
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
         first, _ = await self._opening(first_turn)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.ids import new_id
+from app.storage.fact_blocks import FactBlocks
 from app.storage.passages import StoredPassages
 from app.storage.personas import behind
 from app.storage.repository import Repository
@@ -88,6 +89,7 @@ class Sessions(Repository):
     async def remove(self, session_id: str) -> bool:
         """Delete the session with its messages and all that is derived from them; whether it was there."""
         await self.hold_chats([session_id])
+        await FactBlocks(self.session, self.owner).cut(session_id)
         await StoredPassages(self.session, self.owner).cut(session_id, 0, purge=True)
         result = await self.session.execute(
             self.delete(SessionRow).where(SessionRow.id == session_id).returning(SessionRow.id)

@@ -2,8 +2,10 @@
 
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
+from app.storage.fact_blocks import FactBlocks
 from app.storage.recall_tables import DocumentRow
 from app.storage.repository import Repository
+from app.storage.tables import SessionRow
 from app.transfer.archive import Archive
 from app.transfer.new_rows import NewRows
 
@@ -33,6 +35,10 @@ class Intake(Repository):
         """Store the rows, and put the documents on their shelves; gives the ids of these shelves."""
         for table, rows in new.rows.items():
             await self.insert(table, rows)
+        # One session of each user: what is known of them came in with all of them. In one order, as below.
+        chats = sorted((row["user_id"] or "", row["id"]) for row in new.rows[SessionRow])
+        for session_id in dict(chats).values():
+            await FactBlocks(self.session, self.owner).cut(session_id)
         documents = self.select(DocumentRow)
         passages = DocumentPassages(self.session, self.owner)
         shelves = [

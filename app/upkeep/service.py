@@ -7,7 +7,6 @@ hundreds at once.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,8 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.chat.persona import ChatPersona, names_in_notes
+from app.chat.persona import names_in_notes
+from app.chat.states import OpenState
 from app.errors import NotFoundProblem
 from app.storage.database import Database
 from app.storage.history import StoredHistory
@@ -24,9 +24,9 @@ from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.telemetry.tracing import following, stage
 from app.upkeep.extractors import Extractors
+from app.upkeep.fact_blocks import FactBlockUpkeep
 from app.upkeep.facts import FactUpkeep
 from app.upkeep.summarisers import Summarisers
-from memory.assembly import ChatState
 from memory.strategies.base import Strategy
 from memory.strategies.summarising import SummarisingStrategy, summarising
 from memory.summaries.plan import Step, enters_at, next_step
@@ -37,8 +37,6 @@ log = structlog.get_logger()
 AT_ONCE = 4
 """So many sessions are worked on at a time."""
 
-OpenState = Callable[[str, str], AbstractAsyncContextManager[tuple[ChatState, ChatPersona | None]]]
-"""A session of an owner as it stands, its token index brought up."""
 WindowInUse = Callable[[str, Strategy], int | None]
 """The first turn of the window of the reply that is being generated in a session, chosen by that strategy."""
 
@@ -84,6 +82,7 @@ class Upkeep:
         self._database = database
         self._summarisers = summarisers
         self._facts = FactUpkeep(database, extractors, self._used)
+        self._fact_blocks = FactBlockUpkeep(database, summarisers.encoder, open_state)
         self._open_state = open_state
         self._window_in_use = window_in_use
         self._on_change = on_change
@@ -154,6 +153,8 @@ class Upkeep:
             with stage("extract"):
                 while (found := await self._facts.extract_next(owner, session_id)) is not None:
                     changed = changed or found > 0
+            with stage("facts"):
+                await self._fact_blocks.bring_up(owner, session_id)
         except NotFoundProblem:
             return  # deleted meanwhile
         except Exception:

@@ -1,7 +1,7 @@
 """`perdure bench choose`: how long it takes to choose a context, by the length of the chat behind it.
 
-Ours is a session in a real database, read as the service reads it. LangChain and LlamaIndex choose from the
-same history.
+Ours is a session in a real database, read as the service reads it; what recall finds is given. LangChain and
+LlamaIndex choose from the same history.
 """
 
 import asyncio
@@ -19,23 +19,32 @@ from app.storage.database import Database, migrate
 from evals.bench.report import Goal, Round, Row, Section, median_of_ratios, percentile, rotated
 from evals.bench.runners import OURS
 from evals.bench.script import Script
-from evals.bench.stored import StoredChat
+from evals.bench.stored import NothingReady, StoredChat
 from llm.progress import Progress
 from llm.text.chat_format import ChatTokenizer
 from memory.messages import Message
 from memory.strategies.base import Strategy
+from memory.strategies.combined import Combined
+from memory.strategies.facts import Facts
+from memory.strategies.remembering import remembering
 from memory.strategies.sliding_window import SlidingWindow
 from memory.strategies.summarising import summarising
 from memory.strategies.summary import RunningSummary
 from memory.strategies.summary_buffer import SummaryBuffer
 from memory.strategies.token_buffer import TokenBuffer
+from memory.strategies.vector import Vector
 
 GROWTH = 1.5
 MOST_MS = 10.0
+MESSAGES_A_FACT = 5
+"""One in so many messages tells a fact."""
 SUMMARISED_TURNS = 10
 """A summary is stored for every so many turns, as a chat of that length would have them."""
 DIFFERENT_TURNS = 500
 """After so many turns the text is said again: encoding more of it would take longer than the benchmark."""
+
+UNREAD = "its facts not read before"
+"""The worst case: the window has just moved, and upkeep had no time before."""
 
 LANGCHAIN = "LangChain trim_messages"
 LLAMA_INDEX = "LlamaIndex Memory"
@@ -52,6 +61,7 @@ class ChooseSizes:
     turn_tokens: int = 75
     window_turns: int = 10
     token_budget: int = 1000
+    fact_tokens: int = 256
 
     @property
     def strategies(self) -> list[Strategy]:
@@ -60,6 +70,10 @@ class ChooseSizes:
             TokenBuffer(token_budget=self.token_budget),
             SummaryBuffer(token_budget=self.token_budget),
             RunningSummary(),
+            Facts(token_budget=self.token_budget, max_fact_tokens=self.fact_tokens),
+            Vector(token_budget=self.token_budget),
+            # Facts in as many tokens: where both windows begin with the same turn, both find them kept.
+            Combined(token_budget=10 * self.fact_tokens, facts_share=0.1),
         ]
 
 
@@ -70,6 +84,7 @@ class Seat:
     who: str
     messages: int
     choose: Callable[[], Awaitable[object]]
+    has_goals: bool = False
     rounds: list[Round] = field(default_factory=list)
 
 
@@ -129,10 +144,20 @@ class ChooseBenchmark:
         recipes = {each.recipe for each in map(summarising, strategies) if each}
         for recipe in recipes:
             await chat.summarise(text, recipe, turns=len(messages) // 2, every=SUMMARISED_TURNS)
-        message = self._said[0]
-        return [
-            Seat(f"{OURS} {each.strategy}", len(messages), partial(chat.choose, each, message))
+        await chat.tell(MESSAGES_A_FACT)
+        remember = [each for each in map(remembering, strategies) if each]
+        for each in remember:
+            await chat.keep_facts(each)
+        message, count = self._said[0], len(messages)
+        seats = [
+            Seat(f"{OURS} {each.strategy}", count, partial(chat.choose, each, message), has_goals=True)
             for each in strategies
+        ]
+        return seats + [
+            Seat(
+                f"{OURS} {each.strategy}, {UNREAD}", count, partial(chat.choose, each, message, NothingReady)
+            )
+            for each in remember
         ]
 
     async def _peers(self, messages: Sequence[Message]) -> list[Seat]:
@@ -169,7 +194,7 @@ class ChooseBenchmark:
         for seat in seats:
             by_who.setdefault(seat.who, []).append(seat)
         rows = [_row(seat, of_one[0]) for of_one in by_who.values() for seat in of_one]
-        goals = [goal for who, of_one in by_who.items() if who.startswith(OURS) for goal in _goals(of_one)]
+        goals = [goal for of_one in by_who.values() if of_one[0].has_goals for goal in _goals(of_one)]
         about = f"windows of {self._sizes.window_turns} turns, or of {self._sizes.token_budget:,} tokens"
         return Section("choosing a context", about, rows, goals)
 

@@ -28,6 +28,7 @@ STORES = {
     "summaries",
     "facts",
     "refused_facts",
+    "fact_blocks",
     "idempotency_keys",
     "documents",
     "document_pieces",

@@ -15,14 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.recall.shelving import shelve
 from app.storage.database import Database
 from app.storage.derived import cut_derived
+from app.storage.facts import Facts
 from app.storage.history import StoredHistory
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import MessageDraft, Messages
 from app.storage.passages import StoredPassages
+from app.storage.sessions import Sessions
 from app.storage.shelves import Shelves
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex, bring_up
+from app.upkeep.fact_blocks import read_block
+from memory.facts.block import FactBlock
+from memory.facts.fact import Found
 from memory.messages import Role
 from tests.app.test_storage import ByteEncoder, new_session, store
 
@@ -30,6 +35,7 @@ OWNER = "local"
 SHORT, LONG = 30, 600
 """Turns; what is chosen from is larger than what is chosen."""
 MANY_CHANGES = 10**9
+FACT_TOKENS = 300
 ENCODER = ByteEncoder()
 
 
@@ -52,6 +58,32 @@ class Chat:
             await Marks(session, OWNER).mark(before, "pinned")
             self.other = await messages.add_alternative(self.last, MessageDraft("user", "other"))
         await store(self.database, self.id, said)
+        await self.tell(turns)
+
+    async def tell(self, turns: int) -> None:
+        """Every turn tells a fact; those of a window that begins with the third last turn are read."""
+        async with self.database.write() as session:
+            row = await Sessions(session, OWNER).get(self.id)
+            assert row is not None
+            messages = await Messages(session, OWNER).list(
+                self.id, after=None, limit=2 * turns, newest_first=False
+            )
+            for number, message in enumerate(messages[::2]):
+                await Facts(session, OWNER).add_one(
+                    row,
+                    Found("user", "likes", f"thing {number}", 0, 1),
+                    persona_id=None,
+                    text=f"User, likes: thing {number}",
+                    author="rules",
+                    said_at=message.created_at,
+                    enters_at=message.turn + 1,
+                    message_id=message.id,
+                )
+            await Facts(session, OWNER).set_watermark(self.id, messages[-1].position)
+        self.first_turn = turns - 3
+        await read_block(
+            self.database, OWNER, self.id, self.first_turn, max_tokens=FACT_TOKENS, encoder=ENCODER
+        )
 
     async def history(self, session: AsyncSession, end: int | None) -> StoredHistory:
         return await StoredHistory.open(session, OWNER, self.id, ENCODER, end=end)
@@ -64,6 +96,12 @@ async def marked(chat: Chat, session: AsyncSession, end: int | None) -> None:
     history = await chat.history(session, end)
     await history.pinned()
     await history.excluded()
+
+
+async def facts(chat: Chat, session: AsyncSession) -> FactBlock:
+    block = await (await chat.history(session, None)).facts(chat.first_turn, FACT_TOKENS)
+    assert block.left_out
+    return block
 
 
 async def replace(chat: Chat, session: AsyncSession) -> MessageRow:
@@ -94,6 +132,7 @@ QUESTIONS: dict[str, Question] = {
     "tidiness": untidy,
     "marked turns": lambda chat, session: marked(chat, session, None),
     "marked turns before a reply": lambda chat, session: marked(chat, session, chat.last.position),
+    "facts": facts,
     "replace": replace,
     "activate": lambda chat, session: MessageTree(session, OWNER).activate(chat.other),
     "cut": lambda chat, session: cut_derived(session, OWNER, chat.id, chat.last.position),

@@ -36,6 +36,7 @@ from tests.app.transfer_parts import (
 NOT_EXPORTED = {
     "deletions",  # receipts are of what is in no file any more
     "idempotency_keys",  # of requests to this service
+    "fact_blocks",  # are read anew of the facts
     "responses",  # are under addresses of this service
     "api_keys",  # what opens this service opens no other
 }

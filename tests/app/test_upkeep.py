@@ -26,7 +26,7 @@ class Watched:
         self.gate.set()
         self.upkeep = Upkeep(
             database,
-            cast(Any, None),
+            cast(Any, SimpleNamespace(encoder=None)),
             cast(Any, None),
             open_state=self._open,
             window_in_use=lambda *_: None,

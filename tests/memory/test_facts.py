@@ -16,6 +16,7 @@ from memory.facts.rules import RuleExtractor, facts_by_rules
 from memory.facts.standing import standing
 from memory.facts.written import WrittenExtractor
 from memory.messages import ROLES, Message, Role
+from tests.memory.naive_standing import naive_standing
 from tests.texts import texts
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -283,6 +284,34 @@ def test_each_fact_stands_or_is_merged_or_superseded_by_a_later_one_or_only_ends
     assert all(twin < mention for mention, twin in result.merged.items())
     one = [fact.key for fact in result.facts if holds_one(fact.key)]
     assert len(one) == len(set(one))
+
+
+WORDS = st.sampled_from(
+    ["tea", "Tea!", "green", "the", "very", "old", "dog", "4711", "12", "a1", "café", "?"]
+)
+VALUES = st.lists(WORDS, max_size=7).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    said=st.lists(
+        st.tuples(
+            st.sampled_from(["user", "User", "Bo"]),
+            st.sampled_from(["home", "likes", "dislikes", "to remember"]),
+            VALUES,
+            st.none() | VALUES,
+        ),
+        max_size=25,
+    )
+)
+def test_what_stands_is_what_comparing_each_fact_with_every_other_gives(
+    said: list[tuple[str, str, str, str | None]],
+) -> None:
+    facts = [
+        Fact(f"fac_{at:02}", subject, key, value, value, "rules", BEGAN, ends)
+        for at, (subject, key, value, ends) in enumerate(said)
+    ]
+    assert standing(facts) == naive_standing(facts)
 
 
 @settings(max_examples=100, deadline=None)
