@@ -10,6 +10,7 @@ from app.access.authentication import Authenticator
 from app.api.dependencies import Service
 from app.api.keyed_requests import KeyedRequests
 from app.api.replays import replay
+from app.chat.abandoned import interrupt_abandoned
 from app.chat.history_edits import HistoryEdits
 from app.chat.service import Chat
 from app.deletions import Deleting
@@ -21,8 +22,6 @@ from app.models.embedding import SentenceEmbedder
 from app.readiness import Readiness
 from app.settings import Settings
 from app.storage.database import Database, migrate
-from app.storage.messages import Messages
-from app.storage.repository import owners
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import flush
 from app.transfer.imports import Imports
@@ -46,7 +45,7 @@ async def running_parts(
         await asyncio.to_thread(migrate, settings.database)
         database = Database(settings.database)
         try:
-            await _interrupt_unfinished(database)
+            await interrupt_abandoned(database)
             app.state.authenticator = Authenticator(settings, database)
             app.state.service = service = _service(settings, database, model, embedder, metrics)
             service.chat.recall.start()
@@ -70,13 +69,6 @@ async def running_parts(
         finally:
             await database.close()
             await flush()
-
-
-async def _interrupt_unfinished(database: Database) -> None:
-    """Mark the replies that the process before this one did not bring to their end."""
-    async with database.write() as session:
-        for owner in await owners(session):
-            await Messages(session, owner).interrupt_unfinished()
 
 
 def _service(

@@ -8,10 +8,11 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.storage.backend import Backend, DatabaseUnavailableError
+from app.storage.shared_claims import SharedClaims
 from app.storage.tables import Table
 
 CONNECTIONS, MORE_CONNECTIONS = 10, 20
@@ -43,10 +44,14 @@ class PostgreSQL(Backend):
                 pool_size=CONNECTIONS,
                 max_overflow=MORE_CONNECTIONS,
             )
+            claiming = create_async_engine(
+                self._url, connect_args=self._arguments, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+            )
         except ModuleNotFoundError as error:
             raise DatabaseUnavailableError(
                 self.name, f"{error}; PostgreSQL needs its driver: pip install 'perdure[postgres]'"
             ) from error
+        self.claims = SharedClaims(claiming, self.name, self.reached)
 
     def blocking_engine(self) -> Engine:
         return create_engine(self._url, connect_args=self._arguments)
