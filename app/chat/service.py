@@ -177,7 +177,7 @@ class Chat:
                 terms=question.terms,
             )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
-        reservation = reserve(
+        reservation = await reserve(
             self._model.engine,
             GenerationRequest(
                 prompt=assembled.context.token_ids,
@@ -252,8 +252,9 @@ class Chat:
             yield
 
     async def end_turn(self, name: str) -> None:
-        """End the reply of that id, or what is generated in the session of that id, in this process or another;
-        what there is of it is kept.
+        """End the reply of that id, or what is generated in the session of that id, in whatever process.
+
+        What there is of it is kept.
         """
         if not self._called_off(name):
             await self._database.claims.call(name)

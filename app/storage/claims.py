@@ -78,7 +78,7 @@ class OwnClaims(Claims):
     def __init__(self) -> None:
         self._held: set[str] = set()
 
-    async def take(self, name: str, *, waits: bool) -> bool:
+    async def take(self, name: str, *, waits: bool) -> bool:  # noqa: ARG002
         self._held.add(name)
         return True
 
@@ -92,7 +92,7 @@ class OwnClaims(Claims):
         self._held.update(free)
         return free
 
-    async def is_held(self, session: AsyncSession, name: str) -> bool:
+    async def is_held(self, session: AsyncSession, name: str) -> bool:  # noqa: ARG002
         return name in self._held
 
     async def check(self, session: AsyncSession, names: Collection[str]) -> None:

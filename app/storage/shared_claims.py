@@ -32,6 +32,7 @@ ONLY_AFTER_S = 25
 
 TAKE = text("SELECT pg_try_advisory_lock(:key)")
 RELEASE = text("SELECT pg_advisory_unlock(:key)")
+RELEASE_ALL = text("SELECT pg_advisory_unlock_all()")
 # Rows are tried one after the other until there are enough: none is locked that is not given.
 TAKE_PLACES = text(
     "SELECT key FROM unnest(CAST(:keys AS bigint[])) AS key WHERE pg_try_advisory_lock(key) LIMIT :count"
@@ -84,13 +85,12 @@ class SharedClaims(Claims):
         # Whoever waits holds the place of the next one meanwhile, and who comes waits for that: of several
         # processes that take a claim again and again, each has its turn.
         place = f"next: {name}"
-        while not await self._try(place):
-            await asyncio.sleep(LOOK_S)
+        await self._until_taken(place)
         try:
-            while not await self._try(name):
-                await asyncio.sleep(LOOK_S)
+            await self._until_taken(name)
         finally:
-            await self.release(place)
+            # Not waited for: cut off there, whoever asked would have the claim and not know it.
+            self._begun(self.release(place))
         return True
 
     async def release(self, name: str) -> None:
@@ -147,8 +147,17 @@ class SharedClaims(Claims):
         if self._tasks:
             await asyncio.wait(self._tasks)
         async with self._turn:
+            if self._connection is not None:
+                with contextlib.suppress(DatabaseUnavailableError):
+                    await self._execute(self._connection, RELEASE_ALL, {})
             await self._disconnect()
         await self._engine.dispose()
+
+    async def _until_taken(self, name: str) -> None:
+        while True:
+            if await self._try(name):
+                return
+            await asyncio.sleep(LOOK_S)
 
     async def _try(self, name: str) -> bool:
         async def take() -> list[str]:
