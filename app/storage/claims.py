@@ -57,6 +57,10 @@ class Claims(ABC):
         """Have this called, soon after, with what other processes call."""
 
     @abstractmethod
+    async def listen(self) -> None:
+        """Hear calls from now on. Raises DatabaseUnavailableError."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Let go of all."""
 
@@ -103,6 +107,9 @@ class OwnClaims(Claims):
 
     def heard_by(self, on_call: OnCall) -> None:
         """Nobody calls."""
+
+    async def listen(self) -> None:
+        """There is nothing to hear."""
 
     async def close(self) -> None:
         self._held.clear()

@@ -136,7 +136,6 @@ class SharedClaims(Claims):
         self._on_calls.append(on_call)
 
     async def listen(self) -> None:
-        """Have the connection, so that calls are heard. Raises DatabaseUnavailableError."""
         async with self._turn:
             await self._connected()
 
