@@ -82,6 +82,10 @@ class Deleting:
         self._asked.set()
         self._task = asyncio.create_task(self._work(), name="deletions")
 
+    def look(self) -> None:
+        """Purge what is pending, soon."""
+        self._asked.set()
+
     async def close(self) -> None:
         """End what is being done; it is gone on with at the next start."""
         if self._task is not None:
@@ -190,7 +194,7 @@ class Deleting:
 
     def _called(self, name: str) -> None:
         if name == CALL:
-            self._asked.set()
+            self.look()
 
     async def _work(self) -> None:
         retry_s = FIRST_RETRY_S

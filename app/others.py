@@ -10,6 +10,7 @@ import structlog
 
 from app.chat.abandoned import interrupt_abandoned
 from app.chat.service import Chat
+from app.deletions import Deleting
 from app.storage.backend import DatabaseUnavailableError
 from app.storage.database import Database
 from app.storage.homes import Homes
@@ -24,9 +25,10 @@ INDEXES_EVERY = 6
 class OtherProcesses:
     """Those that share the database with this one, whose home has that name."""
 
-    def __init__(self, database: Database, chat: Chat, home_id: str) -> None:
+    def __init__(self, database: Database, chat: Chat, deleting: Deleting, home_id: str) -> None:
         self._database = database
         self._chat = chat
+        self._deleting = deleting
         self._home_id = home_id
         self._looking: asyncio.Task[None] | None = None
 
@@ -45,6 +47,7 @@ class OtherProcesses:
             try:
                 for owner, session_id in await interrupt_abandoned(self._database):
                     self._chat.after_change(owner, session_id)
+                self._deleting.look()
                 if number % INDEXES_EVERY == 0:
                     async with self._database.write() as session:
                         await Homes(session).note_seen(self._home_id)

@@ -54,7 +54,9 @@ async def running_parts(
             app.state.service = service = _service(
                 settings, database, model, embedder, metrics, home=others_home
             )
-            others = OtherProcesses(database, service.chat, others_home) if others_home else None
+            others = (
+                OtherProcesses(database, service.chat, service.deleting, others_home) if others_home else None
+            )
             service.chat.recall.start()
             await service.library.start()
             service.deleting.start()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, delete, func, insert, literal, select, update
+from sqlalchemy import Select, delete, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.deletion_tables import DeletionRow
@@ -43,11 +43,16 @@ class Homes:
         )
 
     async def owed_by(self, home_id: str) -> list[tuple[str, str]]:
-        """The owners and ids of the deletions that a home is still to carry out, oldest first."""
+        """The owners and ids of the deletions that a home is still to carry out, oldest first.
+
+        Any home finishes those that were left to one which is waited for no more.
+        """
+        owed = exists().where(DeletionHomeRow.deletion_id == DeletionRow.id)
         query = (
             select(DeletionRow.owner, DeletionRow.id)
-            .join(DeletionHomeRow, DeletionHomeRow.deletion_id == DeletionRow.id)
-            .where(DeletionHomeRow.home_id == home_id)
+            .where(
+                owed.where(DeletionHomeRow.home_id == home_id) | ((DeletionRow.status == "pending") & ~owed)
+            )
             .order_by(DeletionRow.requested_at, DeletionRow.id)
         )
         return [(row.owner, row.id) for row in (await self._session.execute(query)).all()]

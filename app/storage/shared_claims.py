@@ -96,7 +96,7 @@ class SharedClaims(Claims):
     async def release(self, name: str) -> None:
         pid = self._held.pop(name, None)
         if pid is not None:
-            await asyncio.shield(self._begun(self._unlock(key_of(name), pid)))
+            await self._whole(self._unlock(key_of(name), pid))
 
     async def take_places(self, name: str, count: int, most: int) -> list[str] | None:
         free = {key_of(place): place for place in places_of(name, most) if place not in self._held}
@@ -129,15 +129,13 @@ class SharedClaims(Claims):
                 raise ClaimLostError(self._name, "the connection of this process was lost meanwhile")
 
     async def call(self, name: str) -> None:
-        async with self._turn:
-            await self._ask(CALL, {"name": name})
+        await self._whole(self._in_turn(CALL, {"name": name}))
 
     def heard_by(self, on_call: OnCall) -> None:
         self._on_calls.append(on_call)
 
     async def listen(self) -> None:
-        async with self._turn:
-            await self._connected()
+        await self._whole(self._in_turn(PING, {}))
 
     async def close(self) -> None:
         if self._listening is not None:
@@ -189,12 +187,22 @@ class SharedClaims(Claims):
                 with contextlib.suppress(DatabaseUnavailableError):
                     await self._execute(self._connection, RELEASE, {"key": key})
 
+    async def _whole(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Do it to its end, even if whoever asked is cancelled.
+
+        A query that is cut off takes the connection with it, and all claims.
+        """
+        return await asyncio.shield(self._begun(work))
+
     def _begun(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
-        """A task of its own: a query that is cut off would leave unknown what came of it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def _in_turn(self, query: TextClause, given: dict[str, Any]) -> Any:
+        async with self._turn:
+            return await self._ask(query, given)
 
     async def _ask(self, query: TextClause, given: dict[str, Any]) -> Any:
         """The answer; on a new connection if the one that there was turns out to be lost."""
@@ -207,7 +215,7 @@ class SharedClaims(Claims):
         try:
             with self._reached():
                 return await connection.execute(query, given)
-        except DatabaseUnavailableError:
+        except BaseException:
             await self._disconnect()
             raise
 
@@ -241,8 +249,7 @@ class SharedClaims(Claims):
         while True:
             await asyncio.sleep(LISTEN_S)
             try:
-                async with self._turn:
-                    await self._ask(PING, {})
+                await self._whole(self._in_turn(PING, {}))
                 was_lost = False
             except DatabaseUnavailableError as error:
                 if not was_lost:
