@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -11,11 +12,17 @@ from app.access.principal import KeyLimits, Principal
 from app.chat.abandoned import interrupt_abandoned
 from app.chat.locks import SessionLocks
 from app.errors import ConcurrencyLimitProblem, RateLimitProblem, SessionBusyProblem
+from app.recall.indexing import Indexing
+from app.recall.shelving import shelve
 from app.storage.claims import chat_claim
 from app.storage.database import Database
 from app.storage.messages import MessageDraft, Messages
 from app.storage.shared_claims import ClaimLostError
-from tests.app.recall_parts import OWNER, new_chat
+from app.storage.shelves import Shelves
+from memory.recall.dense import ChromaIndex, chroma_server
+from memory.recall.kept import KeptDense, KeptLexical
+from memory.recall.lexical import TantivyIndex
+from tests.app.recall_parts import OWNER, WordEmbedder, new_chat, say
 
 Work = Callable[[list[Database]], Awaitable[None]]
 CUT = text(
@@ -220,5 +227,28 @@ def test_generations_at_a_time_are_counted_over_all_processes_and_end_with_their
             await one.begin_generations(1, 10)
         await databases[2].close()
         await one.begin_generations(1, 10)
+
+    beside(work)
+
+
+def test_processes_fill_a_collection_of_a_chroma_server_one_at_a_time_and_embed_nothing_twice(
+    beside: Callable[[Work], None], chroma_url: str, tmp_path: Path
+) -> None:
+    async def work(databases: list[Database]) -> None:
+        chat = await new_chat(databases[0])
+        await say(databases[0], chat, *[("user", f"zebra {number}") for number in range(30)])
+        await shelve(databases[0], OWNER, chat)
+        async with databases[0].read() as session:
+            [shelf] = await Shelves(session, OWNER).of_session(chat)
+        embedder, indexings = WordEmbedder(), []
+        for number, database in enumerate(databases):
+            dense = KeptDense(ChromaIndex(chroma_server(chroma_url), "words"), embedder)
+            dense.batch = 7
+            lexical = KeptLexical(TantivyIndex(tmp_path / str(number)))
+            indexings.append(Indexing(database, [lexical, dense]))
+        await asyncio.gather(*(indexing.bring_up(OWNER, shelf) for indexing in indexings))
+        assert embedder.embedded == 30
+        for indexing in indexings:
+            assert [index.count(shelf) for index in indexing.indexes] == [30, 30]
 
     beside(work)
