@@ -57,7 +57,7 @@ def home_id(home: Path) -> str:
 
 def has_copies(home: Path) -> bool:
     """Whether anything that is derived from a database lies there."""
-    return any((home / name).exists() for name in DERIVED)
+    return any(path.is_file() for name in DERIVED for path in (home / name).rglob("*"))
 
 
 def finish_restore(home: Path) -> None:

@@ -18,6 +18,13 @@ from app.storage.tables import Table
 CONNECTIONS, MORE_CONNECTIONS = 10, 20
 """That are kept open, and that are opened besides when those are all in use."""
 CONNECT_TIMEOUT_S = 5
+NOTICES_A_LOSS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""How libpq connects where nobody may wait for a server that is gone without a word."""
 SCRUB_TRIES, SCRUB_PAUSE_S = 100, 0.1
 SCHEMA_LOCK = 0x70657264757265
 """The key of the advisory lock of migrations: "perdure"."""
@@ -45,7 +52,10 @@ class PostgreSQL(Backend):
                 max_overflow=MORE_CONNECTIONS,
             )
             claiming = create_async_engine(
-                self._url, connect_args=self._arguments, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+                self._url,
+                connect_args=NOTICES_A_LOSS | self._arguments,
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",
             )
         except ModuleNotFoundError as error:
             raise DatabaseUnavailableError(

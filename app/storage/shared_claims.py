@@ -45,6 +45,7 @@ HOLDERS = text(
 )
 CALL = text(f"SELECT pg_notify('{CHANNEL}', :name)")
 PING = text("SELECT 1")
+PID = text("SELECT pg_backend_pid()")
 BEGIN = (
     text(f"LISTEN {CHANNEL}"),
     text("SET tcp_keepalives_idle = 10"),
@@ -99,12 +100,10 @@ class SharedClaims(Claims):
             await self._whole(self._unlock(key_of(name), pid))
 
     async def take_places(self, name: str, count: int, most: int) -> list[str] | None:
-        free = {key_of(place): place for place in places_of(name, most) if place not in self._held}
-        if len(free) < count:
-            return None
-
         async def take() -> list[str]:
             async with self._turn:
+                # In turn: the server would give this process one that it has a second time.
+                free = {key_of(place): place for place in places_of(name, most) if place not in self._held}
                 given = {"keys": list(free), "count": count}
                 taken = [free[row.key] for row in (await self._ask(TAKE_PLACES, given)).all()]
                 self._held |= dict.fromkeys(taken, self._pid)
@@ -227,12 +226,13 @@ class SharedClaims(Claims):
             try:
                 for statement in BEGIN:
                     await connection.execute(statement)
+                pid = (await connection.execute(PID)).scalar_one()
                 driver: Any = (await connection.get_raw_connection()).driver_connection
             except BaseException:
                 await connection.close()
                 raise
         driver.add_notify_handler(lambda notice: self._heard(notice.payload))
-        self._connection, self._pid = connection, driver.info.backend_pid
+        self._connection, self._pid = connection, pid
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="claims")
         return connection

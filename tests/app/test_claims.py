@@ -222,7 +222,9 @@ def test_generations_at_a_time_are_counted_over_all_processes_and_end_with_their
             await three.begin_generations(1, 10)
         one.end_generation(places[0], 5)
         await everywhere[0].close()
-        await three.begin_generations(1, 10)
+        at_once = [three.begin_generations(1, 10) for _ in range(4)]
+        began = await asyncio.gather(*at_once, return_exceptions=True)
+        assert sum(isinstance(each, ConcurrencyLimitProblem) for each in began) == 3
         with pytest.raises(ConcurrencyLimitProblem):
             await one.begin_generations(1, 10)
         await databases[2].close()

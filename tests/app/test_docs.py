@@ -89,7 +89,9 @@ def test_the_page_on_operations_names_every_metric_and_every_part(client: httpx.
         assert asked.removesuffix("_bucket") in exported, asked
     parts = set(client.get("/readyz").json()["parts"])
     assert set(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == parts
-    [rules] = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    further, rules = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    [second] = yaml.safe_load(further.replace("!override", ""))["services"].values()
+    assert (ROOT / second["extends"]["file"]).exists()
     [group] = yaml.safe_load(rules)["groups"]
     assert all(rule["alert"] and rule["expr"] for rule in group["rules"])
 
