@@ -1,12 +1,13 @@
 """Deletion that can be verified: tables let go at once, all other copies follow, and a receipt says how far.
 
 It is reconciliation: what is left to do follows from the receipts that are pending, so it may be cut off and
-begun again at any point. A receipt says done when every place has been asked and nothing is there.
+begun again at any point. A receipt says done when every place has been asked and nothing is there: of several
+processes on one database, each purges its own home.
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -15,10 +16,13 @@ from app.chat.service import Chat
 from app.documents.library import Library
 from app.errors import NotFoundProblem, SessionBusyProblem
 from app.models.chat import ChatModel
+from app.storage.backend import DatabaseUnavailableError
 from app.storage.database import Database
 from app.storage.deletion_tables import DeletionRow
 from app.storage.deletions import DeletionKind, Deletions, Scope, pending, scope_of
 from app.storage.documents import Documents
+from app.storage.home_tables import HomeRow
+from app.storage.homes import Homes
 from app.storage.messages import Messages
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
@@ -29,6 +33,8 @@ log = structlog.get_logger()
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 KV_CACHE, FILES = "kv_cache", "files"
+CALL = "deletions"
+"""Has other processes look at what is pending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,21 @@ class Receipt:
 class Deleting:
     """The deletions of this process's database."""
 
-    def __init__(self, database: Database, model: ChatModel, chat: Chat, library: Library) -> None:
+    def __init__(
+        self,
+        database: Database,
+        model: ChatModel,
+        chat: Chat,
+        library: Library,
+        *,
+        home_id: str | None,
+        forget_answers: Callable[[str], None],
+    ) -> None:
+        """`home_id`: of this process, where others have homes too. `forget_answers`: of an owner, at hand."""
         self._database = database
+        self._home_id = home_id
+        self._forget_answers = forget_answers
+        database.claims.heard_by(self._called)
         self._engine = model.engine
         self._chat = chat
         self._library = library
@@ -62,6 +81,10 @@ class Deleting:
         """Begin to purge what is pending, in the background."""
         self._asked.set()
         self._task = asyncio.create_task(self._work(), name="deletions")
+
+    def look(self) -> None:
+        """Purge what is pending, soon."""
+        self._asked.set()
 
     async def close(self) -> None:
         """End what is being done; it is gone on with at the next start."""
@@ -131,15 +154,18 @@ class Deleting:
                 raise NotFoundProblem(f"deletion {deletion_id} does not exist")
             scope = scope_of(row)
             remaining = await deletions.remaining(scope)
-        remaining[KV_CACHE] = self._cached(row, scope)
-        fault = self._faults.get(row.id)
+            owing = await Homes(session).owing(deletion_id)
+        others = [home for home in owing if home.id != self._home_id]
+        is_done_here = row.status == "done" or (0 < len(owing) == len(others))
+        remaining[KV_CACHE] = self._cached(row, scope, is_done_here=is_done_here)
+        fault = self._faults.get(row.id) or _waiting_for(others)
         for name, index in self._indexes.items():
             try:
                 remaining[name] = await self._indexed(name, scope)
             except IndexUnavailableError as error:
                 remaining[name] = sum(passages for _, passages in scope.shelves.values())
                 fault = f"{index.name}: {error}"
-        remaining[FILES] = int(row.status != "done")
+        remaining[FILES] = int(not is_done_here)
         return Receipt(row, remaining, fault)
 
     async def _message_rows(self, owner: str, message_id: str) -> Sequence[MessageRow]:
@@ -162,7 +188,13 @@ class Deleting:
 
     async def _accepted(self, owner: str, deletion: DeletionRow) -> Receipt:
         self._asked.set()
+        with suppress(DatabaseUnavailableError):  # they look by themselves too
+            await self._database.claims.call(CALL)
         return await self.receipt(owner, deletion.id)
+
+    def _called(self, name: str) -> None:
+        if name == CALL:
+            self.look()
 
     async def _work(self) -> None:
         retry_s = FIRST_RETRY_S
@@ -184,7 +216,10 @@ class Deleting:
     async def _purge_pending(self) -> bool:
         """Purge what is pending, all that can be; whether nothing is left to do. Files are rewritten once."""
         async with self._database.read() as session:
-            waiting = await pending(session)
+            if self._home_id is None:
+                waiting = await pending(session)
+            else:
+                waiting = await Homes(session).owed_by(self._home_id)
         purged = [each for each in waiting if await self._purge(*each)]
         if purged and await self._scrub():
             for owner, deletion_id in purged:
@@ -198,6 +233,7 @@ class Deleting:
             row = await Deletions(session, owner).get(deletion_id)
         assert row is not None, "receipts stay"
         scope = scope_of(row)
+        self._forget_answers(owner)
         try:
             for session_id in scope.chats:
                 if session_id not in self._uncached.get(deletion_id, ()):
@@ -219,15 +255,20 @@ class Deleting:
         return await self._database.scrub()
 
     async def _finish(self, owner: str, deletion_id: str) -> None:
+        """Note that it is carried out here, and so done, unless others are still at it."""
+        self._uncached.pop(deletion_id, None)
         async with self._database.write() as session:
             deletions = Deletions(session, owner)
-            row = await deletions.get(deletion_id)
+            row = await deletions.get(deletion_id, to_finish=True)
             assert row is not None
+            if self._home_id is not None:
+                await Homes(session).carried_out(self._home_id, deletion_id)
+            if row.status == "done" or await Homes(session).owing(deletion_id):
+                return
             scope = scope_of(row)
             passages = sum(count for _, count in scope.shelves.values())
             removed = {KV_CACHE: len(scope.chats), **dict.fromkeys(self._indexes, passages)}
             await deletions.finish(deletion_id, removed)
-        self._uncached.pop(deletion_id, None)
 
     async def _uncache(self, deletion_id: str, chats: Sequence[str] | set[str]) -> None:
         """Drop the cached keys and values of chats in which nothing is generated."""
@@ -235,9 +276,9 @@ class Deleting:
             await asyncio.to_thread(self._engine.forget, session_id)
             self._uncached.setdefault(deletion_id, set()).add(session_id)
 
-    def _cached(self, row: DeletionRow, scope: Scope) -> int:
+    def _cached(self, row: DeletionRow, scope: Scope, *, is_done_here: bool) -> int:
         """How many chats have cached keys and values that may rest on what was deleted."""
-        if row.status == "done":
+        if is_done_here:
             return sum(self._engine.is_cached(session_id) for session_id in scope.sessions)
         return len(set(scope.chats) - self._uncached.get(row.id, set()))
 
@@ -250,3 +291,11 @@ class Deleting:
             if mark < change and not is_empty:
                 left += max(1, passages)
         return left
+
+
+def _waiting_for(homes: Sequence[HomeRow]) -> str | None:
+    """Which homes of other processes are not purged yet."""
+    if not homes:
+        return None
+    named = ", ".join(home.id for home in homes)
+    return f"the copies that other processes have in their homes: {named}"

@@ -1,5 +1,6 @@
 """The home folder: all that the service stores, used by one process at a time."""
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ PARTIAL = f"{RESTORED}.partial"
 DATABASE = "perdure.sqlite3"
 LOGS = (f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal")
 DERIVED = ("recall", "kv")
+ID = "id"
+"""A file with the name of the home in a database that several share."""
 
 
 class HomeInUseError(Exception):
@@ -40,6 +43,21 @@ def claim_home(home: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def home_id(home: Path) -> str:
+    """The name of a home that this process holds; given when it is first asked for."""
+    path = home / ID
+    if not path.is_file():
+        partial = home / f"{ID}.partial"
+        partial.write_text(secrets.token_hex(16), encoding="ascii")
+        partial.replace(path)
+    return path.read_text(encoding="ascii")
+
+
+def has_copies(home: Path) -> bool:
+    """Whether anything that is derived from a database lies there."""
+    return any(path.is_file() for name in DERIVED for path in (home / name).rglob("*"))
 
 
 def finish_restore(home: Path) -> None:

@@ -1,6 +1,7 @@
 """Parts that are shared by all tests: the models, fetched once, loaded once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Each of the processes that share the tests computes on its share of the cores: threads of one that wait for
@@ -13,6 +14,7 @@ import pytest
 from app.settings import Settings
 from llm.loading import LoadedModel, load_model
 from llm.text.chat_format import ChatTokenizer
+from tests.chroma import running_chroma
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,13 @@ def models_folder() -> Path:
 @pytest.fixture(scope="session")
 def default_model(models_folder: Path) -> LoadedModel:
     return load_model("smollm2-135m-instruct", models_folder)
+
+
+@pytest.fixture(scope="session")
+def chroma_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Chroma server, started for the first test that asks for one."""
+    with running_chroma(tmp_path_factory.mktemp("chroma server")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

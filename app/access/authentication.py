@@ -32,7 +32,7 @@ class Authenticator:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
         self._needs_key = needs_key(settings)
-        self._allowances = Allowances()
+        self._allowances = Allowances(database)
         self._noting: set[asyncio.Task[None]] = set()
         self._stored: dict[str, tuple[float, int]] = {}
 
@@ -66,7 +66,7 @@ class Authenticator:
 
     def allowance(self, principal: Principal) -> Allowance | None:
         """What the key has left; None without a key."""
-        return self._allowances.of(principal.key_id, principal.limits) if principal.key_id else None
+        return self._allowances.of(principal.key_id, principal) if principal.key_id else None
 
     async def check_stored(self, principal: Principal, coming_bytes: int) -> None:
         """Raise StorageLimitProblem if the key's share of the database is used up.
@@ -90,6 +90,7 @@ class Authenticator:
         self._stored[key_id] = (counted_at, stored + coming_bytes)
 
     async def close(self) -> None:
+        await self._allowances.close()
         if self._noting:
             await asyncio.wait(self._noting)
 

@@ -35,7 +35,7 @@ class AccessControl:
             principal = await authenticator.principal(dict(scope["headers"]))
             allowance = authenticator.allowance(principal)
             if allowance is not None:
-                allowance.take_request()
+                await allowance.take_request()
             needed = authenticator.check_scope(principal, scope["method"], scope["path"])
             if needed is Scope.WRITE and scope["method"] != "DELETE":
                 await authenticator.check_stored(principal, _announced_bytes(scope))

@@ -22,40 +22,42 @@ ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 """Of the key that the running request came with."""
 
 
-def reserve(engine: Engine, request: GenerationRequest) -> Reservation:
+async def reserve(engine: Engine, request: GenerationRequest) -> Reservation:
     """`engine.reserve`, on the account of the request that asks for it.
 
     Raises RateLimitProblem, ConcurrencyLimitProblem, and what `engine.reserve` raises.
     """
     reservation = engine.reserve(request)
     try:
-        [account] = open_accounts(1, prompt_tokens=len(request.prompt))
+        [account] = await open_accounts(1, prompt_tokens=len(request.prompt))
     except BaseException:
         reservation.release()
         raise
     return _MeteredReservation(reservation, account)
 
 
-def open_accounts(count: int, *, prompt_tokens: int) -> list["Account"]:
+async def open_accounts(count: int, *, prompt_tokens: int) -> list["Account"]:
     """Accounts of generations that begin together, with the tokens of all their prompts; all or none.
 
     For those who reserve by themselves. Raises RateLimitProblem and ConcurrencyLimitProblem.
     """
     allowance = ALLOWANCE.get()
-    if allowance is not None:
-        allowance.begin_generations(count, prompt_tokens)
-    return [Account(allowance) for _ in range(count)]
+    if allowance is None:
+        return [Account() for _ in range(count)]
+    places = await allowance.begin_generations(count, prompt_tokens)
+    return [Account(allowance, place) for place in places]
 
 
 class Account:
     """One generation of the running request, closed once; without a key, of nobody."""
 
-    def __init__(self, allowance: Allowance | None) -> None:
+    def __init__(self, allowance: Allowance | None = None, place: str | None = None) -> None:
         self._allowance = allowance
+        self._place = place
 
     def close(self, completion_tokens: int = 0) -> None:
         if self._allowance is not None:
-            self._allowance.end_generation(completion_tokens)
+            self._allowance.end_generation(self._place, completion_tokens)
             self._allowance = None
 
 

@@ -1,7 +1,7 @@
 """Requests that came with an idempotency key: each is carried out once, and asked again gives its answer.
 
-While it runs and for a while afterwards the answer is here, as it was sent; later it is made anew of what
-the request stored (`app.api.replays`).
+While it runs and for a while afterwards the answer is here, as it was sent; later, and in other processes, it
+is made anew of what the request stored (`app.api.replays`).
 """
 
 import asyncio
@@ -126,8 +126,10 @@ class KeyedRequests:
     async def _carry_out(self, keyed: KeyedRequest, app: ASGIApp, scope: Scope, body: bytes) -> None:
         carried_out.set(keyed.key)
         is_at_hand = False
+        claims, name = self._database.claims, f"request {keyed.key.digest}"
         try:
             try:
+                await claims.take(name, waits=True)  # while it is carried out in another process
                 keyed.stored = await self._find(keyed)
             except Exception as error:
                 keyed.recording.error = error
@@ -142,6 +144,7 @@ class KeyedRequests:
                 self._keep_within_bounds()
             else:
                 self._drop(keyed)
+            await claims.release(name)
 
     async def _is_answered(self, keyed: KeyedRequest) -> bool:
         """Whether the request did something, and what it made is there. One that was refused may be tried

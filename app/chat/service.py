@@ -35,6 +35,7 @@ from app.models.embedding import SentenceEmbedder
 from app.recall.service import Recall
 from app.schemas.messages import MessageCreate, ReplyCreate
 from app.settings import Settings
+from app.storage.claims import chat_claim
 from app.storage.database import Database
 from app.storage.idempotency import IdempotencyKeys
 from app.storage.messages import MessageDraft, Messages
@@ -68,7 +69,8 @@ class Chat:
         self._metrics = metrics
         self._database = database
         self._model = model
-        self._locks = SessionLocks()
+        self._locks = SessionLocks(database.claims)
+        database.claims.heard_by(self._called_off)
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.embedder = embedder
@@ -148,7 +150,7 @@ class Chat:
                 sampling = replace(self.sampling(reply), logprobs=logprobs)
                 turn = await self._start_locked(owner, session_id, sampling, question, arrived_at)
             except BaseException:
-                self._locks.release(session_id)
+                await self._locks.release(session_id)
                 raise
             self._running[session_id] = turn
             task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
@@ -175,7 +177,7 @@ class Chat:
                 terms=question.terms,
             )
         sampling = replace(sampling, stop=(*sampling.stop, *assembled.forbidden_phrases))
-        reservation = reserve(
+        reservation = await reserve(
             self._model.engine,
             GenerationRequest(
                 prompt=assembled.context.token_ids,
@@ -242,17 +244,31 @@ class Chat:
     async def ended(self, session_ids: Sequence[str]) -> AsyncIterator[None]:
         """Hold the locks of sessions that are deleted, with an end to all that goes on in them."""
         for session_id in session_ids:
-            if turn := self._running.get(session_id):
-                turn.cancel()
+            await self.end_turn(session_id)
         async with AsyncExitStack() as held:
             for session_id in sorted(session_ids):
                 await held.enter_async_context(self.quiet(session_id))
                 await self._upkeep.stop(session_id)
             yield
 
-    def running(self, session_id: str) -> RunningTurn | None:
-        """The turn that is being answered in the session, if any."""
-        return self._running.get(session_id)
+    async def end_turn(self, name: str) -> None:
+        """End the reply of that id, or what is generated in the session of that id, in whatever process.
+
+        What there is of it is kept.
+        """
+        if not self._called_off(name):
+            await self._database.claims.call(name)
+
+    async def is_generating(self, session_id: str, reply_id: str) -> bool:
+        """Whether that reply, which is not stored to its end, is being generated in this process or another.
+
+        In another it is the session that is known to be answered, which is not yet to say: by this reply.
+        """
+        turn = self._running.get(session_id)
+        if turn is not None or not self._database.claims.is_shared:
+            return turn is not None and turn.reply_id == reply_id
+        async with self._database.read() as session:
+            return await self._database.claims.is_held(session, chat_claim(session_id))
 
     def quiet(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the session's lock, once it is free, for what changes nothing that was said."""
@@ -279,16 +295,16 @@ class Chat:
         try:
             yield
         finally:
-            self._locks.release(session_id)
+            await self._locks.release(session_id)
 
     async def _lock(self, session_id: str, if_busy: str) -> None:
         wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
         await self._locks.acquire(session_id, wait_s=wait_s)
         self._next_windows.stop(session_id)
 
-    def _turn_ended(self, owner: str, session_id: str) -> None:
+    async def _turn_ended(self, owner: str, session_id: str) -> None:
         del self._running[session_id]
-        self._locks.release(session_id)
+        await self._locks.release(session_id)
         self.after_change(owner, session_id)
 
     def after_change(self, owner: str, session_id: str) -> None:
@@ -310,6 +326,12 @@ class Chat:
             for session_id in reversed(session_ids):
                 self._upkeep.soon(owner, session_id)
                 self.recall.soon(owner, session_id)
+
+    def _called_off(self, name: str) -> bool:
+        called = [turn for session_id, turn in self._running.items() if name in (session_id, turn.reply_id)]
+        for turn in called:
+            turn.cancel()
+        return bool(called)
 
     def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
         turn = self._running.get(session_id)

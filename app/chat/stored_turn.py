@@ -1,8 +1,9 @@
 """A turn as it is stored: its reply is told again, and nothing is generated."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
+from app.chat.abandoned import interrupt_abandoned
 from app.chat.turn import TextDelta, TurnEvent, TurnFailed, TurnFinished
 from app.errors import GenerationFailedProblem, NotFoundProblem, SessionBusyProblem
 from app.storage.database import Database
@@ -43,10 +44,10 @@ async def stored_turn(database: Database, owner: str, user_message_id: str, repl
     """The turn of a reply that was begun. Raises NotFoundProblem if one of its messages was deleted, and
     SessionBusyProblem while it is being generated.
     """
-    async with database.read() as session:
-        messages = Messages(session, owner)
-        found = await messages.get_many([user_message_id, reply_id])
-        marks = await Marks(session, owner).of([user_message_id])
+    found, marks = await _read(database, owner, user_message_id, reply_id)
+    if reply_id in found and found[reply_id].status == "generating":
+        await interrupt_abandoned(database)
+        found, marks = await _read(database, owner, user_message_id, reply_id)
     asked, reply = found.get(user_message_id), found.get(reply_id)
     if asked is None or asked.forgotten_at is not None:
         raise NotFoundProblem(f"message {user_message_id} does not exist")
@@ -55,3 +56,11 @@ async def stored_turn(database: Database, owner: str, user_message_id: str, repl
     if reply is not None and reply.status == "generating":
         raise SessionBusyProblem(f"reply {reply_id} is still being generated")
     return StoredTurn(reply_id, asked, marks[asked.id], reply)
+
+
+async def _read(
+    database: Database, owner: str, user_message_id: str, reply_id: str
+) -> tuple[dict[str, MessageRow], Mapping[str, frozenset[MarkKind]]]:
+    async with database.read() as session:
+        found = await Messages(session, owner).get_many([user_message_id, reply_id])
+        return found, await Marks(session, owner).of([user_message_id])

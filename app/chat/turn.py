@@ -7,7 +7,7 @@ of its own, so that it is kept whatever becomes of the client.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,7 +110,7 @@ class RunningTurn:
         database: Database,
         checkpoint_s: float,
         watch: GenerationWatch,
-        on_end: Callable[[], None],
+        on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self.admitted = admitted
         self._generation = generation
@@ -164,7 +164,7 @@ class RunningTurn:
             )
         self._report()
         # Before the client hears of the end: its next message must not find the session busy.
-        self._on_end()
+        await self._on_end()
         self._events.put_nowait(last)
 
     def _report(self) -> None:

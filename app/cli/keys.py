@@ -1,21 +1,18 @@
 """`perdure keys`: who may use the service. Works on the database, beside a running service too."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.principal import LOCAL_OWNER, Scope
+from app.cli.database import in_database
 from app.settings import Settings
 from app.storage.key_tables import KeyRow
 
 keys = typer.Typer(help="API keys: who may use the service.", no_args_is_help=True)
 
-Answer = TypeVar("Answer")
 Most = Annotated[int | None, typer.Option(min=0, help="0: no limit. By default as the settings say.")]
 
 
@@ -59,7 +56,7 @@ def create(
         created_at=now,
         expires_at=None if days is None else now + timedelta(days=days),
     )
-    _in_database(settings, lambda session: Keys(session).add(row))
+    in_database(settings, lambda session: Keys(session).add(row))
     typer.echo(secret)
     whose = f"user {user} of {tenant}" if user else tenant
     Console(stderr=True).print(
@@ -74,7 +71,7 @@ def list_keys(
     """List all keys, also those that are refused."""
     from app.storage.keys import Keys
 
-    for row in _in_database(Settings(), lambda session: Keys(session).list(tenant)):
+    for row in in_database(Settings(), lambda session: Keys(session).list(tenant)):
         whose = f"user {row.user_id} of {row.owner}" if row.user_id else row.owner
         used = f"used {_day(row.last_used_at)}" if row.last_used_at else "never used"
         scopes = " ".join(row.scopes)
@@ -89,34 +86,12 @@ def revoke(
     from app.storage.keys import Keys
 
     name = key.removesuffix("...")
-    row = _in_database(Settings(), lambda session: Keys(session).revoke(name))
+    row = in_database(Settings(), lambda session: Keys(session).revoke(name))
     if row is None:
         raise typer.BadParameter(
             f"there is no one key {key}; `perdure keys list` shows them", param_hint="KEY"
         )
     typer.echo(f"{row.id} is revoked")
-
-
-def _in_database(settings: Settings, work: Callable[[AsyncSession], Awaitable[Answer]]) -> Answer:
-    """Do it in one unit of work. A service that runs has made the tables, else that is done here."""
-    from app.home import HomeInUseError, claim_home
-    from app.storage.database import Database, migrate
-
-    try:
-        with claim_home(settings.home):
-            migrate(settings.database)
-    except HomeInUseError:
-        pass
-
-    async def run() -> Answer:
-        database = Database(settings.database)
-        try:
-            async with database.write() as session:
-                return await work(session)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 def _check(**texts: str | None) -> None:

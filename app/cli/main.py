@@ -16,6 +16,7 @@ from app.cli.doctor import doctor
 from app.cli.documents import documents
 from app.cli.eval import evaluations
 from app.cli.forget import forget
+from app.cli.homes import homes
 from app.cli.keys import keys
 from app.cli.models import models
 from app.cli.personas import personas
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(chat)
 app.add_typer(keys, name="keys")
+app.add_typer(homes, name="homes")
 app.add_typer(models, name="models")
 app.add_typer(personas, name="personas")
 app.command("export")(export_chat)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.documents.formats import HEAD_BYTES, detect, format_of_name
 from app.documents.process import ReadDocument, Reading
@@ -71,7 +72,10 @@ class Library:
             unfinished = await unfinished_documents(session)
         await asyncio.to_thread(self._sweep, {row.id for _, row in unfinished})
         for owner, row in unfinished:
-            self._begin(owner, row)
+            # The file of another may be in the home of another process, which will read it.
+            if not self._database.claims.is_shared or self._path(row.id).exists():
+                await self._claim(row.id)
+                self._begin(owner, row)
 
     async def add(
         self, owner: str, user_id: str | None, name: str, file: BinaryIO
@@ -86,11 +90,13 @@ class Library:
         try:
             size, sha256, head = await asyncio.to_thread(_take, file, path)
             media_type = detect(name, head).media_type
+            await self._claim(document_id)  # before others see it
             async with self._database.write() as session:
                 documents = Documents(session, owner)
                 if same := await documents.same(user_id, sha256):
-                    if same.status != "failed":
+                    if same.status != "failed" and not await self._is_left_behind(session, same):
                         path.unlink()
+                        await self._unclaim(document_id)
                         return same, False
                     await documents.remove(same.id)
                 row = await documents.create(
@@ -99,6 +105,7 @@ class Library:
                 await IdempotencyKeys(session, owner).keep("document", document_id=document_id)
         except BaseException:
             path.unlink(missing_ok=True)
+            await self._unclaim(document_id)
             raise
         await asyncio.wait({self._begin(owner, row)}, timeout=ANSWER_WITHIN_S)
         return await self._as_read(owner, row), True
@@ -153,12 +160,25 @@ class Library:
         self._tasks[row.id] = task
         return task
 
+    async def _is_left_behind(self, session: AsyncSession, row: DocumentRow) -> bool:
+        """Whether a document has its file in the home of another process, and that is not there."""
+        if row.status != "processing" or self._path(row.id).exists():
+            return False
+        return not await self._database.claims.is_held(session, _claim_of(row.id))
+
+    async def _claim(self, document_id: str) -> None:
+        await self._database.claims.take(_claim_of(document_id), waits=True)
+
+    async def _unclaim(self, document_id: str) -> None:
+        await self._database.claims.release(_claim_of(document_id))
+
     async def _work(self, owner: str, row: DocumentRow, reading: Reading) -> None:
         try:
             await self._read(owner, row, reading)
         except Exception:
             log.exception("a document could not be stored", document=row.id)
         finally:
+            await self._unclaim(row.id)
             del self._tasks[row.id], self._readings[row.id]
 
     async def _read(self, owner: str, row: DocumentRow, reading: Reading) -> None:
@@ -195,6 +215,10 @@ class Library:
 
     def _path(self, document_id: str) -> Path:
         return self._folder / document_id
+
+
+def _claim_of(document_id: str) -> str:
+    return f"document {document_id}"
 
 
 def _take(file: BinaryIO, path: Path) -> tuple[int, str, bytes]:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 
-from app.access.spending import open_accounts
+from app.access.spending import Account, open_accounts
 from app.errors import GenerationFailedProblem, ProblemError, QueueTimeoutProblem, ShuttingDownProblem
 from app.telemetry.generations import GenerationWatch
 from app.telemetry.metrics import Metrics
@@ -22,6 +22,7 @@ from llm.engine.interface import (
     Finished,
     Generation,
     GenerationRequest,
+    Reservation,
     Started,
 )
 
@@ -62,31 +63,29 @@ class Completion:
     Of choices with the same prompt the first computes it; the others begin when it has.
     """
 
-    def __init__(self, engine: Engine, requests: Sequence[GenerationRequest], metrics: Metrics) -> None:
-        """Raises like `Engine.reserve` and `open_accounts`, with nothing started."""
+    def __init__(
+        self,
+        engine: Engine,
+        requests: Sequence[GenerationRequest],
+        metrics: Metrics,
+        *,
+        places: Mapping[int, Reservation],
+        accounts: Sequence[Account],
+    ) -> None:
+        """`places`: of the requests that compute a prompt, as `first_of` tells them. Raises like `submit`."""
         self.usage = Tally()
         self._engine = engine
         self._metrics = metrics
         self._arrived_at = time.perf_counter()
         self._requests = requests
-        first_with: dict[tuple[int, ...], int] = {}
-        self._first = [first_with.setdefault(request.prompt, index) for index, request in enumerate(requests)]
-        self._is_computed = {index: asyncio.Event() for index in first_with.values()}
+        self._first = first_of(requests)
+        self._is_computed = {index: asyncio.Event() for index in places}
+        self._accounts = accounts
         self._is_cancelled = False
         self._events: asyncio.Queue[Piece | Ended | Exception] = asyncio.Queue()
         self._generations: dict[int, Generation] = {}
-        with ExitStack() as places:
-            held = {index: engine.reserve(requests[index]) for index in self._is_computed}
-            for place in held.values():
-                places.callback(place.release)
-            prompt_tokens = sum(len(prompt) for prompt in first_with)
-            self._accounts = open_accounts(len(requests), prompt_tokens=prompt_tokens)
-            with ExitStack() as unused:
-                for account in self._accounts:
-                    unused.callback(account.close)
-                for index, place in held.items():
-                    self._generations[index] = place.submit()
-                unused.pop_all()
+        for index, place in places.items():
+            self._generations[index] = place.submit()
         self._tasks = [asyncio.create_task(self._run(index)) for index in range(len(requests))]
 
     def cancel(self) -> None:
@@ -174,11 +173,24 @@ class Completions:
         self._waiting: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
-    def start(self, requests: Sequence[GenerationRequest]) -> Completion:
-        """Raises like `Engine.reserve`, and ShuttingDownProblem, with nothing started."""
-        if self._is_closing:
-            raise ShuttingDownProblem("no new completions are taken")
-        completion = Completion(self._engine, requests, self._metrics)
+    async def start(self, requests: Sequence[GenerationRequest]) -> Completion:
+        """Raises like `Engine.reserve` and `open_accounts`, and ShuttingDownProblem, with nothing started."""
+        with ExitStack() as held:
+            places: dict[int, Reservation] = {}
+            for index in sorted(set(first_of(requests))):
+                places[index] = self._engine.reserve(requests[index])
+                held.callback(places[index].release)
+            prompt_tokens = sum(len(requests[index].prompt) for index in places)
+            accounts = await open_accounts(len(requests), prompt_tokens=prompt_tokens)
+            with ExitStack() as unused:
+                for account in accounts:
+                    unused.callback(account.close)
+                if self._is_closing:
+                    raise ShuttingDownProblem("no new completions are taken")
+                completion = Completion(
+                    self._engine, requests, self._metrics, places=places, accounts=accounts
+                )
+                unused.pop_all()
         self._running.add(completion)
         waiting = asyncio.create_task(completion.ended())
         self._waiting.add(waiting)
@@ -196,6 +208,12 @@ class Completions:
     def _forget(self, completion: Completion, waiting: asyncio.Task[None]) -> None:
         self._running.discard(completion)
         self._waiting.discard(waiting)
+
+
+def first_of(requests: Sequence[GenerationRequest]) -> list[int]:
+    """Of each request the first that has the same prompt."""
+    first_with: dict[tuple[int, ...], int] = {}
+    return [first_with.setdefault(request.prompt, index) for index, request in enumerate(requests)]
 
 
 def _problem_of(failed: Failed) -> ProblemError:

@@ -85,7 +85,7 @@ async def _start(
         context_window=model.context_window,
     )
     sampling = sampling_of(body, service.settings.sampling, max_tokens=max_tokens, logprobs=logprobs)
-    return service.completions.start(
+    return await service.completions.start(
         [
             GenerationRequest(
                 prompt=prompt.token_ids,

@@ -40,7 +40,7 @@ async def create_completion(
     if body.echo:
         echoes = [_text(model.tokenizer, prompt) for prompt in body.prompt for _ in range(choices)]
     texts = TokenTexts(model.tokenizer) if body.logprobs is not None else None
-    reply = service.completions.start(requests)
+    reply = await service.completions.start(requests)
     answer = Answer(new_id("cmpl"), reply, TextForm(echoes, texts), model.engine.model)
     if body.stream:
         return answer.stream(include_usage=body.wants_usage)

@@ -151,8 +151,9 @@ async def previous_response(service: Service, owner: str, response_id: str) -> R
     async with service.database.read() as session:
         row = await Responses(session, owner).get(message_id) if message_id else None
         reply = await Messages(session, owner).get(row.message_id) if row else None
-    turn = service.chat.running(row.session_id) if row else None
-    if row is None or (reply is None and (turn is None or turn.reply_id != row.message_id)):
+    if row is None or (
+        reply is None and not await service.chat.is_generating(row.session_id, row.message_id)
+    ):
         raise InvalidProblem.of_field(
             "previous_response_id",
             f"there is no reply of a response {response_id!r}",

@@ -98,22 +98,22 @@ async def get_response(
     """A stored response, as its reply stands now."""
     if stream:
         raise unsupported("stream", "a stream is sent once, to the request that asked for the reply")
-    return _view(service, *await _existing_response(service, owner, response_id))
+    return await _view(service, *await _existing_response(service, owner, response_id))
 
 
 @router.post("/{response_id}/cancel")
 async def cancel_response(response_id: str, service: ServiceDep, owner: OwnerDep) -> ResponseView:
     """End the generation of a response; what there is of it is kept. One that is cancelled stays so."""
     row, reply = await _existing_response(service, owner, response_id)
-    turn = service.chat.running(row.session_id)
-    if turn is None or turn.reply_id != row.message_id:
-        view = _view(service, row, reply)
-        if view.status != "cancelled":
-            raise InvalidProblem.of_field("response_id", f"the response is {view.status} already")
+    view = await _view(service, row, reply)
+    if view.status == "cancelled":
         return view
-    turn.cancel()
+    if view.status != "in_progress":
+        raise InvalidProblem.of_field("response_id", f"the response is {view.status} already")
+    await service.chat.end_turn(row.message_id)
     async with service.chat.quiet(row.session_id):
-        return _view(service, *await _existing_response(service, owner, response_id))
+        row, reply = await _existing_response(service, owner, response_id)
+    return await _view(service, row, reply)
 
 
 @router.get("/{response_id}/input_items")
@@ -177,9 +177,11 @@ async def _existing_response(
     return row, reply
 
 
-def _view(service: Service, row: ResponseRow, reply: MessageRow | None) -> ResponseView:
-    turn = service.chat.running(row.session_id)
-    return stored_view(row, reply, is_running=turn is not None and turn.reply_id == row.message_id)
+async def _view(service: Service, row: ResponseRow, reply: MessageRow | None) -> ResponseView:
+    is_running = (reply is None or reply.status == "generating") and await service.chat.is_generating(
+        row.session_id, row.message_id
+    )
+    return stored_view(row, reply, is_running=is_running)
 
 
 def _check(body: ResponseCreate, service: Service) -> None:

@@ -34,7 +34,7 @@ async def start_unstored(
     echo = echo_of(service, body, row, reply)
     asking = _Asking(service, owner, body, echo, replace(service.chat.sampling(reply), logprobs=logprobs))
     request = await (asking.alone() if row is None else asking.behind(row, end))
-    return Unstored(service.completions.start([request]), echo)
+    return Unstored(await service.completions.start([request]), echo)
 
 
 async def _where(

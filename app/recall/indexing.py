@@ -5,7 +5,8 @@ point loses and doubles nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -42,7 +43,7 @@ class Indexing:
 
         Raises IndexUnavailableError, and ModelError if there is no model to embed with.
         """
-        async with self._locks[index.name]:
+        async with self._having(index, shelf_id):
             async with self._database.read() as session:
                 state = await Shelves(session, owner).state(shelf_id)
             if state is None:
@@ -59,6 +60,10 @@ class Indexing:
                 return mark != state.last_change and await self._apply(index, owner, state, mark, pause)
             finally:
                 self.marks[index.name, shelf_id] = await asyncio.to_thread(index.watermark, shelf_id)
+
+    def may_lag(self, shelf: ShelfState) -> bool:
+        """Whether an index of a shelf has not come as far, or was not met yet."""
+        return any(self.marks.get((index.name, shelf.id)) != shelf.last_change for index in self.indexes)
 
     async def drop_unknown(self, index: KeptIndex) -> None:
         """Let go of what an index holds of shelves that are no more."""
@@ -82,7 +87,7 @@ class Indexing:
     async def empty(self, shelf_id: str) -> None:
         """Have a shelf indexed anew. Raises IndexUnavailableError."""
         for index in self.indexes:
-            async with self._locks[index.name]:
+            async with self._having(index, shelf_id):
                 await asyncio.to_thread(index.drop, shelf_id)
                 self.marks[index.name, shelf_id] = 0
 
@@ -116,6 +121,16 @@ class Indexing:
         if is_gone:
             for index in self.indexes:
                 await self.step(index, owner, shelf_id)
+
+    @asynccontextmanager
+    async def _having(self, index: KeptIndex, shelf_id: str) -> AsyncIterator[None]:
+        """Be the only one that writes to an index of a shelf, in whatever process."""
+        async with self._locks[index.name]:
+            if not index.is_shared:
+                yield
+                return
+            async with self._database.claims.held(f"{index.name} index of {shelf_id}"):
+                yield
 
     async def _apply(self, index: KeptIndex, owner: str, state: ShelfState, mark: int, pause: Pause) -> bool:
         """Apply whole changes: as many as a batch holds, or one that is larger."""

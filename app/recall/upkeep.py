@@ -70,7 +70,8 @@ class RecallUpkeep:
                 for session_id in await StoredPassages(session, owner).lagging_sessions():
                     self._sessions.setdefault((owner, session_id))
                 for shelf in await Shelves(session, owner).all():
-                    self.look_at(owner, shelf.id)
+                    if self._indexing.may_lag(shelf):
+                        self.look_at(owner, shelf.id)
         for index in self._indexing.indexes:
             await self._indexing.drop_unknown(index)
         self._waiting["sessions"].set()

@@ -1,16 +1,20 @@
 """What a kind of database has to offer: its connections, and what it does in its own way."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.storage.claims import Claims
+
 Place = Path | str
 """Where a database is: the file of a SQLite one, or the URL of a PostgreSQL one, password included."""
+Reached = Callable[[], AbstractContextManager[None]]
+"""`Backend.reached`."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -34,6 +38,7 @@ class Backend(ABC):
     """How the connection of a unit of work is opened, one that reads and one that writes."""
     name: str
     engine: AsyncEngine
+    claims: Claims
 
     @contextmanager
     def reached(self) -> Iterator[None]:

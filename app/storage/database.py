@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.backend import Backend, Place
+from app.storage.claims import CLAIMS, Claims
 from app.storage.postgresql import PostgreSQL
 from app.storage.repository import HOLDS_ROWS
 from app.storage.sqlite import SQLite
@@ -26,6 +27,11 @@ class Database:
     def __init__(self, place: Place) -> None:
         self._backend = backend_of(place)
 
+    @property
+    def claims(self) -> Claims:
+        """What this process has claimed for itself, across all that work on the database."""
+        return self._backend.claims
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """One consistent snapshot to read from. Raises DatabaseUnavailableError."""
@@ -38,10 +44,10 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A unit of work: committed as a whole at the end, or rolled back if anything is raised.
 
-        On PostgreSQL others write at the same time: repositories hold the rows that they decide by. Raises
-        DatabaseUnavailableError.
+        On PostgreSQL others write at the same time: repositories hold the rows that they decide by, and none
+        writes to a chat that this process has claimed and lost. Raises DatabaseUnavailableError.
         """
-        info = {HOLDS_ROWS: self._backend.holds_rows}
+        info = {HOLDS_ROWS: self._backend.holds_rows, CLAIMS: self._backend.claims}
         with self._backend.reached():
             async with (
                 self._backend.turn_to_write(),
@@ -61,6 +67,7 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        await self._backend.claims.close()
         await self._backend.engine.dispose()
 
 

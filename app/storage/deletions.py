@@ -19,6 +19,7 @@ from app.storage.deletion_tables import DeletionRow
 from app.storage.derived import cut_derived
 from app.storage.document_passages import DocumentPassages
 from app.storage.documents import Documents
+from app.storage.homes import Homes
 from app.storage.marks import Marks
 from app.storage.message_tree import MessageTree
 from app.storage.messages import DELETED, Messages
@@ -65,9 +66,10 @@ class Deletions(Repository):
             # Whoever holds or changes a row, or refers to one anew, needs a lock that this one excludes.
             await self.session.execute(text("LOCK TABLE sessions, documents IN EXCLUSIVE MODE"))
 
-    async def get(self, deletion_id: str) -> DeletionRow | None:
+    async def get(self, deletion_id: str, *, to_finish: bool = False) -> DeletionRow | None:
+        """The receipt; held, for one who may finish it."""
         query = self.select(DeletionRow).where(DeletionRow.id == deletion_id)
-        return (await self.session.scalars(query)).one_or_none()
+        return (await self.session.scalars(self.held(query) if to_finish else query)).one_or_none()
 
     async def of(self, kind: DeletionKind, target: str) -> DeletionRow | None:
         """The newest deletion of that target, if it was deleted."""
@@ -180,6 +182,7 @@ class Deletions(Repository):
         )
         self.add(row)
         await self.session.flush()
+        await Homes(self.session).owe_all(row.id)
         return row
 
     async def _copies(self, row: MessageRow) -> Sequence[MessageRow]:

@@ -1,8 +1,8 @@
-"""The table of API keys. Of a secret it has the digest and the first characters only."""
+"""The tables of API keys. Of a secret they have the digest and the first characters only."""
 
 from datetime import datetime
 
-from sqlalchemy import Index, Integer, String
+from sqlalchemy import Float, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.storage.tables import Owned, Table
@@ -31,3 +31,18 @@ class KeyRow(Owned, Table):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class KeyUsageRow(Owned, Table):
+    """How much a key had left, at that time, of its `requests` or its `tokens` a minute.
+
+    On PostgreSQL it is not logged, and so costs no write to the disk; after a crash keys begin anew.
+    """
+
+    __tablename__ = "key_usage"
+
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    what: Mapped[str] = mapped_column(String(16), primary_key=True)
+    per_minute: Mapped[int] = mapped_column(Integer)
+    level: Mapped[float] = mapped_column(Float)
+    as_of: Mapped[datetime]

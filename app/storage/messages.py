@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
 from app.storage.repository import Repository, batches
@@ -134,11 +135,16 @@ class Messages(Repository):
         )
         return (await self.session.execute(query.limit(1))).first() is not None
 
-    async def interrupt_unfinished(self, session_id: str | None = None) -> None:
-        """Mark the replies, of one session or of all, that nobody generates any more."""
-        unfinished = self.update_rows(MessageRow).where(MessageRow.status == "generating")
-        if session_id is not None:
-            unfinished = unfinished.where(MessageRow.session_id == session_id)
+    async def interrupt_unfinished(self, session_id: str) -> None:
+        """Mark the replies of a session that nobody generates any more."""
+        await self._interrupt(MessageRow.session_id == session_id)
+
+    async def interrupt(self, message_id: str) -> None:
+        """Mark one of these, unless it has been stored to its end meanwhile."""
+        await self._interrupt(MessageRow.id == message_id)
+
+    async def _interrupt(self, condition: ColumnElement[bool]) -> None:
+        unfinished = self.update_rows(MessageRow).where(MessageRow.status == "generating", condition)
         await self.session.execute(unfinished.values(status="interrupted"))
 
     async def keep_record(self, message: MessageRow, record: dict[str, Any]) -> None:
@@ -160,6 +166,13 @@ class Messages(Repository):
         query = self.select(ContextRecordRow).where(ContextRecordRow.message_id == message_id)
         row = (await self.session.scalars(query)).one_or_none()
         return row.record if row else None
+
+
+async def unfinished_replies(session: AsyncSession) -> list[tuple[str, str, str]]:
+    """Those of all owners that are not stored to their end: owner, session and id of each."""
+    query = select(MessageRow.owner, MessageRow.session_id, MessageRow.id)
+    rows = await session.execute(query.where(MessageRow.status == "generating"))
+    return [(row.owner, row.session_id, row.id) for row in rows.all()]
 
 
 def _row(

@@ -8,15 +8,23 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.storage.backend import Backend, DatabaseUnavailableError
+from app.storage.shared_claims import SharedClaims
 from app.storage.tables import Table
 
 CONNECTIONS, MORE_CONNECTIONS = 10, 20
 """That are kept open, and that are opened besides when those are all in use."""
 CONNECT_TIMEOUT_S = 5
+NOTICES_A_LOSS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""How libpq connects where nobody may wait for a server that is gone without a word."""
 SCRUB_TRIES, SCRUB_PAUSE_S = 100, 0.1
 DISK_FULL = "53100"
 """SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
@@ -45,10 +53,17 @@ class PostgreSQL(Backend):
                 pool_size=CONNECTIONS,
                 max_overflow=MORE_CONNECTIONS,
             )
+            claiming = create_async_engine(
+                self._url,
+                connect_args=NOTICES_A_LOSS | self._arguments,
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",
+            )
         except ModuleNotFoundError as error:
             raise DatabaseUnavailableError(
                 self.name, f"{error}; PostgreSQL needs its driver: pip install 'perdure[postgres]'"
             ) from error
+        self.claims = SharedClaims(claiming, self.name, self.reached)
 
     def is_full(self, error: BaseException | None) -> bool:
         return getattr(error, "sqlstate", None) == DISK_FULL

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.storage.claims import CLAIMS, chat_claim
 from app.storage.deletion_tables import DeletionRow
 from app.storage.idempotency_tables import IdempotencyKeyRow
 from app.storage.recall_tables import DocumentRow, ShelfRow
@@ -101,7 +102,10 @@ class Repository:
             await self.session.execute(self.held(query))
 
     async def hold_chats(self, session_ids: Collection[str]) -> bool:
-        """Hold the rows of chat sessions that are there; whether any was not held by this unit before."""
+        """Hold the rows of chat sessions that are there; whether any was not held by this unit before.
+
+        Raises ClaimLostError if this process was their one writer and is so no more.
+        """
         if not self.session.info.get(HOLDS_ROWS):
             return False
         held: set[str] = self.session.info.setdefault("held chats", set())
@@ -110,6 +114,9 @@ class Repository:
             query = self.select_columns(SessionRow, SessionRow.id).where(SessionRow.id.in_(missing))
             await self.session.execute(self.held(query.order_by(SessionRow.id)))
             held |= missing
+            # With the row held: whoever takes the claim from now on writes behind this unit.
+            if claims := self.session.info.get(CLAIMS):
+                await claims.check(self.session, [chat_claim(session_id) for session_id in missing])
         return bool(missing)
 
     async def hold_names(self, names: Collection[str]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.storage.backend import Backend
+from app.storage.claims import OwnClaims
 
 ROWS_AT_ONCE = 64
 BUSY_TIMEOUT_MS = 10_000
@@ -30,6 +31,7 @@ class SQLite(Backend):
         self.name = str(path)
         self._path = path
         self._writing = asyncio.Lock()
+        self.claims = OwnClaims()
         self.engine = create_async_engine(
             f"sqlite+aiosqlite:///{path}", async_creator=lambda: RollingBackConnection(path)
         )

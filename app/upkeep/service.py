@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.chat.persona import names_in_notes
 from app.chat.states import OpenState
 from app.errors import NotFoundProblem
+from app.storage.backend import DatabaseUnavailableError
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
@@ -142,7 +143,12 @@ class Upkeep:
 
     async def _work(self, owner: str, session_id: str) -> None:
         with following("upkeep", {"perdure.session": session_id}):
-            await self._bring_up(owner, session_id)
+            try:
+                # Another process may be at what this one would do too, and what is new came after it looked.
+                async with self._database.claims.held(f"upkeep {session_id}"):
+                    await self._bring_up(owner, session_id)
+            except DatabaseUnavailableError as error:
+                log.warning("upkeep is put off", session=session_id, reason=str(error))
 
     async def _bring_up(self, owner: str, session_id: str) -> None:
         changed = False

@@ -8,7 +8,7 @@ embedding model; one of another model counts as empty. Small shelves are searche
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -72,6 +72,7 @@ class ChromaIndex:
 
     def __init__(self, open_client: OpenClient, model: str, folder: Path | None = None) -> None:
         self.model = model
+        self.is_shared = folder is None
         self._folder = folder
         self._open_client = open_client
         self._opening = threading.Lock()
@@ -160,7 +161,7 @@ class ChromaIndex:
                 )
             watermark = int(collection.metadata["watermark"])
             copy.modify(metadata={"model": self.model, "watermark": watermark})
-            self.drop(shelf)
+            self._delete(shelf)
             copy.modify(name=shelf)
 
     def remove(self, shelf: str, keys: Sequence[PassageKey]) -> None:
@@ -208,22 +209,23 @@ class ChromaIndex:
     def drop(self, shelf: str) -> None:
         """Let go of the whole shelf, whichever model filled it."""
         with _chroma_errors():
-            try:
-                self._client().delete_collection(shelf)
-            except NotFoundError:
-                return
+            self._delete(shelf)
+            self._delete(shelf + REWRITTEN)
 
     def scrub(self) -> None:
         """Let no file keep a trace of what has been dropped or rewritten.
 
         Chroma leaves the files of collections that are no more, and their rows in the free pages of its
-        database. Those of a server are the server's.
+        database. Those of a server are the server's; what a rewriting left there goes with the next one of the
+        shelf, since another process may be at it.
         """
         with _chroma_errors():
+            if self._folder is None:
+                return
             for collection in self._client().list_collections():
                 if collection.name.endswith(REWRITTEN):
-                    self._client().delete_collection(collection.name)
-            if self._folder is None or not (self._folder / "chroma.sqlite3").is_file():
+                    self._delete(collection.name)
+            if not (self._folder / "chroma.sqlite3").is_file():
                 return
             # Before the database is asked: what is made meanwhile is not among them.
             folders = [path for path in self._folder.iterdir() if path.is_dir()]
@@ -235,8 +237,9 @@ class ChromaIndex:
     def shelves(self) -> set[str]:
         """All shelves that there are."""
         with _chroma_errors():
-            names = {collection.name for collection in self._client().list_collections()}
-            return {name for name in names if not name.endswith(REWRITTEN)}
+            return {
+                collection.name.removesuffix(REWRITTEN) for collection in self._client().list_collections()
+            }
 
     def close(self) -> None:
         with self._opening:
@@ -258,8 +261,12 @@ class ChromaIndex:
             return None
         return collection if collection.metadata["model"] == self.model else None
 
+    def _delete(self, name: str) -> None:
+        with suppress(NotFoundError):
+            self._client().delete_collection(name)
+
     def _create(self, shelf: str) -> chromadb.Collection:
-        self.drop(shelf)
+        self._delete(shelf)
         return self._client().create_collection(
             shelf,
             metadata={"model": self.model, "watermark": 0},

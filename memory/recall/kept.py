@@ -17,6 +17,8 @@ class KeptIndex(Protocol):
     name: str
     batch: int
     """How many passages it is given at once."""
+    is_shared: bool
+    """Whether other processes may fill it too."""
 
     def watermark(self, shelf: str) -> int:
         """Up to which change of the store the shelf is filled; negative while it is being filled anew."""
@@ -44,6 +46,7 @@ class KeptLexical:
 
     name = "lexical"
     batch = 2000
+    is_shared = False
 
     def __init__(self, index: TantivyIndex) -> None:
         self._index = index
@@ -72,6 +75,7 @@ class KeptDense:
     def __init__(self, index: ChromaIndex, embedder: Embedder) -> None:
         self._index = index
         self._embedder = embedder
+        self.is_shared = index.is_shared
         self.watermark = index.watermark
         self.count = index.count
         self.drop = index.drop

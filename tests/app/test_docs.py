@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,7 +89,9 @@ def test_the_page_on_operations_names_every_metric_and_every_part(client: httpx.
         assert asked.removesuffix("_bucket") in exported, asked
     parts = set(client.get("/readyz").json()["parts"])
     assert set(re.findall(r"^\| `([a-z]+)` \|", page, flags=re.MULTILINE)) == parts
-    [rules] = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    further, rules = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    [second] = yaml.safe_load(further.replace("!override", ""))["services"].values()
+    assert (ROOT / second["extends"]["file"]).exists()
     [group] = yaml.safe_load(rules)["groups"]
     assert all(rule["alert"] and rule["expr"] for rule in group["rules"])
 
@@ -171,19 +174,36 @@ COMPOSE_SCHEMA = {
                 "additionalProperties": False,
                 "properties": {
                     "build": {"type": "string"},
-                    "image": {"type": "string", "pattern": r"^\w+:[\w.-]+$"},
+                    "image": {"type": "string", "pattern": r"^(\w+/)?[\w-]+:[\w.-]+$"},
+                    "profiles": {"type": "array", "items": {"type": "string"}},
+                    "entrypoint": {"type": "array", "items": {"type": "string"}},
+                    "ipc": {"const": "host"},
+                    "deploy": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "resources": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "properties": {"reservations": {"$ref": "#/$defs/reservations"}},
+                            }
+                        },
+                    },
                     "depends_on": {
                         "type": "object",
                         "additionalProperties": {
                             "type": "object",
                             "additionalProperties": False,
-                            "properties": {"condition": {"const": "service_healthy"}},
+                            "properties": {
+                                "condition": {"const": "service_healthy"},
+                                "required": {"type": "boolean"},
+                            },
                         },
                     },
                     "command": {"type": "array", "items": {"type": "string"}},
-                    "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "environment": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
                     "ports": {"type": "array", "items": {"type": "string", "pattern": r"^[\d.]+:\d+:\d+$"}},
-                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^\w+:(/\w+)+$"}},
+                    "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^\w+:(/[\w.]+)+$"}},
                     "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
                     "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
                     "healthcheck": {
@@ -202,6 +222,27 @@ COMPOSE_SCHEMA = {
             },
         },
         "volumes": {"type": "object"},
+    },
+    "$defs": {
+        "reservations": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "devices": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["capabilities"],
+                        "properties": {
+                            "driver": {"type": "string"},
+                            "count": {"type": "integer"},
+                            "capabilities": {"type": "array", "items": {"type": "string"}},
+                        },
+                    },
+                }
+            },
+        }
     },
 }
 
@@ -235,7 +276,14 @@ def test_the_service_of_the_compose_file_waits_for_its_database_and_knows_how_to
     compose: dict[str, dict[str, dict[str, Any]]],
 ) -> None:
     service, server = compose["services"]["perdure"], compose["services"]["postgres"]
-    assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    healthy = {"condition": "service_healthy"}
+    assert service["depends_on"] == {
+        "postgres": healthy,
+        "chroma": healthy,
+        "vllm": healthy | {"required": False},  # only with its profile
+    }
+    assert all(set(service["depends_on"]) >= {name} for name in compose["services"] if name != "perdure")
+    assert all("healthcheck" in each for each in compose["services"].values())
     assert server["healthcheck"]["test"][1] == "pg_isready"
     assert "ports" not in server, "reached from within only"
     given = server["environment"]
@@ -258,6 +306,25 @@ def test_the_health_check_of_the_compose_file_passes_on_a_running_service(
     assert subprocess.run(here, check=False, timeout=20).returncode == 0
     nowhere = [part.replace("http://127.0.0.1:8000", "http://127.0.0.1:1") for part in command]
     assert subprocess.run(nowhere, check=False, timeout=20, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_the_chroma_server_of_the_compose_file_is_of_the_version_of_its_client(
+    compose: dict[str, dict[str, dict[str, Any]]],
+) -> None:
+    chroma = compose["services"]["chroma"]
+    assert chroma["image"] == f"chromadb/chroma:{version('chromadb')}"
+    assert compose["services"]["perdure"]["environment"]["PERDURE_CHROMA_URL"] == "http://chroma:8000"
+
+
+def test_the_health_check_of_chroma_passes_on_a_server_that_answers_alone(
+    chroma_url: str, compose: dict[str, dict[str, dict[str, Any]]]
+) -> None:
+    kind, *command = compose["services"]["chroma"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    for port, is_well in ((chroma_url.rpartition(":")[2], True), ("1", False)):
+        here = [part.replace("/8000", f"/{port}") for part in command]
+        done = subprocess.run(here, check=False, timeout=20, stderr=subprocess.DEVNULL)
+        assert (done.returncode == 0) is is_well
 
 
 def test_the_order_of_the_window_names_every_kind_of_segment() -> None:

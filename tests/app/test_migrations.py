@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -166,7 +167,7 @@ def _value(column: Column[Any], revision: str, keys: dict[str, dict[str, Any]]) 
     if column.foreign_keys:
         [referred] = column.foreign_keys
         return keys.get(referred.column.table.name, {}).get(referred.column.name)
-    values = {Boolean: True, Integer: 0, DateTime: NOW, JSON: {}, LargeBinary: b"\7\0\0\0"}
+    values = {Boolean: True, Integer: 0, DateTime: NOW, Float: 0.5, JSON: {}, LargeBinary: b"\7\0\0\0"}
     return next(
         (value for kind, value in values.items() if isinstance(column.type, kind)),
         f"{column.name[:10]} {revision}",

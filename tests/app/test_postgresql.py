@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -100,6 +102,32 @@ def _receipt(service: httpx.Client, response: httpx.Response) -> dict[str, Any]:
             return receipt
         receipt = done(service.get(f"/v1/deletions/{receipt['id']}"))
     raise AssertionError(receipt)
+
+
+def test_a_document_whose_file_is_at_another_process_is_left_to_that_and_read_anew_if_it_is_gone(
+    running_service: RunningService, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    database_url, said = postgres.new_database(), b"The vet is open on Mondays."
+
+    async def begin_elsewhere() -> None:
+        database = Database(database_url)
+        async with database.write() as session:
+            await Documents(session, OWNER).create(
+                "doc_elsewhere",
+                user_id=None,
+                name="vet.txt",
+                media_type="text/plain",
+                size=len(said),
+                sha256=sha256(said).hexdigest(),
+            )
+        await database.close()
+
+    asyncio.run(begin_elsewhere())
+    with running_service(Settings(home=tmp_path / "home", database_url=database_url)) as client:
+        assert done(client.get("/v1/documents/doc_elsewhere"))["status"] == "processing"
+        read = done(client.post("/v1/documents", files={"file": ("vet.txt", said, "text/plain")}))
+        assert (read["id"] != "doc_elsewhere", read["status"]) == (True, "ready")
+        assert [each["id"] for each in done(client.get("/v1/documents"))["data"]] == [read["id"]]
 
 
 def test_a_database_that_goes_away_is_named_and_used_again_when_it_is_back(
