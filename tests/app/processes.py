@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -77,17 +77,35 @@ class PerdureProcess:
 
 
 @contextmanager
-def service_process(home: Path, **environment: str) -> Iterator[tuple[PerdureProcess, httpx.Client]]:
-    """`perdure serve`, with the default model, on a free port."""
-    settings = {"PERDURE_HOME": str(home), "PERDURE_CHECKPOINT_S": "0.2"} | environment
-    with TemporaryDirectory() as folder:
-        process = PerdureProcess(Path(folder), "serve", "--port", "0", **settings)
+def service_processes(
+    *homes: Path, **environment: str
+) -> Iterator[list[tuple[PerdureProcess, httpx.Client]]]:
+    """`perdure serve` for each home folder, started at once, with the default model, on free ports."""
+    with TemporaryDirectory() as folder, ExitStack() as clients:
+        processes: list[PerdureProcess] = []
         try:
-            with httpx.Client(base_url=process.address(), timeout=60) as client:
-                yield process, client
+            for home in homes:
+                settings = {"PERDURE_HOME": str(home), "PERDURE_CHECKPOINT_S": "0.2"} | environment
+                outputs = Path(folder, str(len(processes)))
+                outputs.mkdir()
+                processes.append(PerdureProcess(outputs, "serve", "--port", "0", **settings))
+            urls = [process.address() for process in processes]
+            yield [
+                (process, clients.enter_context(httpx.Client(base_url=url, timeout=120)))
+                for process, url in zip(processes, urls, strict=True)
+            ]
         finally:
-            process.kill()
-            process.wait()
+            for process in processes:
+                process.kill()
+            for process in processes:
+                process.wait()
+
+
+@contextmanager
+def service_process(home: Path, **environment: str) -> Iterator[tuple[PerdureProcess, httpx.Client]]:
+    """One of them."""
+    with service_processes(home, **environment) as [running]:
+        yield running
 
 
 def perdure_process(*arguments: str, typed: str = "", **environment: str) -> Done:

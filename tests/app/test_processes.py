@@ -1,11 +1,6 @@
 """Three service processes on one PostgreSQL database: whatever a client meets is as with one."""
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,39 +16,26 @@ from typer.testing import CliRunner
 from app.cli.main import app
 from tests.app.keys import with_key
 from tests.app.postgres import PostgresServer
+from tests.app.processes import PerdureProcess, service_processes
 from tests.app.service import open_stream
 from tests.app.test_faults import LONG_TASK, messages
 
-ROOT = Path(__file__).parents[2]
 COUNT = 3
 AT_ONCE = 6
 SAID_BY_EACH = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """One of the processes, with a home of its own."""
-
-    home: str
-    pid: int
-    client: httpx.Client
-
-
 class Services:
-    """The processes, and what they have in common."""
+    """The processes, each with a home of its own, and what they have in common."""
 
-    def __init__(self, running: list[Service], environment: dict[str, str]) -> None:
-        self.running = running
-        self._environment = environment
-
-    @property
-    def clients(self) -> list[httpx.Client]:
-        return [service.client for service in self.running]
+    processes: list[PerdureProcess]
+    clients: list[httpx.Client]
+    environment: dict[str, str]
 
     def perdure(self, *arguments: str) -> str:
-        """What a command says, run on the home of the first."""
-        environment = self._environment | {"PERDURE_HOME": self.running[0].home}
-        done = CliRunner().invoke(app, arguments, env=environment)
+        """What a command says."""
+        done = CliRunner().invoke(app, arguments, env=self.environment)
         assert done.exit_code == 0, done.output
         return done.stdout.strip()
 
@@ -67,35 +49,15 @@ def services(
     postgres: PostgresServer, models_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Services]:
     """Started at once on a database without tables."""
-    folder = tmp_path_factory.mktemp("processes")
+    homes = [tmp_path_factory.mktemp("home") for _ in range(COUNT)]
     environment = {
         "PERDURE_DATABASE_URL": postgres.new_database("template1"),
         "PERDURE_MODELS": str(models_folder),
         "PERDURE_THREADS": "1",
-        "PERDURE_CHECKPOINT_S": "0.2",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.forked_services", *(str(folder / f"{n}") for n in range(COUNT))],
-        env=os.environ | environment,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process, ExitStack() as clients:
-        assert process.stdout is not None
-        told = [json.loads(process.stdout.readline()) for _ in range(COUNT)]
-        running = [
-            Service(
-                each["home"],
-                each["pid"],
-                clients.enter_context(httpx.Client(base_url=each["url"], timeout=120)),
-            )
-            for each in told
-        ]
-        yield Services(running, environment)
+    with service_processes(*homes, **environment) as running:
+        processes, clients = zip(*running, strict=True)
+        yield Services(list(processes), list(clients), environment | {"PERDURE_HOME": str(homes[0])})
 
 
 def new_chat(client: httpx.Client) -> str:
@@ -216,7 +178,7 @@ def test_what_a_killed_process_was_saying_is_kept_and_its_chats_go_on_at_another
             while len(messages(two, chat)) < 2:
                 next(stream)
         assert messages(three, chats[0])[-1]["status"] == "generating"
-        os.kill(services.running[0].pid, signal.SIGKILL)
+        services.processes[0].kill()
     after = say(two_at_a_time[1], chats[0], "Where were we?")
     assert after.status_code == 200, "the key's places are free again"
     rows = messages(three, chats[0])
