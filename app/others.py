@@ -4,6 +4,7 @@ They need not know each other: all of it follows from what is stored, and from w
 """
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import structlog
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 LOOK_S = 5.0
 INDEXES_EVERY = 6
 """Looks, of which one is also for what others have said, which is still to be indexed here."""
+LEFT_AFTER = timedelta(minutes=2)
+"""What a session lacks for so long, nobody is at."""
 
 
 class OtherProcesses:
@@ -52,6 +55,7 @@ class OtherProcesses:
                     async with self._database.write() as session:
                         await Homes(session).note_seen(self._home_id)
                     await self._chat.recall.upkeep.find_lagging()
+                    await self._chat.upkeep.find_lagging(changed_before=datetime.now(UTC) - LEFT_AFTER)
             except DatabaseUnavailableError as error:
                 log.warning("other processes could not be looked after", reason=str(error))
             except Exception:

@@ -58,6 +58,7 @@ async def running_parts(
                 OtherProcesses(database, service.chat, service.deleting, others_home) if others_home else None
             )
             service.chat.recall.start()
+            await service.chat.upkeep.find_lagging()
             await service.library.start()
             service.deleting.start()
             service.keyed.start()

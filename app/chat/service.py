@@ -81,7 +81,7 @@ class Chat:
         summarisers = Summarisers(model, embedder)
         self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
-        self._upkeep = Upkeep(
+        self.upkeep = Upkeep(
             database,
             summarisers,
             Extractors(ModelWriter(model)),
@@ -248,7 +248,7 @@ class Chat:
         async with AsyncExitStack() as held:
             for session_id in sorted(session_ids):
                 await held.enter_async_context(self.quiet(session_id))
-                await self._upkeep.stop(session_id)
+                await self.upkeep.stop(session_id)
             yield
 
     async def end_turn(self, name: str) -> None:
@@ -276,14 +276,14 @@ class Chat:
 
     async def upkeep_lag(self) -> Lag:
         """How far what is derived from messages lags behind them, recall left out."""
-        return await self._upkeep.lag()
+        return await self.upkeep.lag()
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
         self._is_closing = True
         for turn in self._running.values():
             turn.cancel()
-        await self._upkeep.close()
+        await self.upkeep.close()
         await self.recall.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -311,7 +311,7 @@ class Chat:
         """Do what follows from new messages, or from a change of what is derived, off the turn's path."""
         if not self._is_closing:
             self._next_windows.soon(owner, session_id)
-            self._upkeep.soon(owner, session_id)
+            self.upkeep.soon(owner, session_id)
             self.recall.soon(owner, session_id)
 
     def after_import(self, owner: str, session_ids: Sequence[str], shelf_ids: Sequence[str]) -> None:
@@ -324,7 +324,7 @@ class Chat:
             for shelf_id in shelf_ids:
                 self.recall.upkeep.look_at(owner, shelf_id)
             for session_id in reversed(session_ids):
-                self._upkeep.soon(owner, session_id)
+                self.upkeep.soon(owner, session_id)
                 self.recall.soon(owner, session_id)
 
     def _called_off(self, name: str) -> bool:

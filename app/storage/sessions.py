@@ -82,6 +82,25 @@ class Sessions(Repository):
             query = query.where(SessionRow.user_id == user_id)
         return (await self.session.scalars(query)).all()
 
+    async def kept_up(self, session_id: str, changed_at: datetime) -> None:
+        """Note that what is derived from a session has come up to that change of it, if it is the last."""
+        await self.session.execute(
+            self.update_rows(SessionRow)
+            .where(SessionRow.id == session_id, SessionRow.updated_at == changed_at)
+            .values(kept_up_at=changed_at)
+        )
+
+    async def to_keep_up(self, *, changed_before: datetime | None = None) -> Sequence[str]:
+        """The ids of the sessions that upkeep has not come up to, the one that changed last at the end."""
+        query = (
+            self.select_columns(SessionRow, SessionRow.id)
+            .where(SessionRow.updated_at.is_distinct_from(SessionRow.kept_up_at))
+            .order_by(SessionRow.updated_at, SessionRow.id)
+        )
+        if changed_before is not None:
+            query = query.where(SessionRow.updated_at < changed_before)
+        return (await self.session.scalars(query)).all()
+
     async def touch(self, session_id: str) -> None:
         """Note that something was said."""
         await self.update(session_id, {})

@@ -130,6 +130,8 @@ class SessionRow(Owned, Table):
     branched_from_message: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    kept_up_at: Mapped[datetime | None]
+    """The `updated_at` that its upkeep has reached; another one: what is derived from it may lag."""
 
     @property
     def branched_from(self) -> dict[str, str | None] | None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -21,6 +22,7 @@ from app.storage.backend import DatabaseUnavailableError
 from app.storage.database import Database
 from app.storage.history import StoredHistory
 from app.storage.messages import Messages
+from app.storage.repository import owners
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
 from app.telemetry.tracing import following, stage
@@ -104,6 +106,13 @@ class Upkeep:
         self._waiting[session_id] = owner, copy_context()
         self._start_waiting()
 
+    async def find_lagging(self, *, changed_before: datetime | None = None) -> None:
+        """Bring up what a process that was killed has left behind."""
+        async with self._database.read() as session:
+            for owner in await owners(session):
+                for session_id in await Sessions(session, owner).to_keep_up(changed_before=changed_before):
+                    self.soon(owner, session_id)
+
     async def lag(self) -> Lag:
         return Lag(
             sessions=len(self._waiting) + len(self._tasks),
@@ -153,6 +162,8 @@ class Upkeep:
     async def _bring_up(self, owner: str, session_id: str) -> None:
         changed = False
         try:
+            async with self._database.read() as session:
+                row = await Sessions(session, owner).get(session_id)
             with stage("summarise"):
                 while await self._summarise_next(owner, session_id):
                     changed = True
@@ -161,6 +172,9 @@ class Upkeep:
                     changed = changed or found > 0
             with stage("facts"):
                 await self._fact_blocks.bring_up(owner, session_id)
+            if row is not None and row.kept_up_at != row.updated_at:
+                async with self._database.write() as session:
+                    await Sessions(session, owner).kept_up(session_id, row.updated_at)
         except NotFoundProblem:
             return  # deleted meanwhile
         except Exception:

@@ -52,8 +52,11 @@ class Watched:
 
     async def begun(self, count: int) -> None:
         """Wait until so many have been looked at, and for whatever else would begin by then."""
-        for _ in range(200):
-            await asyncio.sleep(0)
+        for _ in range(20_000):
+            if len(self.looked_at) >= count:
+                break
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
         assert len(self.looked_at) == count
 
     async def ended(self, count: int) -> None:
@@ -80,7 +83,10 @@ def watching(empty_database: Path, work: Callable[[Watched], Awaitable[None]]) -
 def test_of_hundreds_of_sessions_few_are_worked_on_at_once_and_each_is(empty_database: Path) -> None:
     async def work(watched: Watched) -> None:
         names = [f"ses_{number}" for number in range(300)]
+        watched.gate.clear()
         watched.soon(*names)
+        await watched.begun(AT_ONCE)
+        watched.gate.set()
         await watched.ended(len(names))
         assert sorted(watched.looked_at) == sorted(names)
         assert watched.most_at_once == AT_ONCE
@@ -94,8 +100,9 @@ def test_the_session_that_changed_last_is_worked_on_before_all_that_wait(empty_d
         running = [f"running {number}" for number in range(AT_ONCE)]
         watched.soon(*running, "first", "second", "third", "first")
         await watched.begun(AT_ONCE)
-        watched.gate.set()
-        await watched.ended(AT_ONCE + 3)
+        for number in range(3):
+            await watched.upkeep.stop(watched.looked_at[number])
+            await watched.begun(AT_ONCE + number + 1)
         assert watched.looked_at[AT_ONCE:] == ["first", "third", "second"]
 
     watching(empty_database, work)
@@ -120,9 +127,7 @@ def test_sessions_that_are_stopped_leave_their_places_to_others(empty_database: 
         watched.soon(*stopped, "waiting", "other")
         for name in ("waiting", *stopped):  # the first of these before it has begun
             await watched.upkeep.stop(name)
-        for _ in range(200):
-            await asyncio.sleep(0)
-        assert "other" in watched.looked_at
-        assert not {"waiting", stopped[0]} & set(watched.looked_at)
+        await watched.ended(1)
+        assert watched.looked_at == ["other"]
 
     watching(empty_database, work)
