@@ -8,8 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.storage.tables import Owned, Table
 
 
-class HomeRow(Table):
-    """The home folder of a process, of no owner: of all of them it has indexes and cached keys and values."""
+class HomeRow(Owned, Table):
+    """The home folder of a process. Its owner is '': it has indexes and cached keys and values of all."""
 
     __tablename__ = "homes"
 

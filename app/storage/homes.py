@@ -23,7 +23,7 @@ class Homes:
         seen = update(HomeRow).where(HomeRow.id == home_id).values(host=host, seen_at=datetime.now(UTC))
         if (await self._session.execute(seen.returning(HomeRow.id))).first() is not None:
             return
-        self._session.add(HomeRow(id=home_id, host=host, seen_at=datetime.now(UTC)))
+        self._session.add(HomeRow(owner="", id=home_id, host=host, seen_at=datetime.now(UTC)))
         await self._session.flush()
         owed = select(DeletionRow.owner, DeletionRow.id, literal(home_id))
         if not has_copies:

@@ -39,6 +39,9 @@ NOT_EXPORTED = {
     "fact_blocks",  # are read anew of the facts
     "responses",  # are under addresses of this service
     "api_keys",  # what opens this service opens no other
+    "key_usage",
+    "homes",  # of the processes of this service
+    "deletion_homes",
 }
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).filter(

@@ -11,6 +11,7 @@ def upgrade() -> None:
     op.create_table(
         "homes",
         sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("owner", sa.String(64), nullable=False),
         sa.Column("host", sa.String(256), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_homes"),
