@@ -20,7 +20,8 @@ class FactRow(Owned, Table):
     __tablename__ = "facts"
     __table_args__ = (
         Index("ix_facts_session", "session_id", "said_at"),
-        Index("ix_facts_user", "owner", "user_id", "persona_id", "said_at"),
+        # None begins with the owner: SQLite would look up facts by ids in it, and walk all of the owner's.
+        Index("ix_facts_user", "user_id", "persona_id", "owner", "said_at"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -78,7 +79,7 @@ class FactBlockRow(Owned, Table):
     __tablename__ = "fact_blocks"
     __table_args__ = (
         UniqueConstraint("session_id", "first_turn"),
-        Index("ix_fact_blocks_user", "owner", "user_id", "known_before"),
+        Index("ix_fact_blocks_user", "user_id", "owner", "known_before"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)

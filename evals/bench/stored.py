@@ -76,7 +76,7 @@ class StoredChat:
             self._stored += rows
 
     async def tell(self, every: int) -> None:
-        """Store a fact that each so manieth message tells: new ones, ones told before, and changes."""
+        """Store a fact for one in so many messages: new ones, ones told before, and changes."""
         rows = [
             {
                 "id": new_id("fac"),

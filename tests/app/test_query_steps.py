@@ -35,7 +35,7 @@ OWNER = "local"
 SHORT, LONG = 30, 600
 """Turns; what is chosen from is larger than what is chosen."""
 MANY_CHANGES = 10**9
-FACT_TOKENS = 300
+FACT_TOKENS = 600
 ENCODER = ByteEncoder()
 
 
@@ -144,14 +144,17 @@ def chats(
     empty_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[asyncio.Runner, Chat, Chat]]:
     async def make(turns: int) -> Chat:
+        """In a database of its own: what is walked over may be the owner's, and no chat's."""
+        database = Database(Path(shutil.copy(empty_database, tmp_path_factory.mktemp("steps") / "chat")))
         chat = Chat(database, await new_session(database))
         await chat.make(turns)
         return chat
 
     with asyncio.Runner() as runner:
-        database = Database(Path(shutil.copy(empty_database, tmp_path_factory.mktemp("steps") / "chats")))
-        yield runner, runner.run(make(SHORT)), runner.run(make(LONG))
-        runner.run(database.close())
+        short, long = runner.run(make(SHORT)), runner.run(make(LONG))
+        yield runner, short, long
+        for chat in (short, long):
+            runner.run(chat.database.close())
 
 
 async def steps(chat: Chat, question: Question) -> int:

@@ -28,4 +28,6 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("session_id", "first_turn", name="uq_fact_blocks_session_id_first_turn"),
     )
-    op.create_index("ix_fact_blocks_user", "fact_blocks", ["owner", "user_id", "known_before"])
+    op.create_index("ix_fact_blocks_user", "fact_blocks", ["user_id", "owner", "known_before"])
+    op.drop_index("ix_facts_user", "facts")
+    op.create_index("ix_facts_user", "facts", ["user_id", "persona_id", "owner", "said_at"])
