@@ -216,7 +216,7 @@ class ChromaIndex:
         """Let no file keep a trace of what has been dropped or rewritten.
 
         Chroma leaves the files of collections that are no more, and their rows in the free pages of its
-        database. Those of a server are the server's; what a rewriting left there goes with the next one of the
+        database. Those of a server are the server's; what a rewriting left there goes with the next of the
         shelf, since another process may be at it.
         """
         with _chroma_errors():
