@@ -200,15 +200,23 @@ class ChatEncoding(ABC):
 
         As one, because the merges of a tokeniser cross from the frame's words into the content.
         """
+        if frame not in self._split_frames:
+            self._split_frames[frame] = self._split(frame)
+        head_ids, before, after, tail_ids = self._split_frames[frame]
+        return (*head_ids, *self.encode_text(before + content + after), *tail_ids)
+
+    def _split(self, frame: Frame) -> tuple[tuple[int, ...], str, str, tuple[int, ...]]:
+        """The control tokens at either end of a frame, and the texts between them and the content."""
         head_end = max((self._end_of_last(token, frame.head) for token in self.special_tokens), default=0)
         tail_start = min(
             (frame.tail.find(token) for token in self.special_tokens if token in frame.tail),
             default=len(frame.tail),
         )
         return (
-            *self.encode_template(frame.head[:head_end]),
-            *self.encode_text(frame.head[head_end:] + content + frame.tail[:tail_start]),
-            *self.encode_template(frame.tail[tail_start:]),
+            self.encode_template(frame.head[:head_end]),
+            frame.head[head_end:],
+            frame.tail[:tail_start],
+            self.encode_template(frame.tail[tail_start:]),
         )
 
     @staticmethod
@@ -221,6 +229,7 @@ class ChatEncoding(ABC):
 
         A reply ends with one of them, or with the control token that the format puts behind a reply.
         """
+        self._split_frames: dict[Frame, tuple[tuple[int, ...], str, str, tuple[int, ...]]] = {}
         self.generation_prompt = self.encode_template(self.format.generation_prompt)
         self._reply_tail = self.encode_template(self.format.assistant.tail)
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
