@@ -13,8 +13,10 @@ from memory.recall.ranking import Ranked, rank
 
 HITS = 200
 """Passages that each index is asked for."""
-SEEDS = 120
-"""Of those found by either, so many are ranked, each with the passages beside it."""
+SEEDS = 140
+"""Of those found by either, so many are ranked."""
+BESIDE = 40
+"""And of so many of them, the best, the passages beside them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class Searcher:
         )
         found = matches(lexical, dense)
         seeds = sorted(found.both, key=lambda key: (-found.both[key], key))[:SEEDS]
-        keys = {key.neighbour(distance): None for key in seeds for distance in (0, -1, 1)}
-        passages = await self._passages.passages(list(keys))
+        beside = (key.neighbour(distance) for key in seeds[:BESIDE] for distance in (-1, 1))
+        passages = await self._passages.passages(list(dict.fromkeys((*seeds, *beside))))
         if question.where != ANY:
             # Those that only stand beside a found one may not be as asked for.
             is_met = meets(question.where)
