@@ -79,7 +79,7 @@ class StoredPassages(Repository):
         end, number = await self._progress(chat.id)
         active = await self._active(messages)
         excluded = await Marks(self.session, self.owner).excluded_turns(chat.id)
-        rows: list[PassageRow] = []
+        rows: list[dict[str, Any]] = []
         for message in messages:
             if message.position < end:
                 continue
@@ -91,20 +91,20 @@ class StoredPassages(Repository):
             spans = pieces[message.id]
             if message.turn not in excluded:
                 rows += [
-                    PassageRow(
-                        source=chat.id,
-                        number=number + index,
-                        key=f"{chat.id}/{number + index}",
-                        message_id=message.id,
-                        position=message.position,
-                        turn=message.turn,
-                        start=start,
-                        stop=stop,
-                        role=message.role,
-                        speaker=speakers[message.id],
-                        said_at=message.created_at,
-                        is_gone=False,
-                    )
+                    {
+                        "source": chat.id,
+                        "number": number + index,
+                        "key": f"{chat.id}/{number + index}",
+                        "message_id": message.id,
+                        "position": message.position,
+                        "turn": message.turn,
+                        "start": start,
+                        "stop": stop,
+                        "role": message.role,
+                        "speaker": speakers[message.id],
+                        "said_at": message.created_at,
+                        "is_gone": False,
+                    }
                     for index, (start, stop) in enumerate(spans)
                 ]
             # An excluded message keeps its numbers: what follows it keeps its own when it is included again.
@@ -234,25 +234,25 @@ class StoredPassages(Repository):
         )
 
     async def _store(
-        self, chat: SessionRow, rows: Sequence[PassageRow], personas: Mapping[int, str | None]
+        self, chat: SessionRow, rows: Sequence[dict[str, Any]], personas: Mapping[int, str | None]
     ) -> None:
+        if not rows:
+            return
         shelves = Shelves(self.session, self.owner)
-        places = await shelves.place(chat, dict.fromkeys(personas[row.turn] for row in rows))
+        places = await shelves.place(chat, dict.fromkeys(personas[row["turn"]] for row in rows))
         changes = await shelves.next_changes(set(places.values()))
-        for row in rows:
-            row.shelf_id = places[personas[row.turn]]
-            row.change = changes[row.shelf_id]
-        if rows:
-            # Their numbers may have been those of others, whose tombstones stand.
-            numbers = PassageRow.number.between(rows[0].number, rows[-1].number)
-            await self.session.execute(
-                self.delete(PassageRow).where(
-                    PassageRow.source == chat.id, PassageRow.shelf_id.in_(changes), numbers
-                )
+        # Their numbers may have been those of others, whose tombstones stand.
+        numbers = PassageRow.number.between(rows[0]["number"], rows[-1]["number"])
+        await self.session.execute(
+            self.delete(PassageRow).where(
+                PassageRow.source == chat.id, PassageRow.shelf_id.in_(changes), numbers
             )
+        )
+        placed = []
         for row in rows:
-            self.add(row)
-        await self.session.flush()
+            shelf_id = places[personas[row["turn"]]]
+            placed.append(row | {"shelf_id": shelf_id, "change": changes[shelf_id]})
+        await self.insert(PassageRow, placed)
 
     async def _progress(self, session_id: str) -> tuple[int, int]:
         """The position behind the last message that was put on a shelf, and the next passage's number."""
