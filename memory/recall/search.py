@@ -13,9 +13,9 @@ from memory.recall.ranking import Ranked, rank
 
 HITS = 200
 """Passages that each index is asked for."""
-SEEDS = 140
+SEEDS = 120
 """Of those found by either, so many are ranked."""
-BESIDE = 40
+BESIDE = 80
 """And of so many of them, the best, the passages beside them too."""
 
 
