@@ -76,12 +76,16 @@ class Indexing:
         except IndexUnavailableError as error:
             log.warning("an index cannot be tidied", index=index.name, reason=str(error))
 
-    async def bring_up(self, owner: str, shelf_id: str, on_step: Callable[[], None] = lambda: None) -> None:
-        """Take all indexes of a shelf as far as it goes. Raises like `step`."""
-        for index in self.indexes:
+    async def bring_up(self, owner: str, shelf_id: str) -> None:
+        """Take all indexes of a shelf as far as it goes, at the same time. Raises like `step`."""
+
+        async def bring_up(index: KeptIndex) -> None:
             while await self.step(index, owner, shelf_id):
-                on_step()
-            on_step()
+                pass
+
+        outcomes = await asyncio.gather(*map(bring_up, self.indexes), return_exceptions=True)
+        for fault in filter(None, outcomes):
+            raise fault
         await self.tidy(owner, shelf_id)
 
     async def empty(self, shelf_id: str) -> None:

@@ -1,6 +1,7 @@
 """One search: both indexes as far as a question may see them, and whatever of them can be asked."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import structlog
@@ -17,17 +18,22 @@ log = structlog.get_logger()
 
 
 class AskedDense:
-    """The dense index and its model, for one question; failing, it finds nothing and `fault` says why."""
+    """The dense index and its model, for one question; failing, it finds nothing and `fault` says why.
 
-    def __init__(self, index: DenseIndex, embedder: Embedder, scope: Scope) -> None:
+    The question is embedded from the start on, in one of the `threads`, while others are still asked.
+    """
+
+    def __init__(
+        self, index: DenseIndex, embedder: Embedder, scope: Scope, question: str, threads: Executor
+    ) -> None:
         self.fault: str | None = None
         self._index = index
-        self._embedder = embedder
         self._scope = scope
+        self._vectors = {question: threads.submit(embedder.embed, [question])} if scope.shelves else {}
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         try:
-            return self._embedder.embed(texts)
+            return [vector for text in texts for vector in self._vectors[text].result()]
         except ModelError as error:
             self._failed(error)
             return [()] * len(texts)

@@ -6,6 +6,7 @@ whoever asks is told how much that is.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -35,6 +36,8 @@ from memory.recall.search import Question, Searcher
 from memory.strategies.recalling import RecallScope
 
 LIMIT = 100
+EMBEDDED_AT_ONCE = 4
+"""Questions that may wait for the model in threads, as it takes turns; others wait for these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,12 @@ class ShelfStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """A scope, how far its shelves have come, and how many messages of its chats are not on them yet."""
+class _Asked:
+    """A question and where it is asked: a scope, how far its shelves have come, and how many messages of its
+    chats are not on them yet."""
 
+    text: str
+    dense: AskedDense
     scope: Scope
     shelves: Sequence[ShelfState]
     waiting: int
@@ -99,6 +105,7 @@ class Recall:
             None if settings.chroma_url else folder / "chroma",
         )
         self._lexical = TantivyIndex(folder / "lexical")
+        self._threads = ThreadPoolExecutor(EMBEDDED_AT_ONCE, thread_name_prefix="questions")
         self._reranker = Reranker(settings.reranker, settings) if settings.reranker else None
         self._kept = (KeptLexical(self._lexical), KeptDense(self._dense, embedder))
         self.indexing = Indexing(database, self._kept)
@@ -130,6 +137,7 @@ class Recall:
     async def close(self) -> None:
         """End what is being done in the background; it is made up for at the next start."""
         await self.upkeep.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._reranker is not None:
             self._reranker.close()
         self._lexical.close()
@@ -153,12 +161,12 @@ class Recall:
         """
         async with self._database.read() as session:
             chat = await existing_session(session, owner, session_id)
-            asked = await Shelves(session, owner).in_scope(chat, scope)
+            found = await Shelves(session, owner).in_scope(chat, scope)
             if documents:
                 told = await Shelves(session, owner).of_documents(chat.user_id)
-                asked = replace(asked, whole=(*asked.whole, *told.whole))
-            standing = await _standing(session, owner, asked)
-        return await self._search(owner, text, standing, where, limit)
+                found = replace(found, whole=(*found.whole, *told.whole))
+            asked = await self._asked(session, owner, text, found)
+        return await self._search(owner, asked, where, limit)
 
     async def of_user(
         self,
@@ -172,18 +180,18 @@ class Recall:
     ) -> Recollection:
         """What a user has said and been told, with one persona or with all."""
         async with self._database.read() as session:
-            asked = await Shelves(session, owner).of_user(user_id, persona_id)
-            standing = await _standing(session, owner, asked)
-        return await self._search(owner, text, standing, where, limit)
+            scope = await Shelves(session, owner).of_user(user_id, persona_id)
+            asked = await self._asked(session, owner, text, scope)
+        return await self._search(owner, asked, where, limit)
 
     async def of_documents(
         self, owner: str, user_id: str | None, text: str, *, where: Filter = ANY, limit: int = LIMIT
     ) -> Recollection:
         """What everybody's documents say, and those of the user."""
         async with self._database.read() as session:
-            asked = await Shelves(session, owner).of_documents(user_id)
-            standing = await _standing(session, owner, asked)
-        return await self._search(owner, text, standing, where, limit)
+            scope = await Shelves(session, owner).of_documents(user_id)
+            asked = await self._asked(session, owner, text, scope)
+        return await self._search(owner, asked, where, limit)
 
     async def status(self, owner: str, user_id: str | None = None) -> list[ShelfStatus]:
         """How far the owner's shelves, or those of one user, are indexed."""
@@ -228,28 +236,32 @@ class Recall:
         for session_id in chats:
             self.soon(owner, session_id)
 
-    async def _search(
-        self, owner: str, text: str, standing: _Standing, where: Filter, limit: int
-    ) -> Recollection:
+    async def _asked(self, session: AsyncSession, owner: str, text: str, scope: Scope) -> _Asked:
+        dense = AskedDense(self._dense, self._embedder, scope, text, self._threads)
+        # In one read: what is shelved between two would be counted by neither.
+        shelves = await Shelves(session, owner).states(scope.shelves)
+        waiting = await StoredPassages(session, owner).waiting_in(scope)
+        return _Asked(text, dense, scope, shelves, waiting)
+
+    async def _search(self, owner: str, asked: _Asked, where: Filter, limit: int) -> Recollection:
         began = perf_counter()
-        scope = standing.scope
-        lagging, fault = await self._behind(owner, standing.shelves)
-        dense = AskedDense(self._dense, self._embedder, scope)
+        scope = asked.scope
+        lagging, fault = await self._behind(owner, asked.shelves)
         searcher = Searcher(
-            dense,
+            asked.dense,
             AskedLexical(self._lexical, scope),
-            dense,
+            asked.dense,
             ScopedPassages(self._database, owner, scope),
         )
-        question = Question(text, datetime.now(UTC), scope.shelves, where)
+        question = Question(asked.text, datetime.now(UTC), scope.shelves, where)
         found = await searcher.search(question, limit) if scope.shelves else []
         if self._reranker is not None:
-            found, unranked = await self._reranker.reranked(text, found)
+            found, unranked = await self._reranker.reranked(asked.text, found)
             fault = fault or unranked
         self.times.count += 1
         self.times.seconds += perf_counter() - began
         ranked = _each_once(found, scope.session_id)
-        return Recollection(ranked, lagging + standing.waiting, dense.fault or fault)
+        return Recollection(ranked, lagging + asked.waiting, asked.dense.fault or fault)
 
     async def _behind(self, owner: str, shelves: Sequence[ShelfState]) -> tuple[int, str | None]:
         """How many messages on those shelves are not in both indexes; and why one of them cannot tell."""
@@ -266,13 +278,6 @@ class Recall:
                 async with self._database.read() as session:
                     behind += await StoredPassages(session, owner).unindexed(shelf.id, min(marks))
         return behind, fault
-
-
-async def _standing(session: AsyncSession, owner: str, scope: Scope) -> _Standing:
-    # In one read: what is shelved between two would be counted by neither.
-    shelves = await Shelves(session, owner).states(scope.shelves)
-    waiting = await StoredPassages(session, owner).waiting_in(scope)
-    return _Standing(scope, shelves, waiting)
 
 
 def _each_once(ranked: Sequence[Ranked], session_id: str | None) -> list[Ranked]:

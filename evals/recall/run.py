@@ -15,7 +15,7 @@ from llm.progress import Progress, silent
 from llm.text.chat_format import ChatTokenizer
 from memory.recall.protocols import Embedder
 from memory.recall.ranking import WEIGHTS
-from memory.recall.search import HITS, SEEDS
+from memory.recall.search import BESIDE, HITS, SEEDS
 
 
 def evaluate(
@@ -43,6 +43,7 @@ def evaluate(
             "budgets": BUDGETS,
             "hits": HITS,
             "seeds": SEEDS,
+            "beside": BESIDE,
             "weights": WEIGHTS,
             "threads": os.cpu_count() or 1,
         },

@@ -85,18 +85,15 @@ class ChromaIndex:
             collection = self._collection(shelf)
             if collection is None:
                 return []
-            count = collection.count()
-            if count == 0:
-                return []
             asked = np.asarray(vector, dtype=np.float32)
-            if count <= SMALL:
-                watermark = int(collection.metadata["watermark"])
-                small = self._small.get(str(collection.id), watermark, lambda: _read_small(collection))
+            watermark = int(collection.metadata["watermark"])
+            small = self._small.get(str(collection.id), watermark, lambda: _read_small(collection))
+            if small is not None:
                 hits = small.nearest(asked, where)
             else:
                 found = collection.query(
                     query_embeddings=cast(Any, [asked]),
-                    n_results=min(limit, count),
+                    n_results=limit,
                     where=cast(Any, chroma_where(where)),
                     include=["distances"],
                 )
@@ -130,7 +127,7 @@ class ChromaIndex:
                     embeddings=np.asarray(vectors[start : start + BATCH], dtype=np.float32),
                     metadatas=cast(Any, metadata[start : start + BATCH]),
                 )
-            self._small.forget(str(collection.id))
+            self._small.grown(str(collection.id))
 
     def marks(self, shelf: str, keys: Sequence[PassageKey]) -> dict[PassageKey, str]:
         """The marks that those of the passages were added with which are there."""
@@ -171,7 +168,7 @@ class ChromaIndex:
                 return
             for start in range(0, len(keys), BATCH):
                 collection.delete(ids=[key.name for key in keys[start : start + BATCH]])
-            self._small.forget(str(collection.id))
+            self._small.shrunk(str(collection.id))
 
     def ping(self) -> None:
         """Ask a server whether it is there; Chroma in this process is."""
@@ -275,7 +272,11 @@ class ChromaIndex:
         )
 
 
-def _read_small(collection: chromadb.Collection) -> SmallShelf:
+def _read_small(collection: chromadb.Collection) -> SmallShelf | None:
+    # Chroma counts row by row: of a large collection that takes longer than a search.
+    count = collection.count()
+    if count > SMALL:
+        return None
     found = collection.get(include=["embeddings", "metadatas"])
     return SmallShelf(
         [PassageKey.of_name(name) for name in found["ids"]],

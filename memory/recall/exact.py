@@ -29,6 +29,8 @@ class SmallShelf:
 
     def nearest(self, vector: NDArray[np.float32], where: Filter) -> list[Hit]:
         """All that meet the filter, by cosine, in no order."""
+        if not self.keys:
+            return []
         scores, is_met = self.vectors @ vector, meets(where)
         return [
             Hit(key, float(score))
@@ -38,27 +40,45 @@ class SmallShelf:
 
 
 class SmallShelves:
-    """Those that were searched last. Thread-safe."""
+    """Those that were searched last; and which collections were found to be larger. Thread-safe."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[str, int], SmallShelf] = OrderedDict()
+        self._large: set[str] = set()
         self._lock = threading.Lock()
 
-    def get(self, collection_id: str, watermark: int, read: Callable[[], SmallShelf]) -> SmallShelf:
-        """A collection as it is at that watermark; `read` where it is not held."""
+    def get(
+        self, collection_id: str, watermark: int, read: Callable[[], SmallShelf | None]
+    ) -> SmallShelf | None:
+        """A collection as it is at that watermark, None if it is large; `read` where that is not known."""
         place = (collection_id, watermark)
         with self._lock:
+            if collection_id in self._large:
+                return None
             if place in self._held:
                 self._held.move_to_end(place)
                 return self._held[place]
         shelf = read()
         with self._lock:
+            if shelf is None:
+                self._large.add(collection_id)
+                return None
             self._held[place] = shelf
             while len(self._held) > HELD:
                 self._held.popitem(last=False)
         return shelf
 
-    def forget(self, collection_id: str) -> None:
+    def grown(self, collection_id: str) -> None:
+        """Forget what is held of a collection that something was added to: it stays large if it was."""
         with self._lock:
-            for place in [place for place in self._held if place[0] == collection_id]:
-                del self._held[place]
+            self._drop(collection_id)
+
+    def shrunk(self, collection_id: str) -> None:
+        """The same of one that something was removed from."""
+        with self._lock:
+            self._large.discard(collection_id)
+            self._drop(collection_id)
+
+    def _drop(self, collection_id: str) -> None:
+        for place in [place for place in self._held if place[0] == collection_id]:
+            del self._held[place]

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
 from memory.messages import Role
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PassageKey:
-    """Where a passage stands: passages of one source that follow each other have consecutive numbers."""
+class PassageKey(NamedTuple):
+    """Where a passage stands: passages of one source that follow each other have consecutive numbers.
+
+    A tuple, since a question hashes and compares thousands of them.
+    """
 
     source: str
     number: int

@@ -8,13 +8,15 @@ from datetime import datetime
 from memory.recall.features import Matches, matches
 from memory.recall.filters import meets, metadata_of
 from memory.recall.passage import Passage
-from memory.recall.protocols import DenseIndex, Embedder, Filter, Hit, LexicalIndex, Passages
+from memory.recall.protocols import ANY, DenseIndex, Embedder, Filter, Hit, LexicalIndex, Passages
 from memory.recall.ranking import Ranked, rank
 
 HITS = 200
 """Passages that each index is asked for."""
 SEEDS = 120
-"""Of those found by either, so many are ranked, each with the passages beside it."""
+"""Of those found by either, so many are ranked."""
+BESIDE = 80
+"""And of so many of them, the best, the passages beside them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ class Searcher:
         )
         found = matches(lexical, dense)
         seeds = sorted(found.both, key=lambda key: (-found.both[key], key))[:SEEDS]
-        keys = {key.neighbour(distance): None for key in seeds for distance in (0, -1, 1)}
-        passages = await self._passages.passages(list(keys))
-        # Those that only stand beside a found one may not be as asked for.
-        is_met = meets(question.where)
-        return [passage for passage in passages if is_met(metadata_of(passage))], found
+        beside = (key.neighbour(distance) for key in seeds[:BESIDE] for distance in (-1, 1))
+        passages = await self._passages.passages(list(dict.fromkeys((*seeds, *beside))))
+        if question.where != ANY:
+            # Those that only stand beside a found one may not be as asked for.
+            is_met = meets(question.where)
+            passages = [passage for passage in passages if is_met(metadata_of(passage))]
+        return passages, found
 
     def _by_words(self, question: Question) -> list[Hit]:
         hits = (
