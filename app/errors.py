@@ -118,6 +118,18 @@ class BodyTooLargeProblem(ProblemError):
     title = "The request body is too large"
 
 
+class AddressTooLongProblem(ProblemError):
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+    slug = "address-too-long"
+    title = "The address of the request is too long"
+
+
+class HeadersTooLargeProblem(ProblemError):
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    slug = "headers-too-large"
+    title = "The headers of the request are too large"
+
+
 class UnknownFormatProblem(ProblemError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unknown-format"

@@ -1,4 +1,4 @@
-"""What happens around every request: a bound on its body, an id, its span, its metrics, a line in the log."""
+"""What happens around every request: bounds on its size, an id, its span, its metrics, a line in the log."""
 
 import time
 import uuid
@@ -11,13 +11,32 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.replies import CLIENT_CLOSED_REQUEST
-from app.errors import BodyTooLargeProblem
+from app.errors import AddressTooLongProblem, BodyTooLargeProblem, HeadersTooLargeProblem, ProblemError
 from app.problem_responses import problem_of, response_to
 from app.telemetry.metrics import METHODS, OTHER, Metrics
 from app.telemetry.requests import new_outcome
 from app.telemetry.tracing import mark_failed, request_span
 
 log = structlog.get_logger()
+
+MAX_ADDRESS_BYTES = 16 * 2**10
+"""Of path and query."""
+MAX_HEADER_BYTES = 64 * 2**10
+"""Of the names and values of all headers together."""
+
+
+class HeadLimit:
+    """Refuses requests whose address or headers are larger than any that is meant."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = _head_problem(scope) if scope["type"] == "http" else None
+        if problem is None:
+            await self._app(scope, receive, send)
+        else:
+            await response_to(scope["path"], problem)(scope, receive, send)
 
 
 class BodyLimit:
@@ -115,6 +134,22 @@ class RequestLog:
             span.set_attribute("http.response.status_code", status)
             if outcome.problem and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 mark_failed(span, outcome.problem)
+
+
+def _head_problem(scope: Scope) -> ProblemError | None:
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+        return AddressTooLongProblem(
+            f"path and query may have at most {MAX_ADDRESS_BYTES} bytes", max_bytes=MAX_ADDRESS_BYTES
+        )
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        return headers_too_large()
+    return None
+
+
+def headers_too_large() -> HeadersTooLargeProblem:
+    return HeadersTooLargeProblem(
+        f"all headers together may have at most {MAX_HEADER_BYTES} bytes", max_bytes=MAX_HEADER_BYTES
+    )
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeProblem:

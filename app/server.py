@@ -29,7 +29,7 @@ from app.api import (
 )
 from app.api.dependencies import said_once
 from app.api.security import say_who_may
-from app.middleware import BodyLimit, RequestLog
+from app.middleware import BodyLimit, HeadLimit, RequestLog
 from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
 from app.openai import (
@@ -123,6 +123,7 @@ def create_app(
         )
     if not needs_key(settings):
         app.add_middleware(OwnPagesOnly, hosts=settings.allowed_hosts, origins=settings.cors_origins)
+    app.add_middleware(HeadLimit)
     app.add_middleware(RequestLog, metrics=counted)
     say_who_may(app)
     return app

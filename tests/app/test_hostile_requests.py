@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from app.openai.errors import is_standard
+from app.web_server import MAX_UNFINISHED_BYTES
 from tests.app.test_bad_input import assert_problem
 from tests.app.test_openai_errors import error_of
 
@@ -61,7 +63,7 @@ def client(used_client: httpx.Client) -> httpx.Client:
 
 def assert_refused(path: str, answer: httpx.Response) -> None:
     assert 400 <= answer.status_code < 500, answer.text
-    if path in STANDARD:
+    if is_standard(path):
         error_of(answer, answer.status_code)
     else:
         assert_problem(answer, answer.json()["type"].rpartition(":")[2])
@@ -147,6 +149,54 @@ def test_no_value_of_a_header_is_too_odd(client: httpx.Client, name: str, value:
         client.get("/v1/models", headers=sent),
     ]
     assert all(answer.status_code < 500 for answer in answers)
+
+
+@pytest.mark.parametrize("path", ["/v1/personas", "/v1/models"])
+def test_headers_and_addresses_have_a_bound(client: httpx.Client, path: str) -> None:
+    """Just below it they are taken: what the client itself sends is well under 1 KiB."""
+    many = [(f"x-{number}", "a" * 1000) for number in range(66)]
+    assert client.get(path, headers=many[:63]).status_code == 200
+    assert client.get(path, params={"other": "a" * 16_000}).status_code == 200
+    for headers in (many, [("x-one", "a" * 200_000)], [("cookie", "a=b;" * 20_000)]):
+        refused = client.get(path, headers=headers)
+        assert refused.status_code == 431
+        assert_refused(path, refused)
+        assert refused.headers["x-request-id"]
+    refused = client.get(path, params={"other": "a" * 2**14})
+    assert refused.status_code == 414
+    assert_refused(path, refused)
+    assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2;",
+    ],
+    ids=["address", "header", "trailer", "extension of a chunk"],
+)
+def test_what_has_no_end_is_not_read_for_ever(client: httpx.Client, begun: bytes) -> None:
+    address = (client.base_url.host, client.base_url.port or 80)
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(begun)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(b"a" * 2**25)
+    assert client.get("/healthz").status_code == 200
+
+
+def test_who_sends_a_header_without_an_end_is_told(client: httpx.Client) -> None:
+    begun = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
+    with socket.create_connection(
+        (client.base_url.host, client.base_url.port or 80), timeout=20
+    ) as connection:
+        connection.sendall(begun.ljust(MAX_UNFINISHED_BYTES + 1, b"a"))
+        answer = connection.makefile("rb").read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(body)["type"] == "urn:perdure:problem:headers-too-large"
 
 
 CURSORS = [
