@@ -72,8 +72,7 @@ class ChooseSizes:
             RunningSummary(),
             Facts(token_budget=self.token_budget, max_fact_tokens=self.fact_tokens),
             Vector(token_budget=self.token_budget),
-            # Facts in as many tokens: where both windows begin with the same turn, both find them kept.
-            Combined(token_budget=10 * self.fact_tokens, facts_share=0.1),
+            Combined(token_budget=self.token_budget),
         ]
 
 
@@ -146,7 +145,8 @@ class ChooseBenchmark:
             await chat.summarise(text, recipe, turns=len(messages) // 2, every=SUMMARISED_TURNS)
         await chat.tell(MESSAGES_A_FACT)
         remember = [each for each in map(remembering, strategies) if each]
-        for each in remember:
+        # Of windows that begin with the same turn one block is kept: at last the one that serves all.
+        for each in sorted(remember, key=lambda each: each.fact_tokens):
             await chat.keep_facts(each)
         message, count = self._said[0], len(messages)
         seats = [
