@@ -283,7 +283,7 @@ class StoredPassages(Repository):
 
 def _passage(key: PassageKey, told: Sequence[Any]) -> Passage | None:
     """What stands there, of a message or of a document, out of the columns `_TOLD`; None of what is gone."""
-    # One by one: by their names, columns are read from rows at a third of the speed.
+    # In one go: by its name, each column takes most of a microsecond.
     content, start, stop, speaker, role, said_at, turn, message_id, piece, place, document = told
     if piece is not None:
         return Passage(key, piece, citation=citation(document, place))

@@ -78,6 +78,24 @@ def test_a_dense_search_of_a_large_shelf_finds_nearly_all_of_the_nearest_and_the
     assert found >= 0.98 * 500
 
 
+def test_a_shelf_that_grows_large_and_small_again_gives_all_that_is_on_it_and_no_more(
+    dense: ChromaIndex,
+) -> None:
+    made = vectors(SMALL + 2)
+
+    def found(asked: int, limit: int) -> list[int]:
+        return [hit.key.number for hit in dense.search("shf_1", made[asked].tolist(), limit)]
+
+    dense.add("shf_1", [passage(n) for n in range(SMALL + 1)], made[:-1])
+    assert found(SMALL, 1) == [SMALL]
+    dense.add("shf_1", [passage(SMALL + 1)], made[-1:])
+    assert found(SMALL + 1, 1) == [SMALL + 1]
+    dense.remove("shf_1", [PassageKey("ses_a", n) for n in range(3, SMALL + 2)])
+    assert sorted(found(0, 50)) == [0, 1, 2]
+    dense.remove("shf_1", [PassageKey("ses_a", n) for n in range(3)])
+    assert found(0, 50) == []
+
+
 @pytest.mark.parametrize("count", [40, SMALL + 40])
 def test_filters_hold_in_dense_searches_of_small_and_large_shelves(dense: ChromaIndex, count: int) -> None:
     passages = [
