@@ -115,6 +115,12 @@ class Allowance:
         if self._requests is not None:
             await _take(self._requests, 1, "requests")
 
+    async def take_tokens(self, tokens: int) -> None:
+        """Count tokens that are read and not replied to; they may overdraw, as a prompt may. Raises
+        RateLimitProblem."""
+        if self._tokens is not None:
+            await _take(self._tokens, tokens, "tokens")
+
     async def begin_generations(self, count: int, prompt_tokens: int) -> Sequence[str | None]:
         """Count generations and what is in their prompts, all or none; gives the place of each, for its end.
 
@@ -131,8 +137,7 @@ class Allowance:
             )
         assert places is not None
         try:
-            if self._tokens is not None:
-                await _take(self._tokens, prompt_tokens, "tokens")
+            await self.take_tokens(prompt_tokens)
         except BaseException:
             for place in places:
                 await self._leave(place)

@@ -1,4 +1,4 @@
-"""Generations on a key's account: what a request may still use is checked, what it used is counted.
+"""Generations and embeddings on a key's account: what a request may use is checked, what it used is counted.
 
 The allowance of the running request goes by a context variable: between the route and the engine lies the
 whole turn, which has no business with keys. Background work asks the engine itself, on nobody's account.
@@ -46,6 +46,12 @@ async def open_accounts(count: int, *, prompt_tokens: int) -> list["Account"]:
         return [Account() for _ in range(count)]
     places = await allowance.begin_generations(count, prompt_tokens)
     return [Account(allowance, place) for place in places]
+
+
+async def spend(tokens: int) -> None:
+    """Tokens that are embedded, on the account of the running request. Raises RateLimitProblem."""
+    if (allowance := ALLOWANCE.get()) is not None:
+        await allowance.take_tokens(tokens)
 
 
 class Account:

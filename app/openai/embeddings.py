@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.access.spending import spend
 from app.api.dependencies import OwnerDep, ServiceDep
 from app.api.replies import CLIENT_CLOSED_REQUEST
 from app.api.streams import until_disconnect
@@ -51,6 +52,7 @@ async def _embedded(embedder: SentenceEmbedder, body: EmbeddingRequest) -> Embed
                     f"input.{place}", f"has {count} tokens; {embedder.name} takes {embedder.max_tokens}"
                 )
         tokens += sum(counts)
+    await spend(tokens)
     vectors: list[Sequence[float]] = []
     # Slice by slice, so that a client that goes away ends it.
     for start in range(0, len(body.input), SLICE):

@@ -35,6 +35,9 @@ class AdmissionQueue:
         self._prefixes: dict[str, list[PrefixJob]] = {}
         self._is_closed = False
         self._rate = FIRST_GUESS
+        self._full_since: float | None = None
+        self._freed = 0
+        self._promised_until = 0.0
 
     @property
     def is_closed(self) -> bool:
@@ -49,21 +52,21 @@ class AdmissionQueue:
     def take_place(self, tokens: int) -> int:
         """The cost of a place for a job that has so many tokens to compute.
 
-        Raises QueueFullError, with the time until there is room, or EngineClosedError. One job always has
-        a place, however large it is.
+        Raises QueueFullError, with the time until there is room behind those that were refused before, or
+        EngineClosedError. One job always has a place, however large it is.
         """
         cost = max(tokens, LEAST_COST)
         with self.changed:
             self._check_open()
             if self._taken and self._taken + cost > self._max_tokens:
                 too_many = self._taken + cost - self._max_tokens
-                raise QueueFullError(self._taken, max(1, math.ceil(too_many / self._rate)))
+                raise QueueFullError(self._taken, self._promise_room(too_many, cost))
             self._taken += cost
             return cost
 
     def give_place_back(self, cost: int) -> None:
         with self.changed:
-            self._taken -= cost
+            self._free(cost)
 
     def add(self, job: AwaitedJob, cost: int) -> None:
         """The job now has the place. Raises EngineClosedError; the place is then still the caller's."""
@@ -76,7 +79,9 @@ class AdmissionQueue:
     def free_place(self, job: AwaitedJob) -> None:
         """The job's prompt is computed, or it has ended. Idempotent."""
         with self.changed:
-            self._taken -= self._costs.pop(job, 0)
+            cost = self._costs.pop(job, 0)
+            self._freed += cost
+            self._free(cost)
 
     def withdraw(self, job: AwaitedJob) -> bool:
         """Take a job that has not begun out of the queue, place and all; whether it was still there."""
@@ -143,6 +148,26 @@ class AdmissionQueue:
             self._prefixes.clear()
             self.changed.notify_all()
             return refused
+
+    def _free(self, cost: int) -> None:
+        self._taken -= cost
+        if self._taken <= self._max_tokens // 2:
+            self._full_since = None
+
+    def _promise_room(self, too_many: int, cost: int) -> int:
+        """Seconds after which one that is refused has room. Each is promised another time: a crowd that
+        all came back at once would keep the service busy with refusing it."""
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since, self._freed = now, 0
+        rate = self._rate
+        if self._freed and now > self._full_since:
+            # Prompts wait for running replies too.
+            rate = min(rate, self._freed / (now - self._full_since))
+        room_at = max(now + too_many / rate, self._promised_until)
+        room_at = min(room_at, now + max(1.0, self._timeout_s))
+        self._promised_until = room_at + cost / rate
+        return max(1, math.ceil(room_at - now))
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import chromadb
 import numpy as np
 from chromadb.api import ClientAPI
+from chromadb.api.rust import RustBindingsAPI
 from chromadb.api.shared_system_client import SharedSystemClient
-from chromadb.config import Settings
+from chromadb.config import Settings, System
 from chromadb.errors import NotFoundError
 from numpy.typing import NDArray
 
@@ -33,6 +34,9 @@ HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighb
 """`ef_search` is twice what is usually asked for: with less, some of the nearest are missed."""
 
 REWRITTEN = ".rewritten"
+OPEN_COLLECTIONS = 32
+"""That an embedded Chroma holds in memory, of 2.6 MB and more. Its own bound is a fifth of the files that the
+process may open, often tens of thousands."""
 
 OpenClient = Callable[[], ClientAPI]
 
@@ -41,7 +45,10 @@ def embedded_chroma(folder: Path) -> OpenClient:
     """Chroma in this process, in that folder."""
 
     def open_client() -> ClientAPI:
+        started = SharedSystemClient._identifier_to_system
         try:
+            if str(folder) not in started:
+                started[str(folder)] = _start_chroma(folder)
             return chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
         except BaseException:
             # Chroma keeps what it could not start, and would hand that out from then on.
@@ -49,6 +56,14 @@ def embedded_chroma(folder: Path) -> OpenClient:
             raise
 
     return open_client
+
+
+def _start_chroma(folder: Path) -> System:
+    settings = Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder))
+    system = System(settings)
+    system.instance(RustBindingsAPI).hnsw_cache_size = OPEN_COLLECTIONS
+    system.start()
+    return system
 
 
 def chroma_server(url: str) -> OpenClient:

@@ -27,7 +27,7 @@ from app.storage.claims import OwnClaims
 from tests.app.command_line import perdure
 from tests.app.keys import new_key, perdure_keys, with_key
 from tests.app.service import StartService, open_stream
-from tests.app.standard import CHAT_MODEL
+from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL
 
 
 @pytest.fixture
@@ -233,6 +233,22 @@ def test_completions_are_on_the_keys_account_and_refused_in_their_own_form(
         refused = unknown.post(path, json=chat)
         assert refused.status_code == 401
         assert refused.json()["error"]["type"] == "authentication_error"
+
+
+def test_tokens_that_are_embedded_count_and_are_no_reply(client: httpx.Client, home: Path) -> None:
+    limits = ("--tokens-per-minute", "100", "--concurrent-generations", "1")
+    texts = {"model": EMBEDDING_MODEL, "input": ["whale " * 150] * 2}
+    with with_key(client, new_key(home, *limits)) as mine:
+        assert mine.post("/v1/embeddings", json={**texts, "input": "whale " * 1000}).status_code == 400
+        embedded = mine.post("/v1/embeddings", json=texts)
+        assert embedded.status_code == 200
+        assert embedded.json()["usage"]["total_tokens"] > 300
+        assert embedded.headers["x-ratelimit-remaining-tokens"] == "0"
+        refused = mine.post("/v1/embeddings", json=texts)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert problem_of(say(mine, new_session(mine))) == "rate-limit"
 
 
 def said(content: str) -> dict[str, Any]:
