@@ -120,6 +120,7 @@ def _run(
 ) -> None:
     for number, stream in enumerate(streams):
         os.dup2(os.open(stream, os.O_RDWR), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115, multiprocessing has put nothing in its place
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
