@@ -1,5 +1,6 @@
 """How the tests speak to a running service."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,3 +19,12 @@ def open_stream(
     path = f"/v1/sessions/{session_id}/{path}"
     with connect_sse(client, "POST", path, json={"stream": True, **body}) as source:
         yield ((event.event, event.json()) for event in source.iter_sse())
+
+
+def until(ask: Any, is_so: Any) -> Any:
+    """What `ask` gives once it is so, which it has a minute to become."""
+    for _ in range(300):
+        if is_so(answer := ask()):
+            return answer
+        time.sleep(0.2)  # what is asked counts in every store
+    raise AssertionError(f"it stays {answer}")

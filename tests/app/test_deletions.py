@@ -1,7 +1,6 @@
 """What is deleted is gone: from every answer at once, and from every file when the receipt says so."""
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from app.settings import Settings
 from tests.app.command_line import perdure
 from tests.app.conftest import RunningService
 from tests.app.processes import service_process
-from tests.app.service import open_stream
+from tests.app.service import open_stream, until
 from tests.traces import files_with
 
 WORD = "Quaggamarker"
@@ -91,14 +90,6 @@ def indexed(client: httpx.Client) -> None:
         return int(status["behind"] + status["waiting"])
 
     until(left, lambda count: count == 0)
-
-
-def until(ask: Any, is_so: Any) -> Any:
-    for _ in range(300):
-        if is_so(answer := ask()):
-            return answer
-        time.sleep(0.2)  # what is asked counts in every store
-    raise AssertionError(f"it stays {answer}")
 
 
 def done(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """A service that is killed while it reads a prompt or brings a chat up to date: what is left of that."""
 
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.app.processes import service_process
-from tests.app.service import StartService, open_stream
+from tests.app.service import StartService, open_stream, until
 
 Json = dict[str, Any]
 TURNS = 80
@@ -34,15 +32,6 @@ def new_chat(client: httpx.Client, turns: int, memory: Json) -> str:
     appended = client.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said(turns)})
     assert appended.is_success, appended.text
     return session_id
-
-
-def until(ask: Callable[[], Any], is_so: Callable[[Any], bool] = bool) -> None:
-    end = time.monotonic() + 90
-    while time.monotonic() < end:
-        if is_so(answer := ask()):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"it stays {answer}")
 
 
 def test_a_service_killed_while_it_reads_a_prompt_keeps_the_message_once_and_can_reply(
@@ -90,7 +79,7 @@ def test_what_is_made_of_a_chat_is_the_same_whether_or_not_the_service_was_kille
 ) -> None:
     with service_process(tmp_path) as (process, client):
         killed = new_chat(client, TURNS, MEMORY)
-        until(lambda: client.get(f"/v1/sessions/{killed}/summaries").json()["data"])
+        until(lambda: client.get(f"/v1/sessions/{killed}/summaries").json()["data"], bool)
         process.send_signal(signal.SIGKILL)
         process.wait()
     client = start_service(home=tmp_path)
