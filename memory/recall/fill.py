@@ -78,9 +78,12 @@ def _choose(
         heading, line = _heading(passage), _line(passage)
         if passage.message_id in held or (heading, line) in told:
             continue
-        cost = tokens(line) + (0 if _place(passage) in places else tokens(heading))
+        # A word is a token at least: what has too many is not worth counting.
+        is_long = len(line.split()) > left
+        place = (passage.key.source, heading)
+        cost = 0 if is_long else tokens(line) + (0 if place in places else tokens(heading))
         opens = 0 if _part(passage) in parts else tokens(_part(passage))
-        if opens + cost > left:
+        if is_long or opens + cost > left:
             waited += 1
             if waited == LONGEST_WAIT:
                 break
@@ -89,7 +92,7 @@ def _choose(
         left -= opens + cost
         chosen.append(RecalledPassage(passage, each.score, each.why, tokens=cost))
         told.add((heading, line))
-        places.add(_place(passage))
+        places.add(place)
         parts.add(_part(passage))
     return chosen
 
