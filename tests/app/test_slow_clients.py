@@ -9,7 +9,7 @@ import pytest
 
 from tests.app.service import StartService
 
-MANY = 40
+MANY = 20
 """More than there are connections to the database."""
 
 
