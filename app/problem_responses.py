@@ -1,14 +1,10 @@
-"""How errors become problem documents (RFC 9457): those of the packages below, those of FastAPI, and ours.
+"""How errors become problem documents (RFC 9457): faults, what is wrong with requests, and our own.
 
 On the addresses of OpenAI's API they become its errors instead.
 """
 
-import errno
 import json
-from collections.abc import Callable
-from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -17,37 +13,23 @@ from starlette.routing import Match
 from app.errors import (
     BadRequestProblem,
     BodyTooLargeProblem,
-    DatabaseUnavailableProblem,
-    IndexUnavailableProblem,
-    InternalProblem,
     InvalidProblem,
-    KeyInUseProblem,
     MessageTooLargeProblem,
     MethodNotAllowedProblem,
-    ModelUnavailableProblem,
     NotFoundProblem,
     PersonaTooLargeProblem,
     PinsTooLargeProblem,
     ProblemError,
     QueueFullProblem,
-    ShuttingDownProblem,
-    StorageFullProblem,
+    QueueTimeoutProblem,
     WindowFullProblem,
 )
+from app.faults import FAULTS, Translations, translated
 from app.openai.errors import error_response, is_standard, too_long, unsupported
-from app.storage.backend import DatabaseFullError, DatabaseUnavailableError
-from app.storage.idempotency import KeyTakenError
 from app.telemetry.metrics import METHODS
 from app.telemetry.requests import note_problem
-from llm.errors import (
-    EngineClosedError,
-    PromptTooLongError,
-    QueueFullError,
-    RemoteServerError,
-    UnsupportedByEngineError,
-)
+from llm.errors import PromptTooLongError, QueueFullError, QueueTimeoutError, UnsupportedByEngineError
 from memory.errors import (
-    IndexUnavailableError,
     InvalidParametersError,
     MessageTooLargeError,
     PersonaTooLargeError,
@@ -55,8 +37,6 @@ from memory.errors import (
     UnknownStrategyError,
     WindowFullError,
 )
-
-log = structlog.get_logger()
 
 
 def problem_response(problem: ProblemError) -> Response:
@@ -77,7 +57,7 @@ def response_to(path: str, problem: ProblemError) -> Response:
 
 def problem_of(error: Exception) -> ProblemError:
     """What a client is told of any error."""
-    return next(_TRANSLATIONS[kind](error) for kind in type(error).__mro__ if kind in _TRANSLATIONS)
+    return translated(error, _TRANSLATIONS)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -145,34 +125,8 @@ def _from_queue_full(error: QueueFullError) -> ProblemError:
     )
 
 
-def _from_database(error: DatabaseUnavailableError) -> ProblemError:
-    log.error("the database does not answer", reason=str(error))
-    return DatabaseUnavailableProblem("the database does not answer; the log of the service has the reason")
-
-
-def _from_full_database(error: DatabaseFullError) -> ProblemError:
-    log.error("the database has no room left", reason=str(error))
-    return _full()
-
-
-def _from_system(error: OSError) -> ProblemError:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return _from_anything(error)
-    log.error("the disk has no room left", reason=str(error))
-    return _full()
-
-
-def _full() -> ProblemError:
-    return StorageFullProblem("the disk of the service is full; nothing of this request was stored")
-
-
-def _from_anything(error: Exception) -> ProblemError:
-    log.error("unhandled error", exc_info=error)
-    return InternalProblem("an unexpected fault; the log of the service has the details")
-
-
-_TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
-    ProblemError: lambda error: error,
+_TRANSLATIONS: Translations = {
+    **FAULTS,
     HTTPException: _from_http,
     RequestValidationError: _from_validation,
     InvalidParametersError: _from_parameters,
@@ -183,15 +137,8 @@ _TRANSLATIONS: dict[type, Callable[[Any], ProblemError]] = {
     PinsTooLargeError: lambda error: PinsTooLargeProblem(str(error), **error.numbers),
     MessageTooLargeError: lambda error: MessageTooLargeProblem(str(error), **error.numbers),
     WindowFullError: lambda error: WindowFullProblem(str(error), **error.numbers),
-    IndexUnavailableError: lambda error: IndexUnavailableProblem(str(error)),
     QueueFullError: _from_queue_full,
+    QueueTimeoutError: lambda error: QueueTimeoutProblem(str(error)),
     PromptTooLongError: lambda error: too_long("prompt", str(error)),
     UnsupportedByEngineError: lambda error: unsupported("model", str(error)),
-    RemoteServerError: lambda error: ModelUnavailableProblem(str(error)),
-    DatabaseUnavailableError: _from_database,
-    DatabaseFullError: _from_full_database,
-    OSError: _from_system,
-    KeyTakenError: lambda _error: KeyInUseProblem("ask again, for the answer of the other one"),
-    EngineClosedError: lambda _error: ShuttingDownProblem("the model has been shut down"),
-    Exception: _from_anything,
 }

@@ -23,6 +23,7 @@ from app.api import (
     metrics,
     personas,
     recall,
+    scores,
     sessions,
     summaries,
     transfer,
@@ -57,7 +58,7 @@ STANDARD = (
     embeddings,
     models,
 )
-PARTS = (cards, personas, *CHATS, documents, *STANDARD, catalog, metrics)
+PARTS = (cards, personas, *CHATS, documents, scores, *STANDARD, catalog, metrics)
 PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem document",

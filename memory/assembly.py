@@ -52,11 +52,12 @@ class NewMessage:
 class ChatState:
     """A chat session as it stands: all that a context is assembled from, but for the message.
 
-    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. `pinned`: turns
-    that stand behind it where they are older than the window. `excluded`: turns that are never in the window,
-    with the tokens that they would take. `reminder` stands near the end, and of `lore` as much before the
-    message as its budgets and the window allow; behind it, of what was `recalled` for the message, what the
-    strategy has room for.
+    `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. Its first
+    `public_tokens` are the text of a persona marked public, and nothing of the chat. `pinned`: turns that
+    stand behind it where they are older than the window. `excluded`: turns that are never in the window, with
+    the tokens that they would take. `reminder` stands near the end, and of `lore` as much before the message
+    as its budgets and the window allow; behind it, of what was `recalled` for the message, what the strategy
+    has room for.
     """
 
     persona: Sequence[Segment]
@@ -69,6 +70,7 @@ class ChatState:
     reminder: StandingReminder | None = None
     lore: tuple[CalledLore, ...] = ()
     recalled: Found | None = None
+    public_tokens: int = 0
 
     @property
     def persona_tokens(self) -> int:
@@ -145,6 +147,7 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         context_window=window,
         reply_tokens=limits.reply_tokens,
         recall=chat.recalled.report if chat.recalled and message else None,
+        public_tokens=chat.public_tokens,
     )
     if context.tokens + context.reply_tokens > window:
         raise OverBudgetError(
@@ -165,8 +168,8 @@ async def _select(
     if message is None or found is None:
         return await chat.strategy.select(chat.history, room), None
     if message.quotes is None:
-        most = room.recalled
         selection = await chat.strategy.select(chat.history, room)
+        most = chat.strategy.recalled_beside(selection, room)
     else:
         most = quote_budget(room)
         selection = await _select_beside(chat, room, await asyncio.to_thread(found.within, most, ()))

@@ -97,7 +97,8 @@ class Context:
     """What the model gets. Its tokens are exactly the concatenation of its segments' tokens.
 
     `tokens + reply_tokens <= context_window` always holds. `strategy` is the name and the parameters.
-    `recall`: None if it was not asked.
+    `recall`: None if it was not asked. `public_tokens`: how many of the first are the text of a
+    persona marked public.
     """
 
     segments: tuple[Segment, ...]
@@ -106,6 +107,7 @@ class Context:
     context_window: int
     reply_tokens: int
     recall: RecallReport | None = None
+    public_tokens: int = 0
 
     @property
     def token_ids(self) -> tuple[int, ...]:

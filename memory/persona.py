@@ -1,8 +1,8 @@
 """The persona: who the model is. It is pinned: no strategy can evict or cut it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, takewhile
 
 from memory.context import ContextMessage, Segment
 from memory.errors import PersonaTooLargeError
@@ -119,6 +119,11 @@ class Persona:
             )
         )
 
+    @property
+    def pinned(self) -> tuple[ContextMessage, ...]:
+        """What it says at the head of every context."""
+        return (*self.instruction_messages, *self.example_messages)
+
 
 def instructed(persona: Persona | None, instructions: str | None) -> Persona | None:
     """The persona with instructions in the place of its own; with None as it is."""
@@ -162,6 +167,20 @@ def persona_segments(
     return (instructions, examples)
 
 
+def unaddressed_tokens(
+    persona: Persona, user: ChatUser, encoder: ChatEncoder, met_segments: Sequence[Segment]
+) -> int:
+    """How many leading tokens of the persona's segments, as `user` meets it, say nothing of the user: those
+    that they have in common with the ones for a user of whom nothing is known.
+    """
+    unaddressed, met = persona.met_by(ChatUser()), persona.met_by(user)
+    if unaddressed.pinned == met.pinned:
+        return sum(segment.tokens for segment in met_segments)
+    segments = persona_segments(unaddressed, encoder)
+    pairs = zip(_tokens_of(met_segments), _tokens_of(segments), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
 def persona_tokens(persona: Persona, encoder: ChatEncoder, user: ChatUser) -> int:
     """What the persona takes of every context of a chat with `user`, its reminder included."""
     met = persona.met_by(user)
@@ -195,6 +214,10 @@ def check_persona_fits(
             context_window=context_window,
             reply_tokens=reply_tokens,
         )
+
+
+def _tokens_of(segments: Sequence[Segment]) -> Iterator[int]:
+    return chain.from_iterable(segment.token_ids for segment in segments)
 
 
 def _users_of(persona: Persona) -> Iterator[ChatUser]:

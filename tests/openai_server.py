@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from llm.engine.interface import (
     Generation,
     GenerationRequest,
     SamplingParameters,
+    ScoreRequest,
     Started,
 )
 from llm.engine.local_engine import LocalEngine
@@ -116,11 +117,16 @@ class ModelServer:
         if body.get("echo"):
             if self._dialect != "vllm":
                 return JSONResponse({"choices": [{"text": "", "logprobs": {"token_logprobs": [-1.0]}}]})
-            scores = await asyncio.to_thread(self._engine.score, ids)
-            return JSONResponse(
-                {"choices": [{"text": "", "logprobs": {"token_logprobs": [None, *scores, 0]}}]}
-            )
+            return await self._echo(body, ids)
         return await self._generate(body, ids, chat=False)
+
+    async def _echo(self, body: Json, ids: tuple[int, ...]) -> Response:
+        self.requests.append(body)
+        asked = ScoreRequest(ids[:1], (ids[1:],), body.get("cache_salt", ""))
+        [scores] = (await asyncio.wrap_future(self._engine.score(asked))).logprobs
+        usage = {"prompt_tokens": len(ids), "prompt_tokens_details": {"cached_tokens": 1}}
+        logprobs = {"token_logprobs": [None, *scores, 0]}
+        return JSONResponse({"choices": [{"text": "", "logprobs": logprobs}], "usage": usage})
 
     async def chat(self, body: Json) -> Response:
         text = self._tokenizer.render(body["messages"], ask=True)
@@ -205,7 +211,7 @@ class ScriptedServer:
 
     def __init__(self, *script: Answer) -> None:
         self.requests: list[Json] = []
-        self.authorizations: list[str] = []
+        self.headers: list[Mapping[str, str]] = []
         self._script = script
         self.app = FastAPI()
         self.app.post("/{path:path}")(self.answer)
@@ -214,7 +220,7 @@ class ScriptedServer:
     async def answer(self, request: Request) -> Response:
         body = await request.body()
         self.requests.append(json.loads(body) if body else {})
-        self.authorizations.append(request.headers.get("authorization", ""))
+        self.headers.append(request.headers)
         answer = self._script[min(len(self.requests), len(self._script)) - 1]
         return StreamingResponse(_sent(answer), answer.status, answer.headers, media_type=answer.media_type)
 

@@ -16,7 +16,7 @@ from app.cards.mapping import SOURCES, card_of, persona_fields
 from app.cards.png import plain_picture
 from app.chat.persona import check_fits
 from app.errors import InvalidProblem
-from app.schemas.personas import PersonaCreate, PersonaView
+from app.schemas.personas import NamedPersona, PersonaView
 from app.storage.idempotency import IdempotencyKeys
 from app.storage.persona_cards import PersonaCards
 from app.storage.personas import Personas, written_persona
@@ -95,12 +95,12 @@ def _in_picture(card: Json, picture: bytes) -> bytes:
         raise InvalidProblem.of_field(error.field, str(error)) from error
 
 
-def _read(file: bytes) -> tuple[Json, PersonaCreate]:
+def _read(file: bytes) -> tuple[Json, NamedPersona]:
     """The card in a file, and the persona that it makes. Raises InvalidProblem with the card's fields."""
     try:
         card = read_card(file)
         book_of(card["data"].get("character_book"), {})
-        return card, PersonaCreate.model_validate(persona_fields(card))
+        return card, NamedPersona.model_validate(persona_fields(card))
     except CardError as error:
         raise InvalidProblem.of_field(error.field, str(error)) from error
     except ValidationError as error:

@@ -1,12 +1,15 @@
 """Requests that came with an idempotency key: each is carried out once, and asked again gives its answer.
+So are responses that are generated in the background, which nobody need wait for.
 
 While it runs and for a while afterwards the answer is here, as it was sent; later, and in other processes, it
 is made anew of what the request stored (`app.api.replays`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from fastapi import Request, Response
@@ -19,7 +22,9 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.idempotency import IdempotencyKeys, RequestKey, carried_out, purge_expired
 from app.storage.idempotency_tables import IdempotencyKeyRow
+from app.storage.messages import Messages
 from app.storage.repository import bound_to
+from app.storage.responses import Responses
 
 log = structlog.get_logger()
 
@@ -34,7 +39,10 @@ Replay = Callable[[Request, bytes, str, IdempotencyKeyRow], Awaitable[Response]]
 
 @dataclass(slots=True)
 class KeyedRequest:
-    """A request that is being carried out, or has been. `stored`: what it made when it came before."""
+    """A request that is being carried out, or has been. `stored`: what it made when it came before.
+
+    What goes on in the background has a key of its own, which no request comes with.
+    """
 
     key: RequestKey
     recording: Recording
@@ -99,15 +107,38 @@ class KeyedRequests:
         self, request: Request, owner: str, reply_id: str, last_event_id: str | None
     ) -> Response | None:
         """The events of a reply that is still at hand, if it is. Raises InvalidProblem."""
+        recording = self.recorded(owner, reply_id)
+        after = event_number(last_event_id, recording.name if recording else None)
+        if recording is None:
+            return None
+        return await recording.answer(request, recording.join(), after=after, is_replay=True)
+
+    def recorded(self, owner: str, reply_id: str) -> Recording | None:
+        """The stream of a reply, if it is still at hand."""
         address = events_address(reply_id)
         for keyed in self._requests.values():
             recording = keyed.recording
             is_own = recording.owner == owner and bound_to(owner) in {None, bound_to(recording.owner)}
             if is_own and recording.header("content-location") == address:
-                after = event_number(last_event_id, recording.name)
-                return await recording.answer(request, recording.join(), after=after, is_replay=True)
-        event_number(last_event_id, None)
+                return recording
         return None
+
+    def go_on(self, owner: str, reply_id: str, stream: ASGIApp, scope: Scope) -> Recording:
+        """Have the stream of a response go on to its end, whether anybody follows it or not."""
+        digest = hashlib.sha256(f"reply {reply_id}".encode()).hexdigest()
+        recording = Recording(owner, digest[:NAME_LENGTH], grace_s=None)
+        keyed = self._requests[digest] = KeyedRequest(RequestKey(digest, fingerprint=""), recording)
+
+        async def run() -> None:
+            is_at_hand = False
+            try:
+                await recording.run(stream, scope, b"")
+                is_at_hand = await self._is_response(owner, reply_id)
+            finally:
+                self._ended(keyed, is_at_hand=is_at_hand)
+
+        self._start(run(), "response in the background")
+        return recording
 
     def forget(self, owner: str) -> None:
         """Have no answer to an owner's requests at hand: what was said in one may have been deleted."""
@@ -118,10 +149,13 @@ class KeyedRequests:
     def _begin(self, owner: str, key: RequestKey, app: ASGIApp, scope: Scope, body: bytes) -> KeyedRequest:
         recording = Recording(owner, key.digest[:NAME_LENGTH], grace_s=self._resume_s)
         keyed = self._requests[key.digest] = KeyedRequest(key, recording)
-        task = asyncio.create_task(self._carry_out(keyed, app, scope, body), name="request with a key")
+        self._start(self._carry_out(keyed, app, scope, body), "request with a key")
+        return keyed
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return keyed
 
     async def _carry_out(self, keyed: KeyedRequest, app: ASGIApp, scope: Scope, body: bytes) -> None:
         carried_out.set(keyed.key)
@@ -139,12 +173,15 @@ class KeyedRequests:
                     is_at_hand = await self._is_answered(keyed)
         finally:
             keyed.recording.end()
-            if is_at_hand and self._resume_s > 0:
-                asyncio.get_running_loop().call_later(self._resume_s, self._drop, keyed)
-                self._keep_within_bounds()
-            else:
-                self._drop(keyed)
+            self._ended(keyed, is_at_hand=is_at_hand)
             await claims.release(name)
+
+    def _ended(self, keyed: KeyedRequest, *, is_at_hand: bool) -> None:
+        if is_at_hand and self._resume_s > 0:
+            asyncio.get_running_loop().call_later(self._resume_s, self._drop, keyed)
+            self._keep_within_bounds()
+        else:
+            self._drop(keyed)
 
     async def _is_answered(self, keyed: KeyedRequest) -> bool:
         """Whether the request did something, and what it made is there. One that was refused may be tried
@@ -154,6 +191,13 @@ class KeyedRequests:
         if status is None or keyed.recording.is_void:
             return False
         return await self._find(keyed) is not None if keyed.key.is_kept else status < 400
+
+    async def _is_response(self, owner: str, reply_id: str) -> bool:
+        """Whether it is one still: it may have been deleted while it was generated."""
+        async with self._database.read() as session:
+            row = await Responses(session, owner).get(reply_id)
+            said = await Messages(session, owner).get_many([reply_id])
+        return row is not None and all(reply.forgotten_at is None for reply in said.values())
 
     async def _find(self, keyed: KeyedRequest) -> IdempotencyKeyRow | None:
         async with self._database.read() as session:

@@ -124,6 +124,6 @@ async def metrics(service: ServiceDep) -> Response:
     registry.register(EngineCollector(service.model.engine.stats))
     passages, behind = await service.chat.recall.totals()
     registry.register(RecallCollector(passages, behind, service.chat.recall.times))
-    registry.register(UpkeepCollector(await service.chat.upkeep_lag()))
+    registry.register(UpkeepCollector(await service.chat.upkeep.lag()))
     text = generate_latest(service.metrics.registry) + generate_latest(registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -31,10 +31,10 @@ router = APIRouter(prefix="/v1/personas", tags=["personas"], route_class=Idempot
 @router.post("", status_code=HTTPStatus.CREATED, dependencies=[IDEMPOTENT])
 async def create_persona(body: PersonaCreate, service: ServiceDep, owner: OwnerDep) -> PersonaView:
     """Create a persona. One that leaves no room for a turn in the context window is refused."""
-    persona = written_persona(body.model_dump())
+    persona = written_persona(body.model_dump(exclude={"public"}))
     await check_fits(service.model, service.settings, persona)
     async with service.database.write() as session:
-        stored = await Personas(session, owner).create(persona)
+        stored = await Personas(session, owner).create(persona, public=body.public)
         await IdempotencyKeys(session, owner).keep("persona", id=stored.id)
     return await persona_view(stored, service)
 
@@ -66,6 +66,7 @@ async def update_persona(
 ) -> PersonaView:
     """Change fields of a persona. Chats use the new revision from their next turn on."""
     changes = body.model_dump(exclude_unset=True)
+    public = changes.pop("public", None)
     while True:
         async with service.database.read() as session:
             before = found_persona(await Personas(session, owner).get(persona_id), persona_id)
@@ -73,7 +74,7 @@ async def update_persona(
         # Outside the transaction: a remote tokeniser may take its time.
         await check_fits(service.model, service.settings, persona)
         async with service.database.write() as session:
-            stored = await Personas(session, owner).revise(before, persona)
+            stored = await Personas(session, owner).revise(before, persona, public=public)
         if stored is not None:
             return await persona_view(stored, service)
 
@@ -107,6 +108,7 @@ async def persona_view(stored: StoredPersona, service: Service) -> PersonaView:
         | {
             "id": stored.id,
             "revision": stored.revision,
+            "public": stored.public,
             "tokens": tokens,
             "created_at": stored.created_at,
             "updated_at": stored.updated_at,

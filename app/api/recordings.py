@@ -35,10 +35,10 @@ def event_number(last_event_id: str | None, name: str | None) -> int:
 
 class Recording:
     """An answer on its way. `name` begins the ids of its events; `grace_s`: how long the request goes on
-    while nobody follows it.
+    while nobody follows it, None for to its end.
     """
 
-    def __init__(self, owner: str, name: str, *, grace_s: float) -> None:
+    def __init__(self, owner: str, name: str, *, grace_s: float | None) -> None:
         self.owner = owner
         self.name = name
         self.status: int | None = None
@@ -60,6 +60,11 @@ class Recording:
     def is_void(self) -> bool:
         """Whether the request was given up, all its clients gone, before it did anything."""
         return self.status == CLIENT_CLOSED_REQUEST
+
+    @property
+    def event_count(self) -> int:
+        """How many events of a stream there are so far."""
+        return len(self._chunks)
 
     @property
     def size(self) -> int:
@@ -101,10 +106,16 @@ class Recording:
             await self._changed.wait()
 
     async def answer(
-        self, request: Request, leave: Callable[[], None], *, after: int, is_replay: bool
+        self,
+        request: Request,
+        leave: Callable[[], None],
+        *,
+        after: int,
+        is_replay: bool,
+        with_ids: bool = True,
     ) -> Response | None:
-        """The answer for one that has joined: of a stream the events behind number `after`; None if there is
-        none. Raises what the request raised.
+        """The answer for one that has joined: of a stream the events behind number `after`, by default with
+        their ids; None if there is none. Raises what the request raised.
         """
         waiting = asyncio.ensure_future(self._answerable())
         async with until_disconnect(request, waiting.cancel):
@@ -133,7 +144,8 @@ class Recording:
             response = Response(status_code=204)
         else:
             address = self.header("content-location") or None
-            response = EventStream(self._events(after, leave), on_disconnect=leave, address=address)
+            events = self._events(after, leave, with_ids=with_ids)
+            response = EventStream(events, on_disconnect=leave, address=address)
         if is_replay:
             response.headers[REPLAYED] = "true"
         return response
@@ -142,12 +154,15 @@ class Recording:
         while not self.is_ended and not (self.status is not None and self.is_stream):
             await self._changed.wait()
 
-    async def _events(self, number: int, leave: Callable[[], None]) -> AsyncIterator[bytes]:
+    async def _events(
+        self, number: int, leave: Callable[[], None], *, with_ids: bool
+    ) -> AsyncIterator[bytes]:
         try:
             while True:
                 while number < len(self._chunks):
                     number += 1
-                    yield f"id: {self.name}.{number}\n".encode() + self._chunks[number - 1]
+                    name = f"id: {self.name}.{number}\n" if with_ids else ""
+                    yield name.encode() + self._chunks[number - 1]
                 if self.is_ended:
                     break
                 await self._changed.wait()
@@ -179,7 +194,7 @@ class Recording:
         if follower not in self._followers:
             return
         self._followers.remove(follower)
-        if not self._followers and not self.is_ended:
+        if not self._followers and not self.is_ended and self._grace_s is not None:
             self._leaving = asyncio.get_running_loop().call_later(self._grace_s, self.give_up)
 
     def _wake(self) -> None:

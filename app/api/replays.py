@@ -21,7 +21,7 @@ from app.openai.bound import NoticeReply, TurnReply
 from app.openai.chat_completions import answer_with
 from app.openai.conversations import get_conversation
 from app.openai.errors import is_standard
-from app.openai.ids import conversation_id_of
+from app.openai.ids import conversation_id_of, response_id_of
 from app.openai.item_schemas import item_list
 from app.openai.response_schemas import ResponseCreate
 from app.openai.schemas import ChatCompletionRequest
@@ -39,6 +39,8 @@ from app.storage.tables import MessageRow, SessionRow
 async def replay(request: Request, body: bytes, owner: str, stored: IdempotencyKeyRow) -> Response:
     """Raises NotFoundProblem if what was made has been deleted."""
     service = service_of(request)
+    if stored.kind == "turn" and request.url.path == responses.router.prefix:
+        return await _response(request, ResponseCreate.model_validate_json(body), service, owner, stored)
     if stored.kind in ("turn", "instructions"):
         return await _reply(request, body, service, owner, stored)
     if is_standard(request.url.path):
@@ -52,6 +54,17 @@ async def replay(request: Request, body: bytes, owner: str, stored: IdempotencyK
     )
 
 
+async def _response(
+    request: Request, asked: ResponseCreate, service: Service, owner: str, stored: IdempotencyKeyRow
+) -> Response:
+    reply_id, stream = stored.made["reply"], bool(asked.stream)
+    if not asked.background:
+        turn = await stored_turn(service.database, owner, stored.made["user_message"], reply_id)
+        return await responses.respond_again(request, service, owner, turn, stream=stream)
+    found = await responses.get_response(response_id_of(reply_id), request, service, owner, stream=stream)
+    return found if isinstance(found, Response) else JSONResponse(found.model_dump(mode="json"))
+
+
 async def _reply(
     request: Request, body: bytes, service: Service, owner: str, stored: IdempotencyKeyRow
 ) -> Response:
@@ -62,9 +75,6 @@ async def _reply(
     else:
         async with service.database.read() as session:
             said = await existing_session(session, owner, str(stored.session_id))
-    if isinstance(said, StoredTurn) and request.url.path == responses.router.prefix:
-        asked_for = ResponseCreate.model_validate_json(body)
-        return await responses.respond_again(request, service, owner, said, stream=bool(asked_for.stream))
     if is_standard(request.url.path):
         asked = ChatCompletionRequest.model_validate_json(body)
         asked = asked.model_copy(update={"logprobs": None})  # which are not stored

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from app.api.streams import EventStream, sse, until_disconnect
 from app.chat.turn import RunningTurn, TextDelta, Turn, TurnFailed, TurnFinished
@@ -49,6 +50,18 @@ def notice_response(row: SessionRow, *, stream: bool) -> Response:
     if stream:
         return Response(sse("notice", notice), media_type=EventStream.media_type)
     return JSONResponse(notice)
+
+
+async def answer_unless_gone(request: Request, work: Coroutine[Any, Any, BaseModel]) -> Response:
+    """What the work gives, as one document; a client that goes away ends it."""
+    working = asyncio.ensure_future(work)
+    async with until_disconnect(request, working.cancel):
+        try:
+            return JSONResponse((await working).model_dump(mode="json"))
+        except asyncio.CancelledError:
+            if working.cancelled():
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            raise
 
 
 async def reply_response(request: Request, turn: Turn, *, stream: bool) -> Response:

@@ -92,7 +92,7 @@ async def update_session(
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     if "memory" in changes:
         changes["memory"] = parse_strategy(changes["memory"]).model_dump(mode="json")
-    return _view(await service.chat.changes.apply(owner, session_id, changes))
+    return _view(await service.chat.change(owner, session_id, changes))
 
 
 def _view(row: SessionRow) -> SessionView:

@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import NotActiveProblem, NotFoundProblem
 from app.storage.messages import Messages
-from app.storage.sessions import Sessions
+from app.storage.sessions import Sessions, StandingSession
 from app.storage.tables import MessageRow, SessionRow
 
 
@@ -12,8 +12,18 @@ async def existing_session(session: AsyncSession, owner: str, session_id: str) -
     """Raises NotFoundProblem."""
     row = await Sessions(session, owner).get(session_id)
     if row is None:
-        raise NotFoundProblem(f"session {session_id} does not exist")
+        raise _no_session(session_id)
     return row
+
+
+async def standing_session(
+    session: AsyncSession, owner: str, session_id: str, fingerprint: str
+) -> StandingSession:
+    """The session as it stands under that tokeniser and template. Raises NotFoundProblem."""
+    found = await Sessions(session, owner).as_it_stands(session_id, fingerprint)
+    if found is None:
+        raise _no_session(session_id)
+    return found
 
 
 async def existing_message(session: AsyncSession, owner: str, message_id: str) -> MessageRow:
@@ -32,3 +42,7 @@ async def active_message(session: AsyncSession, owner: str, message_id: str) -> 
             f"message {message_id} is not part of the chat as it stands; activate it first"
         )
     return message
+
+
+def _no_session(session_id: str) -> NotFoundProblem:
+    return NotFoundProblem(f"session {session_id} does not exist")

@@ -9,8 +9,7 @@ from app.cards.book import book_of
 from app.chat.persona import ChatPersona
 from app.storage.history import StoredHistory
 from app.storage.lorebooks import SessionLore
-from app.storage.persona_cards import PersonaCards
-from app.storage.tables import SessionRow
+from app.storage.sessions import StandingSession
 from memory.lore import CalledLore, Lorebook, called_lore
 from memory.protocols import ChatEncoder
 
@@ -27,16 +26,16 @@ class OpenLorebook:
 
 
 async def lorebooks(
-    session: AsyncSession, owner: str, row: SessionRow, persona: ChatPersona | None
+    session: AsyncSession, owner: str, chat: StandingSession, persona: ChatPersona | None
 ) -> list[Lorebook]:
     """The books that have entries: the persona's, then the session's own."""
-    books = []
+    books, row = [], chat.row
     if persona:
-        book = await PersonaCards(session, owner).book(persona.stored.id)
-        books.append(book_of(book, persona.stored.persona.names_for(persona.user)) or Lorebook(()))
-    stored = await SessionLore(session, owner).list(row.id)
-    own = tuple(each.entry for each in stored)
-    books.append(Lorebook(own, row.lore_scan_depth, row.lore_token_budget))
+        names = persona.stored.persona.names_for(persona.user)
+        books.append(book_of(persona.book, names) or Lorebook(()))
+    if chat.has_lore:
+        own = tuple(each.entry for each in await SessionLore(session, owner).list(row.id))
+        books.append(Lorebook(own, row.lore_scan_depth, row.lore_token_budget))
     return [book for book in books if book.entries]
 
 

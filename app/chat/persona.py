@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +14,14 @@ from app.storage.session_personas import SessionPersonas
 from app.storage.tables import SessionRow
 from memory.context import Segment
 from memory.fence import one_line
-from memory.persona import ChatUser, Persona, check_persona_fits, instructed, persona_segments
+from memory.persona import (
+    ChatUser,
+    Persona,
+    check_persona_fits,
+    instructed,
+    persona_segments,
+    unaddressed_tokens,
+)
 from memory.protocols import ChatEncoder
 from memory.reminder import StandingReminder, standing_reminder
 from memory.summaries.summariser import Names
@@ -24,11 +32,13 @@ class ChatPersona:
     """A revision of a persona, and whom it speaks with.
 
     `since_turn`: from which turn on the session has this persona, whatever its revision; None: not known.
+    `book`: the `character_book` of the card that it was imported from.
     """
 
     stored: StoredPersona
     user: ChatUser
     since_turn: int | None = None
+    book: Any = None
 
     @property
     def met(self) -> Persona:
@@ -48,24 +58,40 @@ async def persona_of(
 ) -> tuple[ChatPersona | None, OwnInstructions | None]:
     """The persona of a session, and what it is told in the place of that one's instructions."""
     given, persona, own = SessionPersonas(session, owner), None, None
-    stored = await Personas(session, owner).get(row.persona_id) if row.persona_id else None
-    if stored:
-        persona = ChatPersona(stored, user_of(row), await given.since_turn(row.id))
+    found = await Personas(session, owner).with_book(row.persona_id) if row.persona_id else None
+    if found:
+        stored, book = found
+        persona = ChatPersona(stored, user_of(row), await given.since_turn(row.id), book)
     if row.instructions is not None:
         own = OwnInstructions(row.instructions, await given.instructed_since(row.id) or 0)
     return persona, own
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedPersona:
+    """What a persona pins to the head of the context, and its reminder at this minute, local time.
+
+    `public_tokens`: how many of the first may be known to all. Instructions of the chat's own, and what is
+    said otherwise to its user, are not for others.
+    """
+
+    segments: tuple[Segment, ...]
+    reminder: StandingReminder | None
+    public_tokens: int
+
+
 def encode_persona(
     persona: ChatPersona | None, own: OwnInstructions | None, user: ChatUser, encoder: ChatEncoder
-) -> tuple[tuple[Segment, ...], StandingReminder | None]:
-    """What the persona pins to the head of the context, and its reminder at this minute, local time."""
+) -> EncodedPersona:
     whole = instructed(persona.stored.persona if persona else None, own.text if own else None)
     met = whole.met_by(user) if whole else None
     reminder = met.reminder if met else None
-    return (
-        persona_segments(met, encoder, since_turn=own.since_turn if own else None),
+    segments = persona_segments(met, encoder, since_turn=own.since_turn if own else None)
+    public = persona is not None and persona.stored.public and own is None
+    return EncodedPersona(
+        segments,
         standing_reminder(reminder, encoder, datetime.now().astimezone()) if reminder else None,
+        unaddressed_tokens(whole, user, encoder, segments) if whole and public else 0,
     )
 
 

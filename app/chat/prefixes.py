@@ -46,6 +46,11 @@ class Typed:
         return "system" if self.kind == "system" and self.note is None else "user"
 
 
+def may_be_typed(content: str) -> bool:
+    """Whether a message says something else where prefixes are on."""
+    return _PREFIX.match(content) is not None
+
+
 def read_typed(typed: str) -> Typed:
     """The parts of a message where prefixes are on. Raises PrefixError."""
     begins = _PREFIX.match(typed)

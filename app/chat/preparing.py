@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from app.chat.foreground import Foreground
 from app.chat.states import SessionStates
 from app.errors import NotFoundProblem
 from app.telemetry.tracing import following
@@ -17,9 +18,10 @@ log = structlog.get_logger()
 class NextWindows:
     """Prepares windows on one engine, one task a session."""
 
-    def __init__(self, engine: Engine, states: SessionStates) -> None:
+    def __init__(self, engine: Engine, states: SessionStates, foreground: Foreground) -> None:
         self._engine = engine
         self._states = states
+        self._foreground = foreground
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def soon(self, owner: str, session_id: str) -> None:
@@ -47,6 +49,7 @@ class NextWindows:
 
     async def _prepare(self, owner: str, session_id: str) -> None:
         try:
+            await self._foreground.let_pass()
             with following("prepare", {"perdure.session": session_id}):
                 async with self._states.open(owner, session_id) as (chat, _):
                     prefixes = await coming_prefixes(chat)
@@ -55,4 +58,4 @@ class NextWindows:
         except Exception:
             log.exception("the next window could not be prepared", session=session_id)
             return
-        self._engine.prepare(prefixes, owner, session_id)
+        self._engine.prepare(prefixes, owner, session_id, chat.public_tokens)

@@ -5,18 +5,18 @@ Whoever changes a session's messages holds the session's lock. HTTP stays in `ap
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-
-from sqlalchemy.ext.asyncio import AsyncSession
+from typing import Any
 
 from app.access.spending import reserve
 from app.chat.changes import SessionChanges
 from app.chat.existing import existing_session
 from app.chat.facts import SessionFacts
+from app.chat.foreground import Foreground
 from app.chat.locks import SessionLocks
-from app.chat.prefixes import Typed
+from app.chat.prefixes import Typed, may_be_typed
 from app.chat.preparing import NextWindows
 from app.chat.questions import (
     Question,
@@ -25,10 +25,11 @@ from app.chat.questions import (
     read_message,
     stored_question,
 )
-from app.chat.states import SessionStates
+from app.chat.states import SessionParts, SessionStates
+from app.chat.storing import MessageStore
 from app.chat.summaries import SessionSummaries
 from app.chat.turn import AdmittedTurn, RunningTurn
-from app.errors import ShuttingDownProblem
+from app.errors import SessionBusyProblem, ShuttingDownProblem
 from app.ids import new_id
 from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
@@ -37,17 +38,13 @@ from app.schemas.messages import MessageCreate, ReplyCreate
 from app.settings import Settings
 from app.storage.claims import chat_claim
 from app.storage.database import Database
-from app.storage.idempotency import IdempotencyKeys
 from app.storage.messages import MessageDraft, Messages
-from app.storage.responses import Responses
-from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow, SessionRow
-from app.storage.token_index import TokenIndex
 from app.telemetry.generations import GenerationWatch
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import begun, stage
 from app.upkeep.extractors import Extractors
-from app.upkeep.service import Lag, Upkeep
+from app.upkeep.service import Upkeep
 from app.upkeep.summarisers import Summarisers
 from app.upkeep.writer import ModelWriter
 from llm.engine.interface import GenerationRequest, SamplingParameters
@@ -69,15 +66,23 @@ class Chat:
         self._metrics = metrics
         self._database = database
         self._model = model
+        self._store = MessageStore(database, model.tokenizer)
         self._locks = SessionLocks(database.claims)
         database.claims.heard_by(self._called_off)
         self._running: dict[str, RunningTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.embedder = embedder
-        self.recall = Recall(settings, database, embedder, is_busy=lambda: bool(self._running))
+        self._foreground = Foreground()
+        self.recall = Recall(
+            settings,
+            database,
+            embedder,
+            is_busy=lambda: bool(self._running) or self._foreground.is_busy,
+            let_pass=self._foreground.let_pass,
+        )
         self.changes = SessionChanges(settings, database, model)
         self.states = SessionStates(settings, database, model, self.recall)
-        self._next_windows = NextWindows(model.engine, self.states)
+        self._next_windows = NextWindows(model.engine, self.states, self._foreground)
         summarisers = Summarisers(model, embedder)
         self.facts = SessionFacts(database)
         self.summaries = SessionSummaries(database, summarisers, self.states.open)
@@ -88,6 +93,7 @@ class Chat:
             open_state=self.states.open,
             window_in_use=self._window_in_use,
             on_change=self._next_windows.soon,
+            let_pass=self._foreground.let_pass,
         )
         self._is_closing = False
 
@@ -106,8 +112,10 @@ class Chat:
         One that gives the session other instructions has no reply: the session is the answer. Raises a
         problem, or an error of `memory` or `llm`, before anything is stored.
         """
-        row = await self.states.row(owner, session_id)
-        typed = read_message(message.content, prefixes=row.prefixes)
+        typed = Typed(message.content)
+        if may_be_typed(message.content):
+            row = await self.states.row(owner, session_id)
+            typed = read_message(message.content, prefixes=row.prefixes)
         if typed.kind == "ci":
             return await self._instruct(owner, session_id, typed, message)
         ask = partial(new_question, self._model.tokenizer, typed, message.note)
@@ -140,15 +148,17 @@ class Chat:
         """
         with begun("turn", {"perdure.session": session_id}):  # the turn ends the span
             with stage("lock"):
-                await self._lock(session_id, reply.if_busy)
+                await self._lock_own(owner, session_id, reply.if_busy)
             try:
-                with stage("admit"):
-                    if self._is_closing:
-                        raise ShuttingDownProblem("no new turns are taken")
-                    await self._settled(owner, session_id)
-                    question = await ask()
-                sampling = replace(self.sampling(reply), logprobs=logprobs)
-                turn = await self._start_locked(owner, session_id, sampling, question, arrived_at)
+                with self._foreground.turn():
+                    with stage("admit"):
+                        if self._is_closing:
+                            raise ShuttingDownProblem("no new turns are taken")
+                        parts = await self._settled_parts(owner, session_id)
+                        self._next_windows.stop(session_id)
+                        question = await ask()
+                    sampling = replace(self.sampling(reply), logprobs=logprobs)
+                    turn = await self._start_locked(owner, parts, sampling, question, arrived_at)
             except BaseException:
                 await self._locks.release(session_id)
                 raise
@@ -161,16 +171,17 @@ class Chat:
     async def _start_locked(
         self,
         owner: str,
-        session_id: str,
+        parts: SessionParts,
         sampling: SamplingParameters,
         question: Question,
         arrived_at: float,
     ) -> RunningTurn:
         message, user_message, reply_id = question.message, question.stored, new_id("msg")
+        session_id = parts.row.id
         with stage("assemble"):
             assembled = await self.states.assemble(
                 owner,
-                session_id,
+                parts,
                 message,
                 reply_tokens=sampling.max_tokens,
                 asked=user_message,
@@ -184,12 +195,13 @@ class Chat:
                 sampling=sampling,
                 owner=owner,
                 conversation=session_id,
+                public_tokens=assembled.context.public_tokens,
                 messages=assembled.context.spoken,
             ),
         )
         try:
             with stage("store"):
-                user_message = await self._store_question(owner, session_id, question, reply_id)
+                user_message = await self._store.keep_question(owner, session_id, question, reply_id)
             generation = reservation.submit()
         finally:
             reservation.release()
@@ -209,6 +221,7 @@ class Chat:
             model=self._model,
             database=self._database,
             checkpoint_s=self._settings.checkpoint_s,
+            foreground=self._foreground,
             watch=GenerationWatch(self._metrics, "turn", arrived_at=arrived_at),
             on_end=lambda: self._turn_ended(owner, session_id),
         )
@@ -220,13 +233,22 @@ class Chat:
         async with self.changing(owner, session_id, if_busy=message.if_busy):
             return await self.changes.apply(owner, session_id, {"instructions": instructions})
 
+    async def change(self, owner: str, session_id: str, changes: dict[str, Any]) -> SessionRow:
+        """As `SessionChanges.apply`; what another memory derives is made at once, off this path."""
+        row = await self.changes.apply(owner, session_id, changes)
+        if "memory" in changes:
+            self.upkeep.soon(owner, session_id)
+        return row
+
     @asynccontextmanager
     async def changing(
         self, owner: str, session_id: str, *, if_busy: str = "reject"
     ) -> AsyncIterator[SessionRow]:
         """Hold the session's lock, with no reply on its way; afterwards the coming window is prepared."""
         async with self._held(session_id, if_busy):
-            yield await self._settled(owner, session_id)
+            row = await self._settled(owner, session_id)
+            self._next_windows.stop(session_id)
+            yield row
         self.after_change(owner, session_id)
 
     async def append(
@@ -238,7 +260,7 @@ class Chat:
             token_ids = await asyncio.to_thread(
                 lambda: [self._model.tokenizer.encode_message(draft.role, draft.content) for draft in drafts]
             )
-            return await self._store(owner, session_id, drafts, token_ids)
+            return await self._store.keep_messages(owner, session_id, drafts, token_ids)
 
     @asynccontextmanager
     async def ended(self, session_ids: Sequence[str]) -> AsyncIterator[None]:
@@ -270,13 +292,15 @@ class Chat:
         async with self._database.read() as session:
             return await self._database.claims.is_held(session, chat_claim(session_id))
 
-    def quiet(self, session_id: str) -> AbstractAsyncContextManager[None]:
-        """Hold the session's lock, once it is free, for what changes nothing that was said."""
-        return self._held(session_id, "wait")
+    @asynccontextmanager
+    async def quiet(self, session_id: str) -> AsyncIterator[None]:
+        """Hold the session's lock, once it is free, for what changes nothing that was said.
 
-    async def upkeep_lag(self) -> Lag:
-        """How far what is derived from messages lags behind them, recall left out."""
-        return await self.upkeep.lag()
+        For a session that is known to be the owner's.
+        """
+        async with self._held(session_id, "wait"):
+            self._next_windows.stop(session_id)
+            yield
 
     async def close(self) -> None:
         """End all turns; what there is of their replies is stored, marked interrupted."""
@@ -297,10 +321,17 @@ class Chat:
         finally:
             await self._locks.release(session_id)
 
+    async def _lock_own(self, owner: str, session_id: str, if_busy: str) -> None:
+        """As `_lock`; that it is busy is told to its owner alone."""
+        try:
+            await self._lock(session_id, if_busy)
+        except SessionBusyProblem:
+            await self.states.row(owner, session_id)
+            raise
+
     async def _lock(self, session_id: str, if_busy: str) -> None:
         wait_s = self._settings.busy_wait_s if if_busy == "wait" else 0
         await self._locks.acquire(session_id, wait_s=wait_s)
-        self._next_windows.stop(session_id)
 
     async def _turn_ended(self, owner: str, session_id: str) -> None:
         del self._running[session_id]
@@ -346,61 +377,22 @@ class Chat:
         """
         async with self._database.read() as session:
             row = await existing_session(session, owner, session_id)
-            is_unfinished = await Messages(session, owner).has_unfinished(session_id)
-        if is_unfinished:
-            async with self._database.write() as session:
-                await Messages(session, owner).interrupt_unfinished(session_id)
+            has_unfinished = await Messages(session, owner).has_unfinished(session_id)
+        if has_unfinished:
+            await self._interrupt_unfinished(owner, session_id)
         return row
 
-    async def _store_question(
-        self, owner: str, session_id: str, question: Question, reply_id: str
-    ) -> MessageRow:
-        """Store what is new of a question, all or nothing. Gives the message to reply to."""
-        if question.stored and question.asked_as is None:
-            return question.stored
-        message, rows = question.message, [question.stored] if question.stored else []
-        async with self._database.write() as session:
-            if not rows:
-                last = MessageDraft(message.role, message.content, id=message.id, prefix=question.prefix)
-                drafts = [*(each.draft for each in question.earlier), last]
-                token_ids = [*(each.token_ids for each in question.earlier), message.token_ids]
-                rows = await self._add(session, owner, session_id, drafts, token_ids)
-            if question.asked_as is not None:
-                asked_as, new = question.asked_as, () if question.stored else rows
-                input_ids = [*asked_as.input_ids, *(row.id for row in new)]
-                await Responses(session, owner).keep(reply_id, session_id, input_ids, asked_as.request)
-            await IdempotencyKeys(session, owner).keep(
-                "turn", session_id=session_id, user_message=rows[-1].id, reply=reply_id
-            )
-        return rows[-1]
+    async def _settled_parts(self, owner: str, session_id: str) -> SessionParts:
+        """The same, with what stands around its turns."""
+        parts = await self.states.parts(owner, session_id)
+        if not parts.has_unfinished:
+            return parts
+        await self._interrupt_unfinished(owner, session_id)
+        return await self.states.parts(owner, session_id)
 
-    async def _store(
-        self,
-        owner: str,
-        session_id: str,
-        drafts: Sequence[MessageDraft],
-        token_ids: Sequence[Sequence[int]],
-    ) -> list[MessageRow]:
-        """Store messages behind the last one that nothing is to reply to."""
+    async def _interrupt_unfinished(self, owner: str, session_id: str) -> None:
         async with self._database.write() as session:
-            rows = await self._add(session, owner, session_id, drafts, token_ids)
-            await IdempotencyKeys(session, owner).keep(
-                "messages", session_id=session_id, ids=[row.id for row in rows]
-            )
-        return rows
-
-    async def _add(
-        self,
-        session: AsyncSession,
-        owner: str,
-        session_id: str,
-        drafts: Sequence[MessageDraft],
-        token_ids: Sequence[Sequence[int]],
-    ) -> list[MessageRow]:
-        rows = await Messages(session, owner).append(session_id, drafts)
-        await TokenIndex(session, owner).extend(rows, token_ids, self._model.tokenizer.fingerprint)
-        await Sessions(session, owner).touch(session_id)
-        return rows
+            await Messages(session, owner).interrupt_unfinished(session_id)
 
     def sampling(self, message: ReplyCreate) -> SamplingParameters:
         """How a reply is sampled: what is asked for, and the service's defaults."""

@@ -14,16 +14,18 @@ from typing import Protocol
 import structlog
 
 from app.chat.context_records import context_record
+from app.chat.foreground import Foreground
 from app.chat.persona import ChatPersona
 from app.chat.sources import sources_of
-from app.errors import GenerationFailedProblem, InternalProblem, ProblemError, QueueTimeoutProblem
+from app.errors import GenerationFailedProblem, ProblemError, QueueTimeoutProblem
+from app.faults import problem_of_fault
 from app.models.chat import ChatModel
 from app.recall.records import source_messages
 from app.storage.database import Database
 from app.storage.idempotency import IdempotencyKeys
 from app.storage.marks import MarkKind
 from app.storage.message_tree import MessageTree
-from app.storage.messages import MessageDraft, Messages
+from app.storage.messages import MessageDraft, Messages, MessageStatus
 from app.storage.sessions import Sessions
 from app.storage.tables import MessageRow
 from app.storage.token_index import TokenIndex
@@ -109,6 +111,7 @@ class RunningTurn:
         model: ChatModel,
         database: Database,
         checkpoint_s: float,
+        foreground: Foreground,
         watch: GenerationWatch,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
@@ -117,6 +120,7 @@ class RunningTurn:
         self._model = model
         self._database = database
         self._checkpoint_s = checkpoint_s
+        self._foreground = foreground
         self._watch = watch
         self._end: End = "failed"
         self._on_end = on_end
@@ -153,15 +157,13 @@ class RunningTurn:
         """Generate the reply and store it. Never raises: a fault becomes the last event."""
         try:
             last = await self._generate()
-        except Exception:
+        except Exception as error:
             self._generation.cancel()
-            log.exception("turn failed", user_message=self.admitted.user_message.id)
+            log.error("turn failed", user_message=self.user_message.id, error=type(error).__name__)
             self._end = "failed"
-            last = TurnFailed(
-                InternalProblem(
-                    "the reply could not be stored", user_message_id=self.admitted.user_message.id
-                )
-            )
+            problem = problem_of_fault(error)
+            problem.extra.setdefault("user_message_id", self.user_message.id)
+            last = TurnFailed(problem)
         self._report()
         # Before the client hears of the end: its next message must not find the session busy.
         await self._on_end()
@@ -205,7 +207,7 @@ class RunningTurn:
     async def _checkpoint(self) -> None:
         """Store what there is of the reply, so that a killed process loses at most the last moment."""
         async with self._database.write() as session:
-            await self._write_reply(Messages(session, self.admitted.owner), "generating")
+            await self._write_reply(Messages(session, self.admitted.owner), status="generating")
 
     async def _finish(self, finished: Finished) -> TurnEvent:
         self._text, self._end = finished.text, finished.reason
@@ -217,7 +219,7 @@ class RunningTurn:
                     user_message_id=self.admitted.user_message.id,
                 )
             )
-        with stage("store"):
+        with self._foreground.turn(), stage("store"):
             return TurnFinished(await self._store(finished))
 
     async def _fail(self, failed: Failed) -> TurnEvent:
@@ -249,9 +251,12 @@ class RunningTurn:
         complete = isinstance(end, Finished) and end.reason != "cancelled"
         async with self._database.write() as session:
             messages = Messages(session, turn.owner)
-            reply = await self._write_reply(messages, "complete" if complete else "interrupted")
-            reply.finish_reason = end.reason if isinstance(end, Finished) else "error"
-            reply.usage = self._usage(end, self._started)
+            reply = await self._write_reply(
+                messages,
+                status="complete" if complete else "interrupted",
+                finish_reason=end.reason if isinstance(end, Finished) else "error",
+                usage=self._usage(end, self._started),
+            )
             if turn.from_documents:
                 reply.sources = await sources_of(session, turn.owner, turn.context)
             if turn.replaces is not None and complete and end.text:
@@ -259,9 +264,9 @@ class RunningTurn:
             if end.token_ids or not end.text:  # else the index is brought up from the text, later
                 index, fingerprint = TokenIndex(session, turn.owner), self._model.tokenizer.fingerprint
                 token_ids = self._model.tokenizer.encode_reply(end.token_ids)
-                await index.keep_sampled(reply, token_ids, fingerprint)
                 if reply.is_active:
                     await index.extend([reply], [token_ids], fingerprint)
+                await index.keep_sampled(reply, token_ids, fingerprint)
             record = context_record(
                 turn.context,
                 turn.persona,
@@ -273,13 +278,23 @@ class RunningTurn:
             await Sessions(session, turn.owner).touch(reply.session_id)
         return reply
 
-    async def _write_reply(self, messages: Messages, status: str) -> MessageRow:
+    async def _write_reply(
+        self,
+        messages: Messages,
+        *,
+        status: MessageStatus,
+        finish_reason: str | None = None,
+        usage: dict[str, object] | None = None,
+    ) -> MessageRow:
         if not self._is_stored:
             draft = MessageDraft(
                 role="assistant",
                 content=self._text,
                 id=self.reply_id,
+                status=status,
                 model=self._model.engine.model.name,
+                finish_reason=finish_reason,
+                usage=usage,
             )
             if self.admitted.replaces is not None:
                 reply = await messages.add_alternative(self.admitted.replaces, draft)
@@ -289,13 +304,12 @@ class RunningTurn:
             asked = self.user_message
             await keys.keep("turn", session_id=asked.session_id, user_message=asked.id, reply=self.reply_id)
             self._is_stored = True
-        else:
-            stored = await messages.get(self.reply_id)
-            assert stored is not None
-            reply = stored
-        reply.content = self._text
-        reply.status = status
-        return reply
+            return reply
+        stored = await messages.get(self.reply_id)
+        assert stored is not None
+        stored.content, stored.status = self._text, status
+        stored.finish_reason, stored.usage = finish_reason, usage
+        return stored
 
     def _usage(self, end: Finished | Failed, started: Started) -> dict[str, object]:
         completion = end.completion_tokens if isinstance(end, Finished) else len(end.token_ids)

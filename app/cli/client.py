@@ -30,13 +30,15 @@ class ServiceClient:
 
     def __init__(self, url: str, key: SecretStr | None, where: str | None = None) -> None:
         self.url = url
+        self.key = key
         self.where = where or url
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
         self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=600), headers=headers)
 
-    def is_ready(self) -> bool:
+    def is_ready(self, within_s: float = 2) -> bool:
+        """Whether it says so within that time."""
         try:
-            return self._http.get("/readyz", timeout=2).is_success
+            return self._http.get("/readyz", timeout=within_s).is_success
         except httpx.TransportError:
             return False
 

@@ -3,6 +3,7 @@
 import hashlib
 
 from app.settings import Settings, SettingsError
+from app.telemetry.tracing import trace_headers
 from llm.catalog import ensure_tokenizer
 from llm.engine.interface import ModelInfo
 from llm.errors import ModelNotFoundError, UnsupportedByEngineError
@@ -26,6 +27,7 @@ def open_remote_model(url: str, settings: Settings, progress: Progress) -> tuple
         key=settings.remote_key.get_secret_value() if settings.remote_key else None,
         timeout_s=settings.remote_timeout_s,
         retries=settings.remote_retries,
+        headers=trace_headers,
     )
     try:
         return _open(server, settings, progress)

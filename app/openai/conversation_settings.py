@@ -50,7 +50,8 @@ async def create_session(
                 await IdempotencyKeys(session, owner).keep("session", session_id=row.id)
     except InvalidProblem as error:
         raise of_metadata(error) from error
-    service.chat.recall.soon(owner, row.id)
+    if said:
+        service.chat.after_import(owner, [row.id], [])
     return row
 
 

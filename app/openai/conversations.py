@@ -44,7 +44,7 @@ async def update_conversation(
     row = await existing_conversation(service, owner, conversation_id)
     changes = changes_of(row, body.metadata or {})
     try:
-        row = await service.chat.changes.apply(owner, row.id, changes)
+        row = await service.chat.change(owner, row.id, changes)
     except InvalidProblem as error:
         raise of_metadata(error) from error
     return conversation_view(row)

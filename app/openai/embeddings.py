@@ -7,12 +7,10 @@ from array import array
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from app.access.spending import spend
 from app.api.dependencies import OwnerDep, ServiceDep
-from app.api.replies import CLIENT_CLOSED_REQUEST
-from app.api.streams import until_disconnect
+from app.api.replies import answer_unless_gone
 from app.errors import InvalidProblem
 from app.models.embedding import SLICE, SentenceEmbedder
 from app.openai.errors import no_such_model, too_long
@@ -29,14 +27,7 @@ async def create_embeddings(
     embedder = service.chat.embedder
     if body.model != embedder.name:
         raise no_such_model(body.model)
-    working = asyncio.ensure_future(_embedded(embedder, body))
-    async with until_disconnect(request, working.cancel):
-        try:
-            return JSONResponse((await working).model_dump(mode="json"))
-        except asyncio.CancelledError:
-            if working.cancelled():
-                return Response(status_code=CLIENT_CLOSED_REQUEST)
-            raise
+    return await answer_unless_gone(request, _embedded(embedder, body))
 
 
 async def _embedded(embedder: SentenceEmbedder, body: EmbeddingRequest) -> EmbeddingList:

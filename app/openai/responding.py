@@ -19,7 +19,7 @@ from app.errors import InvalidProblem, NothingToAnswerProblem
 from app.ids import new_id
 from app.openai.conversation_settings import STRATEGY, create_session
 from app.openai.conversations import existing_conversation
-from app.openai.ids import conversation_id_of, message_id_of
+from app.openai.ids import conversation_id_of
 from app.openai.prompts import LEAST_TOP_P
 from app.openai.response_schemas import (
     ConversationReference,
@@ -27,10 +27,10 @@ from app.openai.response_schemas import (
     ResponseEcho,
     Truncation,
 )
+from app.openai.stored_responses import find_response
 from app.schemas.messages import ReplyCreate
 from app.storage.messages import MessageDraft, Messages
 from app.storage.response_tables import ResponseRow
-from app.storage.responses import Responses
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
 from memory.messages import Role
@@ -147,19 +147,14 @@ class Responding:
 
 async def previous_response(service: Service, owner: str, response_id: str) -> ResponseRow:
     """A response that there is a reply of, or will be. Raises InvalidProblem."""
-    message_id = message_id_of(response_id)
-    async with service.database.read() as session:
-        row = await Responses(session, owner).get(message_id) if message_id else None
-        reply = await Messages(session, owner).get(row.message_id) if row else None
-    if row is None or (
-        reply is None and not await service.chat.is_generating(row.session_id, row.message_id)
-    ):
+    stored = await find_response(service, owner, response_id)
+    if stored is None or (stored.reply is None and not stored.is_running):
         raise InvalidProblem.of_field(
             "previous_response_id",
             f"there is no reply of a response {response_id!r}",
             code="previous_response_not_found",
         )
-    return row
+    return stored.row
 
 
 def said_in(body: ResponseCreate) -> list[tuple[Role, str]]:
@@ -208,4 +203,5 @@ def echo_of(
         previous_response_id=body.previous_response_id,
         conversation=conversation,
         store=body.store is not False,
+        background=bool(body.background),
     )

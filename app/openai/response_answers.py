@@ -51,7 +51,11 @@ class ResponseAnswer:
                 _hear(heard, event)
         return JSONResponse(self._ended(heard))
 
-    def stream(self) -> Response:
+    def begun(self) -> Response:
+        """What there is before the first word: for a client that does not wait for more."""
+        return JSONResponse(self._document("queued"))
+
+    def stream(self) -> EventStream:
         """Event by event. A client that goes away ends the generation."""
         return EventStream(self._numbered(), on_disconnect=self.reply.cancel, address=self.address)
 
@@ -63,7 +67,12 @@ class ResponseAnswer:
 
     async def _events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         begun = self._document("in_progress")
-        yield "response.created", {"response": begun}
+        if self.echo.background:
+            queued = self._document("queued")
+            yield "response.created", {"response": queued}
+            yield "response.queued", {"response": queued}
+        else:
+            yield "response.created", {"response": begun}
         yield "response.in_progress", {"response": begun}
         item, part = {"output_index": 0}, {"item_id": self.item_id, "output_index": 0, "content_index": 0}
         yield "response.output_item.added", {**item, "item": self._item("in_progress", []).model_dump()}

@@ -11,7 +11,7 @@ from app.openai.item_schemas import ItemCreate, ItemView
 from app.openai.schemas import MOST_MESSAGES, CachedTokens, StandardRequest
 
 MOST_OUTPUT_TOKENS = 1_000_000
-Status = Literal["completed", "in_progress", "incomplete", "cancelled", "failed"]
+Status = Literal["completed", "queued", "in_progress", "incomplete", "cancelled", "failed"]
 Truncation = Literal["auto", "disabled"]
 
 
@@ -54,7 +54,9 @@ class ResponseCreate(StandardRequest):
     stream: bool | None = None
     include: list[str] | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    background: bool | None = None
+    background: bool | None = Field(
+        None, description="Answer at once, and generate the reply whether anybody waits for it or not."
+    )
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
     prompt: dict[str, Any] | None = None
@@ -99,6 +101,7 @@ class ResponseEcho(BaseModel):
     previous_response_id: str | None
     conversation: ConversationReference | None
     store: bool
+    background: bool = False
 
 
 class ResponseView(ResponseEcho):
@@ -113,7 +116,6 @@ class ResponseView(ResponseEcho):
     incomplete_details: IncompleteDetails | None = None
     output: list[ItemView] = []
     usage: ResponseUsage | None = None
-    background: Literal[False] = False
     parallel_tool_calls: bool = True
     reasoning: dict[str, None] = {"effort": None, "summary": None}
     text: dict[str, Any] = {"format": {"type": "text"}}

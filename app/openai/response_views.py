@@ -12,14 +12,14 @@ from app.openai.response_schemas import (
     Status,
     usage_of,
 )
+from app.openai.stored_responses import StoredResponse
 from app.schemas.messages import Usage
 from app.storage.response_tables import ResponseRow
 from app.storage.tables import MessageRow
 
 
-def stored_view(row: ResponseRow, reply: MessageRow | None, *, is_running: bool) -> ResponseView:
-    """The response; `reply`: None if nothing of it is stored, yet or for good."""
-    status = _status(reply, is_running=is_running)
+def stored_view(stored: StoredResponse) -> ResponseView:
+    row, reply, status = stored.row, stored.reply, _status(stored)
     found: dict[str, Any] = {}
     if reply is not None:
         found["output"] = [item_view(reply)]
@@ -47,13 +47,14 @@ def completed_at(row: ResponseRow, reply: MessageRow | None) -> int | None:
     return int(row.created_at.timestamp() + reply.usage["duration_ms"] / 1000)
 
 
-def _status(reply: MessageRow | None, *, is_running: bool) -> Status:
-    if is_running:
+def _status(stored: StoredResponse) -> Status:
+    if stored.is_running:
         return "in_progress"
+    row, reply = stored.row, stored.reply
     if reply is not None and reply.status == "complete":
         return "incomplete" if reply.finish_reason == "length" else "completed"
-    is_cancelled = reply is not None and reply.finish_reason == "cancelled"
-    return "cancelled" if is_cancelled else "failed"
+    is_cut = reply is not None and reply.finish_reason == "cancelled"
+    return "cancelled" if is_cut or row.cancelled_at is not None else "failed"
 
 
 def _usage(reply: MessageRow) -> Any:

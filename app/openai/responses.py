@@ -10,28 +10,29 @@ from app.api.dependencies import OwnerDep, Service, ServiceDep
 from app.api.idempotency import IDEMPOTENT, IdempotentRoute
 from app.api.replies import CLIENT_CLOSED_REQUEST, events_address
 from app.api.streams import until_disconnect
-from app.chat.stored_turn import StoredTurn
-from app.errors import InvalidProblem, NotFoundProblem
+from app.chat.stored_turn import StoredTurn, stored_turn
+from app.errors import InvalidProblem, NotFoundProblem, SessionBusyProblem
 from app.ids import new_id
 from app.openai.answering import STREAM_RESPONSES
 from app.openai.bound import TurnReply
 from app.openai.errors import no_such_model, unsupported
-from app.openai.ids import message_id_of, response_id_of
+from app.openai.ids import response_id_of
 from app.openai.item_schemas import ItemList, Paging, item_list, no_such_item
 from app.openai.logprobs import TokenTexts
 from app.openai.responding import Responding
 from app.openai.response_answers import ResponseAnswer
 from app.openai.response_schemas import ResponseCreate, ResponseDeleted, ResponseEcho, ResponseView
 from app.openai.response_views import completed_at, stored_view
+from app.openai.stored_responses import StoredResponse, find_response
 from app.openai.unstored import start_unstored
 from app.storage.messages import Messages
 from app.storage.response_tables import ResponseRow
 from app.storage.responses import Responses
-from app.storage.tables import MessageRow
 
 router = APIRouter(prefix="/v1/responses", tags=["OpenAI"], route_class=IdempotentRoute)
 
 LOGPROBS = "message.output_text.logprobs"
+MOST_EVENTS = 1_000_000_000
 
 
 @router.post("", response_model=ResponseView, responses=STREAM_RESPONSES, dependencies=[IDEMPOTENT])
@@ -64,7 +65,20 @@ async def create_response(
         reply = TurnReply(started.turn)
         address = events_address(reply.id)
         answer = ResponseAnswer(response_id_of(reply.id), reply.id, reply, started.echo, texts, address)
+    if body.background:
+        return await _in_background(request, service, owner, answer, stream=bool(body.stream))
     return answer.stream() if body.stream else await answer.whole(request)
+
+
+async def _in_background(
+    request: Request, service: Service, owner: str, answer: ResponseAnswer, *, stream: bool
+) -> Response:
+    """Have the reply generated to its end; the answer is its beginning, or the stream of it."""
+    recording = service.keyed.go_on(owner, answer.item_id, answer.stream(), request.scope)
+    followed = None
+    if stream:  # without ids: a request with a key gives its own
+        followed = await recording.answer(request, recording.join(), after=0, is_replay=False, with_ids=False)
+    return followed or answer.begun()
 
 
 async def respond_again(
@@ -74,7 +88,7 @@ async def respond_again(
 
     Raises NotFoundProblem if the response was deleted.
     """
-    row, _ = await _existing_response(service, owner, response_id_of(turn.reply_id))
+    row = (await _existing_response(service, owner, response_id_of(turn.reply_id))).row
     answer = ResponseAnswer(
         response_id_of(turn.reply_id),
         turn.reply_id,
@@ -88,32 +102,68 @@ async def respond_again(
     return answer.stream() if stream else await answer.whole(request)
 
 
-@router.get("/{response_id}")
+@router.get("/{response_id}", response_model=ResponseView, responses=STREAM_RESPONSES)
 async def get_response(
     response_id: str,
+    request: Request,
     service: ServiceDep,
     owner: OwnerDep,
-    stream: Annotated[bool, Query(description="Only false: a stream is sent once.")] = False,
-) -> ResponseView:
-    """A stored response, as its reply stands now."""
-    if stream:
-        raise unsupported("stream", "a stream is sent once, to the request that asked for the reply")
-    return await _view(service, *await _existing_response(service, owner, response_id))
+    *,
+    stream: Annotated[bool, Query(description="Its events, from the first on.")] = False,
+    starting_after: Annotated[
+        int | None,
+        Query(ge=0, le=MOST_EVENTS, description="Of a stream: the events behind that `sequence_number`."),
+    ] = None,
+) -> ResponseView | Response:
+    """A stored response, as its reply stands now.
+
+    As a stream, while it is generated in the background and for a while after its end, the very events;
+    later, what is stored as events, whole.
+    """
+    stored = await _existing_response(service, owner, response_id)
+    if not stream:
+        return stored_view(stored)
+    recording = service.keyed.recorded(owner, stored.row.message_id)
+    if recording is not None:
+        after = 0 if starting_after is None else starting_after + 1
+        if after > recording.event_count:
+            raise InvalidProblem.of_field("starting_after", "no event of this response has that number yet")
+        followed = await recording.answer(request, recording.join(), after=after, is_replay=True)
+        if followed is not None:
+            return followed
+    if starting_after is not None:
+        raise InvalidProblem.of_field(
+            "starting_after",
+            "the events of this response are not kept any more: stream it from its beginning",
+        )
+    return await _stored_stream(request, service, owner, stored)
+
+
+async def _stored_stream(request: Request, service: Service, owner: str, stored: StoredResponse) -> Response:
+    if stored.is_running:
+        raise SessionBusyProblem("the response is still being generated, and its events are not kept here")
+    reply = stored.reply
+    if reply is None or reply.parent_id is None:
+        status = stored_view(stored).status
+        raise InvalidProblem.of_field("stream", f"the response is {status}, and nothing was said")
+    turn = await stored_turn(service.database, owner, reply.parent_id, reply.id)
+    return await respond_again(request, service, owner, turn, stream=True)
 
 
 @router.post("/{response_id}/cancel")
 async def cancel_response(response_id: str, service: ServiceDep, owner: OwnerDep) -> ResponseView:
     """End the generation of a response; what there is of it is kept. One that is cancelled stays so."""
-    row, reply = await _existing_response(service, owner, response_id)
-    view = await _view(service, row, reply)
+    stored = await _existing_response(service, owner, response_id)
+    view = stored_view(stored)
     if view.status == "cancelled":
         return view
     if view.status != "in_progress":
         raise InvalidProblem.of_field("response_id", f"the response is {view.status} already")
-    await service.chat.end_turn(row.message_id)
-    async with service.chat.quiet(row.session_id):
-        row, reply = await _existing_response(service, owner, response_id)
-    return await _view(service, row, reply)
+    async with service.database.write() as session:
+        await Responses(session, owner).note_cancelled(stored.row)
+    await service.chat.end_turn(stored.row.message_id)
+    async with service.chat.quiet(stored.row.session_id):
+        return stored_view(await _existing_response(service, owner, response_id))
 
 
 @router.get("/{response_id}/input_items")
@@ -124,7 +174,7 @@ async def list_input_items(
     page: Paging,
 ) -> ItemList:
     """The messages that were sent for this response, and not those of others before it."""
-    row, _ = await _existing_response(service, owner, response_id)
+    row = (await _existing_response(service, owner, response_id)).row
     async with service.database.read() as session:
         found = await Messages(session, owner).get_many(row.input_ids)
     rows = [found[each] for each in row.input_ids if each in found and found[each].forgotten_at is None]
@@ -141,7 +191,7 @@ async def list_input_items(
 @router.delete("/{response_id}")
 async def delete_response(response_id: str, service: ServiceDep, owner: OwnerDep) -> ResponseDeleted:
     """Delete a response for good, with its messages; those of a conversation stay until that deletes them."""
-    row, _ = await _existing_response(service, owner, response_id)
+    row = (await _existing_response(service, owner, response_id)).row
     if row.request["conversation"] is None:
         await _delete_messages(service, owner, row)
     async with service.database.write() as session:
@@ -163,25 +213,12 @@ async def _delete_messages(service: Service, owner: str, row: ResponseRow) -> No
         await service.deleting.session(owner, row.session_id)
 
 
-async def _existing_response(
-    service: Service, owner: str, response_id: str
-) -> tuple[ResponseRow, MessageRow | None]:
-    """A response and what is stored of its reply. Raises NotFoundProblem."""
-    message_id = message_id_of(response_id)
-    async with service.database.read() as session:
-        row = await Responses(session, owner).get(message_id) if message_id else None
-        replies = await Messages(session, owner).get_many([row.message_id] if row else [])
-    reply = replies.get(row.message_id) if row else None
-    if row is None or (reply is not None and reply.forgotten_at is not None):
+async def _existing_response(service: Service, owner: str, response_id: str) -> StoredResponse:
+    """Raises NotFoundProblem."""
+    stored = await find_response(service, owner, response_id)
+    if stored is None:
         raise NotFoundProblem(f"the response {response_id!r} does not exist")
-    return row, reply
-
-
-async def _view(service: Service, row: ResponseRow, reply: MessageRow | None) -> ResponseView:
-    is_running = (reply is None or reply.status == "generating") and await service.chat.is_generating(
-        row.session_id, row.message_id
-    )
-    return stored_view(row, reply, is_running=is_running)
+    return stored
 
 
 def _check(body: ResponseCreate, service: Service) -> None:
@@ -195,8 +232,8 @@ def _check(body: ResponseCreate, service: Service) -> None:
         raise InvalidProblem.of_field(
             "previous_response_id", "a response is in a conversation or behind another one, not both"
         )
-    if body.background:
-        raise unsupported("background", "a response is generated while the client waits for it")
+    if body.background and body.store is False:
+        raise InvalidProblem.of_field("background", "a response in the background is stored")
     if body.prompt is not None:
         raise unsupported("prompt", "no prompt templates are kept here")
     if body.tool_choice not in (None, "none", "auto"):

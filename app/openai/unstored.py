@@ -67,9 +67,10 @@ class _Asking:
     async def behind(self, row: SessionRow, end: MessageRow | None) -> GenerationRequest:
         """Behind what the session holds up to `end`, as its next message would be."""
         question = await question_of_messages(self.service.model.tokenizer, said_in(self.body))
-        assembled = await self.service.chat.states.assemble(
+        states = self.service.chat.states
+        assembled = await states.assemble(
             self.owner,
-            row.id,
+            await states.parts(self.owner, row.id),
             question.message,
             reply_tokens=self.sampling.max_tokens,
             asked=end,
@@ -80,6 +81,7 @@ class _Asking:
             sampling=replace(self.sampling, stop=(*self.sampling.stop, *assembled.forbidden_phrases)),
             owner=self.owner,
             conversation=row.id,
+            public_tokens=assembled.context.public_tokens,
             messages=assembled.context.spoken,
         )
 

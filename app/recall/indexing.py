@@ -14,6 +14,7 @@ from app.storage.database import Database
 from app.storage.passages import Change, StoredPassages
 from app.storage.repository import shelf_ids
 from app.storage.shelves import ShelfState, Shelves
+from app.telemetry.tracing import Attributes, stage
 from llm.errors import ModelError
 from memory.errors import IndexUnavailableError
 from memory.recall.kept import KeptIndex
@@ -116,9 +117,7 @@ class Indexing:
         """Let go of the tombstones that all indexes know of, and of a shelf on which nothing is left."""
         marks = [await asyncio.to_thread(index.watermark, shelf_id) for index in self.indexes]
         async with self._database.read() as session:
-            shelves = Shelves(session, owner)
-            state = await shelves.state(shelf_id)
-            if state is None or not await shelves.is_untidy(shelf_id, min(marks)):
+            if not await Shelves(session, owner).is_untidy(shelf_id, min(marks)):
                 return
         async with self._database.write() as session:
             is_gone = await Shelves(session, owner).tidy(shelf_id, min(marks))
@@ -177,7 +176,14 @@ class Indexing:
 async def _give(index: KeptIndex, shelf_id: str, changes: Sequence[Change], watermark: int | None) -> None:
     added = [each.passage for each in changes if each.passage is not None]
     removed = [each.key for each in changes if each.passage is None]
-    await asyncio.to_thread(index.apply, shelf_id, added, removed, watermark)
+    attributes: Attributes = {
+        "perdure.index": index.name,
+        "perdure.shelf": shelf_id,
+        "perdure.added": len(added),
+        "perdure.removed": len(removed),
+    }
+    with stage("index", attributes):
+        await asyncio.to_thread(index.apply, shelf_id, added, removed, watermark)
 
 
 def _is_of(state: ShelfState, mark: int) -> bool:

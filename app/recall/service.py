@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.chat.existing import existing_session
 from app.models.reranking import Reranker
-from app.recall.indexing import Indexing
+from app.recall.indexing import Indexing, Pause, no_pause
 from app.recall.search import AskedDense, AskedLexical, ScopedPassages
 from app.recall.upkeep import RecallUpkeep
 from app.settings import Settings
@@ -92,6 +92,7 @@ class Recall:
         embedder: Embedder,
         *,
         is_busy: Callable[[], bool] = lambda: False,
+        let_pass: Pause = no_pause,
     ) -> None:
         self._database = database
         self._embedder = embedder
@@ -109,7 +110,7 @@ class Recall:
         self._reranker = Reranker(settings.reranker, settings) if settings.reranker else None
         self._kept = (KeptLexical(self._lexical), KeptDense(self._dense, embedder))
         self.indexing = Indexing(database, self._kept)
-        self.upkeep = RecallUpkeep(database, self.indexing, is_busy=is_busy)
+        self.upkeep = RecallUpkeep(database, self.indexing, is_busy=is_busy, let_pass=let_pass)
         self.times = QueryTimes()
 
     def start(self) -> None:

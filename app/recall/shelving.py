@@ -12,18 +12,21 @@ from memory.recall.pieces import pieces
 BATCH = 200
 
 
-async def shelve(database: Database, owner: str, session_id: str) -> None:
-    """Put what is not on the shelves yet there. It may be cut off and repeated at any point."""
+async def shelve(database: Database, owner: str, session_id: str) -> int:
+    """Put what is not on the shelves yet there; gives how many messages that was. It may be cut off and
+    repeated at any point.
+    """
+    shelved = 0
     while True:
         async with database.read() as session:
             missing = await StoredPassages(session, owner).missing(session_id, limit=BATCH)
         if not missing:
-            return
+            return shelved
         cut = await asyncio.to_thread(lambda rows: {row.id: pieces(row.content) for row in rows}, missing)
         async with database.write() as session:
             chat = await Sessions(session, owner).get(session_id)
             if chat is None:
-                return
+                return shelved
             persona_of = await SessionPersonas(session, owner).by_turn(chat)
             personas = {row.turn: persona_of(row.turn) for row in missing}
             names = {
@@ -32,3 +35,6 @@ async def shelve(database: Database, owner: str, session_id: str) -> None:
             }
             speakers = {row.id: names[personas[row.turn]].of(row.role) for row in missing}
             await StoredPassages(session, owner).extend(chat, missing, cut, personas, speakers)
+        shelved += len(missing)
+        if len(missing) < BATCH:
+            return shelved

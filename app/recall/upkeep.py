@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from app.recall.indexing import Indexing
+from app.recall.indexing import Indexing, Pause
 from app.recall.shelving import shelve
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
@@ -29,12 +29,17 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 
 
 class RecallUpkeep:
-    """Brings the indexes of one database up. `is_busy`: whether a reply is being generated."""
+    """Brings the indexes of one database up. `is_busy`: whether a reply is being generated; `let_pass` is
+    awaited before a session is seen to.
+    """
 
-    def __init__(self, database: Database, indexing: Indexing, *, is_busy: Callable[[], bool]) -> None:
+    def __init__(
+        self, database: Database, indexing: Indexing, *, is_busy: Callable[[], bool], let_pass: Pause
+    ) -> None:
         self._database = database
         self._indexing = indexing
         self._is_busy = is_busy
+        self._let_pass = let_pass
         self._sessions: dict[Place, None] = {}
         self._shelves: dict[str, dict[Place, None]] = {index.name: {} for index in indexing.indexes}
         self._waiting = {name: asyncio.Event() for name in ("sessions", *self._shelves)}
@@ -92,9 +97,10 @@ class RecallUpkeep:
     async def _shelve_all(self) -> None:
         while True:
             owner, session_id = await self._next(self._sessions, "sessions")
+            await self._let_pass()
             try:
-                with following("shelve", {"perdure.session": session_id}):
-                    await shelve(self._database, owner, session_id)
+                with following("shelve", {"perdure.session": session_id}) as span:
+                    span.set_attribute("perdure.messages", await shelve(self._database, owner, session_id))
                 async with self._database.read() as session:
                     for shelf_id in await Shelves(session, owner).of_session(session_id):
                         self.look_at(owner, shelf_id)

@@ -60,14 +60,22 @@ class PersonaFields(Wire):
     reminder: ReminderBody | None = None
 
 
-class PersonaCreate(PersonaFields):
+PUBLIC = Field(False, description="Whether the model's cache of its text may serve other tenants, too.")
+
+
+class NamedPersona(PersonaFields):
     name: Name
+
+
+class PersonaCreate(NamedPersona):
+    public: bool = PUBLIC
 
 
 class PersonaUpdate(PersonaFields):
     """Fields that are not given stay as they are."""
 
     name: Name = ""
+    public: bool = PUBLIC
 
 
 class ExchangeView(BaseModel):
@@ -99,6 +107,7 @@ class PersonaView(BaseModel):
     forbidden_phrases: list[str]
     user_name: str | None
     reminder: ReminderView | None
+    public: bool
     tokens: int = Field(
         description="What the persona takes of every context window, with a user of whom nothing is known."
     )

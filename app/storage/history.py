@@ -6,16 +6,16 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Result, Select, bindparam
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.fact_blocks import FactBlocks
 from app.storage.facts import Facts
 from app.storage.marks import MarkKind, Marks
-from app.storage.repository import Repository
+from app.storage.repository import Repository, prepared
 from app.storage.summaries import Summaries, as_summary
 from app.storage.tables import MessageRow, MessageTokensRow
-from app.storage.token_index import FingerprintedEncoder, TokenIndex, unpack_ids
+from app.storage.token_index import FingerprintedEncoder, IndexEnd, TokenIndex, unpack_ids
 from memory.context import Segment
 from memory.facts.block import FactBlock, fact_block
 from memory.facts.fact import Fact
@@ -23,6 +23,8 @@ from memory.facts.standing import standing
 from memory.marks import pinned_segment
 from memory.messages import Message
 from memory.summaries.summary import Summary
+
+_NO_MARKS: Mapping[MarkKind, set[int]] = {"pinned": set(), "excluded": set()}
 
 
 class StoredHistory(Repository):
@@ -36,7 +38,7 @@ class StoredHistory(Repository):
         session: AsyncSession,
         owner: str,
         session_id: str,
-        last: MessageTokensRow | None,
+        last: IndexEnd | None,
         encoder: FingerprintedEncoder,
         *,
         end: int | None,
@@ -48,6 +50,7 @@ class StoredHistory(Repository):
         self.total_tokens = last.tokens_before + last.token_count if last else 0
         self._end = end
         self._openings: dict[int, tuple[int, int]] = {}
+        self._marked: Mapping[MarkKind, set[int]] | None = None if last and last.has_marks else _NO_MARKS
 
     @classmethod
     async def open(
@@ -59,7 +62,8 @@ class StoredHistory(Repository):
         *,
         end: int | None = None,
     ) -> "StoredHistory":
-        last = await TokenIndex(session, owner).last(session_id, before=end)
+        index = TokenIndex(session, owner)
+        last = await (index.last(session_id) if end is None else index.last_before(session_id, end))
         return cls(session, owner, session_id, last, encoder, end=end)
 
     async def tokens_before(self, turn: int) -> int:
@@ -124,42 +128,64 @@ class StoredHistory(Repository):
 
     async def messages(self, first_turn: int, end_turn: int | None = None) -> Sequence[Message]:
         first, _ = await self._opening(first_turn)
-        query = self._of_path().where(
-            MessageTokensRow.position >= first, MessageTokensRow.is_excluded.is_(False)
-        )
+        end = self._end
         if end_turn is not None and end_turn < self.turn_count:
             end, _ = await self._opening(end_turn)
-            query = query.where(MessageTokensRow.position < end)
-        return await self._read(query)
+        query = self._said_from if end is None else self._said_between
+        return _messages(await self.ask(query, session=self.session_id, first=first, end=end))
 
     async def pinned(self) -> Sequence[Segment]:
         """The pinned turns, oldest first."""
+        if not (await self._marked_turns())["pinned"]:
+            return []
         marked = self._of_marked_turns("pinned").where(MessageTokensRow.is_excluded.is_(False))
-        messages = await self._read(marked)
+        messages = _messages(await self.session.execute(marked))
         return [
             pinned_segment(turn, list(said)) for turn, said in groupby(messages, lambda message: message.turn)
         ]
 
     async def excluded(self) -> Mapping[int, int]:
         """The excluded turns, with the tokens that they would take."""
-        messages = await self._read(self._of_marked_turns("excluded"))
+        if not (await self._marked_turns())["excluded"]:
+            return {}
+        messages = _messages(await self.session.execute(self._of_marked_turns("excluded")))
         return {
             turn: sum(len(message.token_ids) for message in said)
             for turn, said in groupby(messages, lambda message: message.turn)
         }
 
+    async def _marked_turns(self) -> Mapping[MarkKind, set[int]]:
+        """Mostly there are none: one question spares two."""
+        if self._marked is None:
+            self._marked = await Marks(self.session, self.owner).marked_turns(self.session_id)
+        return self._marked
+
     def _of_marked_turns(self, kind: MarkKind) -> Select[Any]:
         turns = Marks(self.session, self.owner).turns_marked(self.session_id, kind)
         # Asked and ordered by the message alone: see `_opening`.
         query = self._indexed().where(MessageRow.session_id == self.session_id, MessageRow.turn.in_(turns))
+        if self._end is not None:
+            query = query.where(MessageTokensRow.position < self._end)
         return query.order_by(MessageRow.position)
 
-    def _of_path(self) -> Select[Any]:
-        query = self._indexed().where(MessageTokensRow.session_id == self.session_id)
+    @prepared
+    def _said_from(self) -> Select[Any]:
+        return self._said()
+
+    @prepared
+    def _said_between(self) -> Select[Any]:
+        return self._said().where(MessageTokensRow.position < bindparam("end"))
+
+    def _said(self) -> Select[Any]:
+        query = self._indexed().where(
+            MessageTokensRow.session_id == bindparam("session"),
+            MessageTokensRow.position >= bindparam("first"),
+            MessageTokensRow.is_excluded.is_(False),
+        )
         return query.order_by(MessageTokensRow.position)
 
     def _indexed(self) -> Select[Any]:
-        query = self.select_columns(
+        return self.select_columns(
             MessageTokensRow,
             MessageRow.id,
             MessageRow.turn,
@@ -167,30 +193,28 @@ class StoredHistory(Repository):
             MessageRow.content,
             MessageTokensRow.token_ids,
         ).join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
-        return query if self._end is None else query.where(MessageTokensRow.position < self._end)
-
-    async def _read(self, query: Select[Any]) -> list[Message]:
-        return [
-            Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids))
-            for row in (await self.session.execute(query)).all()
-        ]
 
     async def _opening(self, turn: int) -> tuple[int, int]:
         """Position of a turn's first message, and tokens of all before it."""
         if turn not in self._openings:
-            # The session is asked of the message alone: with it given on both sides, or with an order, SQLite
-            # walks the whole session instead of looking the turn up.
-            query = (
-                self.select_columns(
-                    MessageTokensRow, MessageTokensRow.position, MessageTokensRow.tokens_before
-                )
-                .join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
-                .where(
-                    MessageRow.session_id == self.session_id,
-                    MessageRow.turn == turn,
-                    MessageTokensRow.opens_turn,
-                )
-            )
-            row = (await self.session.execute(query)).one()
+            row = (await self.ask(self._opening_of, session=self.session_id, turn=turn)).one()
             self._openings[turn] = (row.position, row.tokens_before)
         return self._openings[turn]
+
+    @prepared
+    def _opening_of(self) -> Select[Any]:
+        # The session is asked of the message alone: with it given on both sides, or with an order, SQLite
+        # walks the whole session instead of looking the turn up.
+        return (
+            self.select_columns(MessageTokensRow, MessageTokensRow.position, MessageTokensRow.tokens_before)
+            .join(MessageRow, MessageRow.id == MessageTokensRow.message_id)
+            .where(
+                MessageRow.session_id == bindparam("session"),
+                MessageRow.turn == bindparam("turn"),
+                MessageTokensRow.opens_turn,
+            )
+        )
+
+
+def _messages(found: Result[Any]) -> list[Message]:
+    return [Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids)) for row in found]

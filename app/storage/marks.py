@@ -57,20 +57,30 @@ class Marks(Repository):
 
     def turns_marked(self, session_id: str, kind: MarkKind) -> Select[Any]:
         """Asks for the turns of the active path that hold a message marked so."""
+        return self._marked(session_id).where(MessageMarkRow.kind == kind)
+
+    async def marked_turns(self, session_id: str) -> Mapping[MarkKind, set[int]]:
+        """The turns of the active path that hold a message marked so, by kind."""
+        query = self._marked(session_id).add_columns(MessageMarkRow.kind)
+        found: defaultdict[MarkKind, set[int]] = defaultdict(set)
+        for turn, kind in (await self.session.execute(query)).all():
+            found[cast(MarkKind, kind)].add(turn)
+        return found
+
+    async def excluded_turns(self, session_id: str) -> set[int]:
+        """The turns of the active path that hold an excluded message."""
+        return set((await self.session.scalars(self.turns_marked(session_id, "excluded"))).all())
+
+    def _marked(self, session_id: str) -> Select[Any]:
         return (
             self.select_columns(MessageMarkRow, MessageRow.turn)
             .join(MessageRow, MessageRow.id == MessageMarkRow.message_id)
             .where(
                 MessageMarkRow.session_id == session_id,
-                MessageMarkRow.kind == kind,
                 MessageMarkRow.ended_at.is_(None),
                 MessageRow.is_active,
             )
         )
-
-    async def excluded_turns(self, session_id: str) -> set[int]:
-        """The turns of the active path that hold an excluded message."""
-        return set((await self.session.scalars(self.turns_marked(session_id, "excluded"))).all())
 
     def _add(self, message: MessageRow, kind: MarkKind) -> None:
         self.add(

@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.ids import new_id
-from app.storage.repository import Repository, batches
+from app.storage.repository import Repository, batches, prepared
 from app.storage.tables import ON_ACTIVE_PATH, ContextRecordRow, MessageRow
 from memory.messages import Role, number_turns
 
 MessageStatus = Literal["complete", "generating", "interrupted"]
 DELETED = "deleted"
 """The status of an empty place."""
+
+_behind = aliased(MessageRow)
+_NEWEST_ALTERNATIVE_BEHIND = (
+    select(func.max(_behind.alternative))
+    .where(_behind.session_id == MessageRow.session_id, _behind.parent_id == MessageRow.id)
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,8 @@ class MessageDraft:
     status: MessageStatus = "complete"
     model: str | None = None
     prefix: str | None = None
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
 
 
 class Messages(Repository):
@@ -44,9 +54,8 @@ class Messages(Repository):
     async def append(self, session_id: str, drafts: Sequence[MessageDraft]) -> list[MessageRow]:
         """Store messages behind the last one of the active path."""
         await self.hold_chats([session_id])
-        last = await self.last(session_id)
+        last, alternative = await self._last_and_next(session_id)
         parent_id = last.id if last else None
-        alternative = await self._next_alternative(session_id, parent_id)
         turns = number_turns(
             [draft.role for draft in drafts],
             last_turn=last.turn if last else -1,
@@ -80,6 +89,20 @@ class Messages(Repository):
             MessageRow.forgotten_at.is_(None),
         )
         return (await self.session.scalars(query.order_by(MessageRow.alternative))).all()
+
+    async def _last_and_next(self, session_id: str) -> tuple[MessageRow | None, int]:
+        """The last message, and the number of the next one behind it among those that ever stood there."""
+        found = (await self.ask(self._last_and_newest, session=session_id)).one_or_none()
+        if found is None:
+            return None, await self._next_alternative(session_id, None)
+        last, number = found
+        return last, 0 if number is None else number + 1
+
+    @prepared
+    def _last_and_newest(self) -> Select[Any]:
+        query = self.select(MessageRow).add_columns(_NEWEST_ALTERNATIVE_BEHIND)
+        query = query.where(MessageRow.session_id == bindparam("session"), ON_ACTIVE_PATH)
+        return query.order_by(MessageRow.position.desc()).limit(1)
 
     async def _next_alternative(self, session_id: str, parent_id: str | None) -> int:
         newest = self.select_columns(MessageRow, func.max(MessageRow.alternative)).where(
@@ -190,5 +213,7 @@ def _row(
         content=draft.content,
         status=draft.status,
         model=draft.model,
+        finish_reason=draft.finish_reason,
+        usage=draft.usage,
         created_at=draft.created_at or datetime.now(UTC),
     )

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, select, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
 from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow, ShelvedSessionRow
-from app.storage.repository import Repository, batches
+from app.storage.repository import Repository, batches, prepared
 from app.storage.shelves import Scope, Shelves
 from app.storage.tables import ON_ACTIVE_PATH, MessageRow, SessionRow
 from memory.recall.passage import Passage, PassageKey
@@ -53,13 +53,20 @@ class StoredPassages(Repository):
 
     async def missing(self, session_id: str, *, limit: int) -> Sequence[MessageRow]:
         """The oldest messages that are not on the shelves yet. A reply still being generated comes later."""
-        end, _ = await self._progress(session_id)
-        query = self.select(MessageRow).where(
-            MessageRow.session_id == session_id, ON_ACTIVE_PATH, MessageRow.position >= end
-        )
-        rows = (await self.session.scalars(query.order_by(MessageRow.position).limit(limit))).all()
+        end, _ = _reached(await self._progress(session_id))
+        found = await self.ask(self._said_from, session=session_id, end=end, limit=limit)
+        rows = found.scalars().all()
         until = next((i for i, row in enumerate(rows) if row.status == "generating"), len(rows))
         return rows[:until]
+
+    @prepared
+    def _said_from(self) -> Select[Any]:
+        query = self.select(MessageRow).where(
+            MessageRow.session_id == bindparam("session"),
+            ON_ACTIVE_PATH,
+            MessageRow.position >= bindparam("end"),
+        )
+        return query.order_by(MessageRow.position).limit(bindparam("limit", type_=Integer()))
 
     async def extend(
         self,
@@ -76,7 +83,8 @@ class StoredPassages(Repository):
         meanwhile.
         """
         await self.hold_chats([chat.id])
-        end, number = await self._progress(chat.id)
+        progress = await self._progress(chat.id)
+        end, number = _reached(progress)
         active = await self._active(messages)
         excluded = await Marks(self.session, self.owner).excluded_turns(chat.id)
         rows: list[dict[str, Any]] = []
@@ -110,7 +118,7 @@ class StoredPassages(Repository):
             # An excluded message keeps its numbers: what follows it keeps its own when it is included again.
             number += len(spans)
         await self._store(chat, rows, personas)
-        await self._keep_progress(chat.id, end, number)
+        await self._keep_progress(progress, chat.id, end, number)
 
     async def cut(self, session_id: str, position: int, *, purge: bool = False) -> None:
         """Let go of the passages from that position on; with `purge`, no index may keep a trace of them."""
@@ -132,8 +140,8 @@ class StoredPassages(Repository):
                 .where(*gone, PassageRow.shelf_id == shelf_id)
                 .values(is_gone=True, change=change)
             )
-        end, _ = await self._progress(session_id)
-        if end > position:
+        progress = await self._progress(session_id)
+        if _reached(progress)[0] > position:
             # Numbers rise with positions, by which there is an index: a maximum would walk the session.
             last = (
                 self.select_columns(PassageRow, PassageRow.number)
@@ -142,12 +150,26 @@ class StoredPassages(Repository):
                 .limit(1)
             )
             number = (await self.session.execute(last)).scalar_one_or_none()
-            await self._keep_progress(session_id, position, 0 if number is None else number + 1)
+            await self._keep_progress(progress, session_id, position, 0 if number is None else number + 1)
 
     async def changes(self, shelf_id: str, *, behind: tuple[int, str, int], limit: int) -> Sequence[Change]:
         """What has happened on a shelf behind (change, source, number), in order."""
-        query = (
-            select(PassageRow.change, PassageRow.source, PassageRow.number, PassageRow.is_gone, *_TOLD)
+        change, source, number = behind
+        rows = await self.ask(
+            self._changes, shelf=shelf_id, change=change, source=source, number=number, limit=limit
+        )
+        found = []
+        for change, source, number, is_gone, *told in rows.all():
+            key = PassageKey(source, number)
+            found.append(Change(change, key, None if is_gone else _passage(key, told)))
+        return found
+
+    @prepared
+    def _changes(self) -> Select[Any]:
+        place = (PassageRow.change, PassageRow.source, PassageRow.number)
+        behind = tuple_(*(bindparam(column.key, type_=column.type) for column in place))
+        return (
+            select(*place, PassageRow.is_gone, *_TOLD)
             .select_from(PassageRow)
             .outerjoin(
                 MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.forgotten_at.is_(None))
@@ -156,17 +178,12 @@ class StoredPassages(Repository):
             .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
             .where(
                 self.is_own(PassageRow),
-                PassageRow.shelf_id == shelf_id,
-                tuple_(PassageRow.change, PassageRow.source, PassageRow.number) > behind,
+                PassageRow.shelf_id == bindparam("shelf"),
+                tuple_(*place) > behind,
             )
-            .order_by(PassageRow.change, PassageRow.source, PassageRow.number)
-            .limit(limit)
+            .order_by(*place)
+            .limit(bindparam("limit", type_=Integer()))
         )
-        found = []
-        for change, source, number, is_gone, *told in (await self.session.execute(query)).all():
-            key = PassageKey(source, number)
-            found.append(Change(change, key, None if is_gone else _passage(key, told)))
-        return found
 
     async def read(self, keys: Sequence[PassageKey], scope: Scope) -> Sequence[Passage]:
         """Those of these passages that are in scope."""
@@ -254,21 +271,20 @@ class StoredPassages(Repository):
             placed.append(row | {"shelf_id": shelf_id, "change": changes[shelf_id]})
         await self.insert(PassageRow, placed)
 
-    async def _progress(self, session_id: str) -> tuple[int, int]:
-        """The position behind the last message that was put on a shelf, and the next passage's number."""
-        row = await self._progress_row(session_id)
-        return (row.end, row.next_number) if row else (0, 0)
+    async def _progress(self, session_id: str) -> ShelvedSessionRow | None:
+        return (await self.ask(self._shelved_to, session=session_id)).scalars().one_or_none()
 
-    async def _progress_row(self, session_id: str) -> ShelvedSessionRow | None:
-        query = self.select(ShelvedSessionRow).where(ShelvedSessionRow.session_id == session_id)
-        return (await self.session.scalars(query)).one_or_none()
+    @prepared
+    def _shelved_to(self) -> Select[Any]:
+        return self.select(ShelvedSessionRow).where(ShelvedSessionRow.session_id == bindparam("session"))
 
-    async def _keep_progress(self, session_id: str, end: int, next_number: int) -> None:
-        row = await self._progress_row(session_id)
-        if row is None:
+    async def _keep_progress(
+        self, progress: ShelvedSessionRow | None, session_id: str, end: int, next_number: int
+    ) -> None:
+        if progress is None:
             self.add(ShelvedSessionRow(session_id=session_id, end=end, next_number=next_number))
         else:
-            row.end, row.next_number = end, next_number
+            progress.end, progress.next_number = end, next_number
         await self.session.flush()
 
     async def _active(self, messages: Sequence[MessageRow]) -> set[str]:
@@ -279,6 +295,11 @@ class StoredPassages(Repository):
             ON_ACTIVE_PATH,
         )
         return set((await self.session.scalars(query)).all())
+
+
+def _reached(progress: ShelvedSessionRow | None) -> tuple[int, int]:
+    """The position behind the last message that was put on a shelf, and the next passage's number."""
+    return (progress.end, progress.next_number) if progress else (0, 0)
 
 
 def _passage(key: PassageKey, told: Sequence[Any]) -> Passage | None:

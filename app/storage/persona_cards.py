@@ -14,13 +14,6 @@ class PersonaCards(Repository):
         self.add(PersonaCardRow(persona_id=persona_id, card=card, book=book))
         await self.session.flush()
 
-    async def book(self, persona_id: str) -> Any:
-        """The card's `character_book` alone; None if there is none."""
-        query = self.select_columns(PersonaCardRow, PersonaCardRow.book).where(
-            PersonaCardRow.persona_id == persona_id
-        )
-        return (await self.session.execute(query)).scalar_one_or_none()
-
     async def get(self, persona_id: str) -> dict[str, Any] | None:
         query = self.select(PersonaCardRow).where(PersonaCardRow.persona_id == persona_id)
         row = (await self.session.scalars(query)).one_or_none()

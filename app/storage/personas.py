@@ -4,23 +4,24 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
 from app.ids import new_id
 from app.storage.recall_tables import DocumentRow
-from app.storage.repository import HOLDS_ROWS, Repository
-from app.storage.tables import PersonaRevisionRow, PersonaRow, SessionRow
+from app.storage.repository import HOLDS_ROWS, Repository, prepared
+from app.storage.tables import PersonaCardRow, PersonaRevisionRow, PersonaRow, SessionRow
 from memory.persona import ExampleExchange, Persona, SpeechRule
 from memory.reminder import Reminder
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPersona:
-    """A persona as of one of its revisions."""
+    """A persona as of one of its revisions; whether it is `public`, as of now."""
 
     id: str
     revision: int
     persona: Persona
+    public: bool
     created_at: datetime
     updated_at: datetime
 
@@ -43,9 +44,9 @@ def written_persona(fields: dict[str, Any], before: Persona | None = None) -> Pe
 class Personas(Repository):
     """The personas of one owner."""
 
-    async def create(self, persona: Persona) -> StoredPersona:
+    async def create(self, persona: Persona, *, public: bool = False) -> StoredPersona:
         now = datetime.now(UTC)
-        row = PersonaRow(id=new_id("per"), revision=1, created_at=now, updated_at=now)
+        row = PersonaRow(id=new_id("per"), revision=1, public=public, created_at=now, updated_at=now)
         self.add(row)
         await self.session.flush()
         self.add(_revision(row, persona))
@@ -72,6 +73,24 @@ class Personas(Repository):
         row = (await self.session.execute(query)).one_or_none()
         return _read(*row) if row else None
 
+    async def with_book(self, persona_id: str) -> tuple[StoredPersona, Any] | None:
+        """The persona as it is, and the `character_book` of the card that it was imported from, if any."""
+        row = (await self.ask(self._with_book, persona=persona_id)).one_or_none()
+        return (_read(row[0], row[1]), row[2]) if row else None
+
+    @prepared
+    def _with_book(self) -> Select[Any]:
+        is_newest = and_(
+            PersonaRevisionRow.persona_id == PersonaRow.id, PersonaRevisionRow.revision == PersonaRow.revision
+        )
+        is_its_card = and_(PersonaCardRow.persona_id == PersonaRow.id, self.is_own(PersonaCardRow))
+        return (
+            select(PersonaRow, PersonaRevisionRow, PersonaCardRow.book)
+            .join(PersonaRevisionRow, is_newest)
+            .outerjoin(PersonaCardRow, is_its_card)
+            .where(self.is_own(PersonaRow), PersonaRow.id == bindparam("persona"))
+        )
+
     async def list(self, *, after: tuple[datetime, str] | None, limit: int) -> list[StoredPersona]:
         """Newest first, from behind `after` on."""
         query = (
@@ -91,14 +110,21 @@ class Personas(Repository):
             query = query.where(behind(PersonaRow, after))
         return [_read(*row) for row in (await self.session.execute(query)).all()]
 
-    async def revise(self, before: StoredPersona, persona: Persona) -> StoredPersona | None:
-        """Make `persona` the revision after `before`; None if that is not the newest any more."""
+    async def revise(
+        self, before: StoredPersona, persona: Persona, *, public: bool | None = None
+    ) -> StoredPersona | None:
+        """Make `persona` the revision after `before`; None if that is not the newest any more.
+
+        `public`: whether it is from now on; by default as it was.
+        """
         query = self.held(self.select(PersonaRow).where(PersonaRow.id == before.id))
         row = (await self.session.scalars(query)).one_or_none()
         if row is None or row.revision != before.revision:
             return None
         row.revision = before.revision + 1
         row.updated_at = datetime.now(UTC)
+        if public is not None:
+            row.public = public
         self.add(_revision(row, persona))
         return _stored(row, persona)
 
@@ -126,8 +152,8 @@ def _revision(row: PersonaRow, persona: Persona) -> PersonaRevisionRow:
 
 def _read(row: PersonaRow, revision: PersonaRevisionRow) -> StoredPersona:
     persona = written_persona({name: getattr(revision, name) for name in Persona.__dataclass_fields__})
-    return StoredPersona(row.id, revision.revision, persona, row.created_at, row.updated_at)
+    return StoredPersona(row.id, revision.revision, persona, row.public, row.created_at, row.updated_at)
 
 
 def _stored(row: PersonaRow, persona: Persona) -> StoredPersona:
-    return StoredPersona(row.id, row.revision, persona, row.created_at, row.updated_at)
+    return StoredPersona(row.id, row.revision, persona, row.public, row.created_at, row.updated_at)

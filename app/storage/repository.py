@@ -3,11 +3,25 @@
 An owner may be narrowed to one of its users (`UserOfOwner`): then they are that user's rows.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Result,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.storage.claims import CLAIMS, chat_claim
@@ -19,6 +33,8 @@ from app.storage.tables import Owned, SessionRow, Table
 Row = TypeVar("Row", bound=Table)
 Asked = TypeVar("Asked", bound=Select[Any])
 Item = TypeVar("Item")
+Query = Select[*tuple[Any, ...]] | Update
+Found = Result[*tuple[Any, ...]]
 INSERTED_AT_ONCE = 1000
 NAMED_AT_ONCE = 500
 """Ids in one query: databases bound them."""
@@ -45,6 +61,45 @@ class UserOfOwner(str):
         return sha256(self.user_id.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """Whose rows a query is for: an owner's, or those of one of its users. Values, or parameters for them."""
+
+    owner: Any
+    user_id: Any = None
+    user_digest: Any = None
+
+
+_OWNER, _USER_ID, _USER_DIGEST = "own rows of", "of user", "of user digest"
+_ANY_OWNER = _Whose(bindparam(_OWNER))
+_ANY_USER = _Whose(bindparam(_OWNER), bindparam(_USER_ID), bindparam(_USER_DIGEST))
+
+
+class prepared:  # noqa: N801
+    """A query of a repository that is built once and not anew each time, which takes longer than to run it.
+
+    The method that builds it has a repository of no owner: whose rows are meant is a parameter, which
+    `Repository.ask` gives, and without which the query does not run. What else differs from time to time is a
+    `bindparam`.
+    """
+
+    def __init__(self, build: Callable[[Any], Query]) -> None:
+        self._build = build
+        self._built: dict[str, Query] = {}
+
+    def __set_name__(self, repository: type["Repository"], _name: str) -> None:
+        self._repository = repository
+
+    def of(self, whose: _Whose) -> Query:
+        """The query for any owner, or if these are a user's rows, for any user."""
+        kind, anybody = ("user", _ANY_USER) if whose.user_id is not None else ("owner", _ANY_OWNER)
+        if kind not in self._built:
+            blank = object.__new__(self._repository)
+            blank.whose = anybody
+            self._built[kind] = self._build(blank)
+        return self._built[kind]
+
+
 def bound_to(owner: str) -> str | None:
     """The user that an owner is narrowed to, if it is to one."""
     return owner.user_id if isinstance(owner, UserOfOwner) else None
@@ -61,13 +116,27 @@ class Repository:
     def __init__(self, session: AsyncSession, owner: str) -> None:
         self.session = session
         self.owner = owner
+        self.whose = (
+            _Whose(owner, owner.user_id, owner.digest) if isinstance(owner, UserOfOwner) else _Whose(owner)
+        )
 
     def is_own(self, table: type[Table]) -> ColumnElement[bool]:
         """Whether a row is the owner's, and its user's: the condition of every query."""
-        is_owners: ColumnElement[bool] = _owner_of(table) == self.owner
-        if not isinstance(self.owner, UserOfOwner):
+        is_owners: ColumnElement[bool] = _owner_of(table) == self.whose.owner
+        if self.whose.user_id is None:
             return is_owners
-        return is_owners & _is_of_user(table, self.owner)
+        return is_owners & _is_of_user(table, self.whose)
+
+    async def ask(self, query: prepared, *, holds: bool = False, **values: Any) -> Found:
+        """What a prepared query finds with these values; `holds`: as `held`."""
+        built, whose = query.of(self.whose), self.whose
+        parameters = {_OWNER: whose.owner, **values}
+        if whose.user_id is not None:
+            parameters |= {_USER_ID: whose.user_id, _USER_DIGEST: whose.user_digest}
+        found: Found = await self.session.execute(
+            self.held(built) if holds and isinstance(built, Select) else built, parameters
+        )
+        return found
 
     def select(self, table: type[Row]) -> Select[Row]:
         return select(table).where(self.is_own(table))
@@ -149,28 +218,27 @@ def _owner_of(table: type[Table]) -> Any:
     return table.owner
 
 
-def _is_of_user(table: Any, user: UserOfOwner) -> ColumnElement[bool]:
+def _is_of_user(table: Any, whose: _Whose) -> ColumnElement[bool]:
     """Whether a row is that user's, or everybody's document.
 
     Personas are the owner's. The digest of an idempotency key is of the user already. Passages, pieces and
     token ids name neither user nor session: the way to them goes through a shelf, a document or a message.
     """
+    is_of_his: ColumnElement[bool] = true()
+    of_user = SessionRow.user_id == whose.user_id
     if table is DeletionRow:
-        return DeletionRow.user_digest == user.digest
-    if table is DocumentRow:
-        return (DocumentRow.user_id == user.user_id) | DocumentRow.user_id.is_(None)
-    if table is ShelfRow:
-        return (ShelfRow.user_id == user.user_id) | (
-            (ShelfRow.user_id == "") & (ShelfRow.kind == "documents")
-        )
-    of_user = SessionRow.user_id == user.user_id
-    if table is SessionRow:
-        return of_user
-    if hasattr(table, "session_id") and table is not IdempotencyKeyRow:
-        sessions = select(SessionRow.id).where(SessionRow.owner == user, of_user)
-        is_of_his: ColumnElement[bool] = table.session_id.in_(sessions)
-        return is_of_his
-    return true()
+        is_of_his = DeletionRow.user_digest == whose.user_digest
+    elif table is DocumentRow:
+        is_of_his = (DocumentRow.user_id == whose.user_id) | DocumentRow.user_id.is_(None)
+    elif table is ShelfRow:
+        is_everybodys = (ShelfRow.user_id == "") & (ShelfRow.kind == "documents")
+        is_of_his = (ShelfRow.user_id == whose.user_id) | is_everybodys
+    elif table is SessionRow:
+        is_of_his = of_user
+    elif hasattr(table, "session_id") and table is not IdempotencyKeyRow:
+        sessions = select(SessionRow.id).where(SessionRow.owner == whose.owner, of_user)
+        is_of_his = table.session_id.in_(sessions)
+    return is_of_his
 
 
 async def owners(session: AsyncSession) -> list[str]:

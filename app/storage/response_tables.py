@@ -13,7 +13,8 @@ class ResponseRow(Owned, Table):
     """How a reply was asked for; there from when its input is stored, so before the reply itself is.
 
     `message_id`: the reply's. `input_ids`: the messages that were sent for it. `request`: what of the request
-    the response repeats.
+    the response repeats. `cancelled_at`: when its generation was asked to end, which it may have done before
+    the first word.
     """
 
     __tablename__ = "responses"
@@ -23,3 +24,4 @@ class ResponseRow(Owned, Table):
     input_ids: Mapped[list[str]]
     request: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    cancelled_at: Mapped[datetime | None]

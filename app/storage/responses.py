@@ -31,6 +31,12 @@ class Responses(Repository):
         query = self.select(ResponseRow).where(ResponseRow.message_id == message_id)
         return (await self.session.scalars(query)).one_or_none()
 
+    async def note_cancelled(self, row: ResponseRow) -> None:
+        """Note that the generation of a response is to end."""
+        await self.hold_chats([row.session_id])
+        if (stored := await self.get(row.message_id)) is not None:
+            stored.cancelled_at = datetime.now(UTC)
+
     async def remove(self, row: ResponseRow) -> None:
         """Delete what is kept of a response; the messages stay as they are."""
         await self.hold_chats([row.session_id])

@@ -4,10 +4,12 @@ persona's. Rows are added, never changed.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
+
+from sqlalchemy import Select, bindparam
 
 from app.storage.messages import Messages
-from app.storage.repository import Repository
+from app.storage.repository import Repository, prepared
 from app.storage.tables import SessionPersonaRow, SessionRow
 from memory.messages import Role, starts_new_turn
 
@@ -69,8 +71,12 @@ class SessionPersonas(Repository):
         return _last_change([(row.turn, row.instructions) for row in await self._of(session_id)])
 
     async def _of(self, session_id: str) -> list[SessionPersonaRow]:
-        query = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == session_id)
-        return list((await self.session.scalars(query.order_by(SessionPersonaRow.number))).all())
+        return list((await self.ask(self._given, session=session_id)).scalars().all())
+
+    @prepared
+    def _given(self) -> Select[Any]:
+        query = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == bindparam("session"))
+        return query.order_by(SessionPersonaRow.number)
 
     async def _next_turn(self, session_id: str) -> int:
         last = await Messages(self.session, self.owner).last(session_id)

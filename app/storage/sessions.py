@@ -1,15 +1,38 @@
 """Chat sessions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from sqlalchemy import Select, String, Update, bindparam, func
 
 from app.ids import new_id
 from app.storage.fact_blocks import FactBlocks
 from app.storage.passages import StoredPassages
 from app.storage.personas import behind
-from app.storage.repository import Repository
-from app.storage.tables import MessageRow, SessionRow
+from app.storage.repository import Repository, prepared
+from app.storage.tables import (
+    ON_ACTIVE_PATH,
+    LoreEntryRow,
+    MessageRow,
+    MessageTokensRow,
+    SessionRow,
+    UtcDateTime,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingSession:
+    """A session, whether it has a lorebook of its own, and a reply that is not stored to its end.
+
+    `is_indexed`: whether its token index has all messages, but for such a reply.
+    """
+
+    row: SessionRow
+    has_lore: bool
+    has_unfinished: bool
+    is_indexed: bool
 
 
 class Sessions(Repository):
@@ -50,8 +73,38 @@ class Sessions(Repository):
 
     async def get(self, session_id: str) -> SessionRow | None:
         """The session; a unit that writes holds it."""
-        query = self.held(self.select(SessionRow).where(SessionRow.id == session_id))
-        return (await self.session.scalars(query)).one_or_none()
+        found = await self.ask(self._of_id, holds=True, session=session_id)
+        return found.scalars().one_or_none()
+
+    @prepared
+    def _of_id(self) -> Select[Any]:
+        return self.select(SessionRow).where(SessionRow.id == bindparam("session"))
+
+    async def as_it_stands(self, session_id: str, fingerprint: str) -> StandingSession | None:
+        """The session, and how it stands under that tokeniser and template."""
+        row = (await self.ask(self._as_it_stands, session=session_id)).one_or_none()
+        if row is None:
+            return None
+        session, has_lore, has_unfinished, newest = row
+        return StandingSession(session, has_lore, has_unfinished, newest is None or newest == fingerprint)
+
+    @prepared
+    def _as_it_stands(self) -> Select[Any]:
+        session_id = bindparam("session", type_=String())
+        lore = self.select_columns(LoreEntryRow, LoreEntryRow.id).where(LoreEntryRow.session_id == session_id)
+        unfinished = self.select_columns(MessageRow, MessageRow.id).where(
+            MessageRow.status == "generating", MessageRow.session_id == session_id
+        )
+        # The token index has no gaps: it is whole where it has the newest message.
+        newest = (
+            self.select_columns(MessageRow, func.coalesce(MessageTokensRow.fingerprint, ""))
+            .outerjoin(MessageTokensRow, MessageTokensRow.message_id == MessageRow.id)
+            .where(MessageRow.session_id == session_id, ON_ACTIVE_PATH, MessageRow.status != "generating")
+            .order_by(MessageRow.position.desc())
+            .limit(1)
+        )
+        query = self.select(SessionRow).where(SessionRow.id == session_id)
+        return query.add_columns(lore.exists(), unfinished.exists(), newest.scalar_subquery())
 
     async def list(
         self, *, after: tuple[datetime, str] | None, limit: int, user_id: str | None, persona_id: str | None
@@ -84,11 +137,15 @@ class Sessions(Repository):
 
     async def kept_up(self, session_id: str, changed_at: datetime) -> None:
         """Note that what is derived from a session has come up to that change of it, if it is the last."""
-        await self.session.execute(
-            self.update_rows(SessionRow)
-            .where(SessionRow.id == session_id, SessionRow.updated_at == changed_at)
-            .values(kept_up_at=changed_at)
+        await self.ask(self._kept_up, session=session_id, changed=changed_at)
+
+    @prepared
+    def _kept_up(self) -> Update:
+        changed = bindparam("changed", type_=UtcDateTime())
+        kept_up = self.update_rows(SessionRow).where(
+            SessionRow.id == bindparam("session"), SessionRow.updated_at == changed
         )
+        return kept_up.values(kept_up_at=changed).execution_options(synchronize_session=False)
 
     async def to_keep_up(self, *, changed_before: datetime | None = None) -> Sequence[str]:
         """The ids of the sessions that upkeep has not come up to, the one that changed last at the end."""
@@ -103,7 +160,12 @@ class Sessions(Repository):
 
     async def touch(self, session_id: str) -> None:
         """Note that something was said."""
-        await self.update(session_id, {})
+        await self.ask(self._touch, session=session_id, now=datetime.now(UTC))
+
+    @prepared
+    def _touch(self) -> Update:
+        said = self.update_rows(SessionRow).where(SessionRow.id == bindparam("session"))
+        return said.values(updated_at=bindparam("now")).execution_options(synchronize_session=False)
 
     async def remove(self, session_id: str) -> bool:
         """Delete the session with its messages and all that is derived from them; whether it was there."""

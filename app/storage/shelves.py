@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, bindparam, false, func, not_, or_, select
 
 from app.ids import new_id
 from app.storage.recall_tables import IS_TOMBSTONE, PassageRow, ShelfRow
-from app.storage.repository import Repository
+from app.storage.repository import Found, Repository, prepared
 from app.storage.tables import SessionRow
 from memory.strategies.recalling import RecallScope
 
@@ -106,18 +106,27 @@ class Shelves(Repository):
 
     async def of_session(self, session_id: str) -> list[str]:
         """The shelves on which something of a session stands or stood."""
-        query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.id.in_(self._holding(session_id)))
-        return list((await self.session.scalars(query.order_by(ShelfRow.id))).all())
+        return list((await self.ask(self._of_session, session=session_id)).scalars().all())
+
+    @prepared
+    def _of_session(self) -> Select[Any]:
+        held = self._holding(bindparam("session", type_=String()))
+        query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.id.in_(held))
+        return query.order_by(ShelfRow.id)
 
     async def all(self) -> list[ShelfState]:
-        return await self._states()
+        return _read(await self.session.execute(self._states()))
 
     async def states(self, shelf_ids: Sequence[str]) -> list[ShelfState]:
-        return await self._states(ShelfRow.id.in_(shelf_ids))
+        return _read(await self.session.execute(self._states().where(ShelfRow.id.in_(shelf_ids))))
 
     async def state(self, shelf_id: str) -> ShelfState | None:
-        found = await self._states(ShelfRow.id == shelf_id)
+        found = _read(await self.ask(self._state, shelf=shelf_id))
         return found[0] if found else None
+
+    @prepared
+    def _state(self) -> Select[Any]:
+        return self._states().where(ShelfRow.id == bindparam("shelf"))
 
     async def sizes(self, user_id: str | None = None) -> list[tuple[ShelfRow, int]]:
         """All shelves, or those of one user, with how many passages stand on each."""
@@ -134,12 +143,17 @@ class Shelves(Repository):
         return [(row, count) for row, count in (await self.session.execute(query)).all()]
 
     async def is_untidy(self, shelf_id: str, through: int) -> bool:
-        """Whether `tidy` would do anything."""
-        rows = self.select_columns(PassageRow, PassageRow.source).where(PassageRow.shelf_id == shelf_id)
-        tombstones = rows.where(IS_TOMBSTONE, PassageRow.change <= through).limit(1)
-        if (await self.session.execute(tombstones)).first() is not None:
-            return True
-        return (await self.session.execute(rows.limit(1))).first() is None
+        """Whether the shelf is there, and `tidy` would do anything."""
+        return bool((await self.ask(self._is_untidy, shelf=shelf_id, through=through)).scalar_one_or_none())
+
+    @prepared
+    def _is_untidy(self) -> Select[Any]:
+        rows = self.select_columns(PassageRow, PassageRow.source).where(
+            PassageRow.shelf_id == bindparam("shelf", type_=String())
+        )
+        tombstones = rows.where(IS_TOMBSTONE, PassageRow.change <= bindparam("through"))
+        query = self.select_columns(ShelfRow, or_(tombstones.exists(), not_(rows.exists())))
+        return query.where(ShelfRow.id == bindparam("shelf", type_=String()))
 
     async def tidy(self, shelf_id: str, through: int) -> bool:
         """Let go of the tombstones up to that change; whether the shelf is gone too, being empty."""
@@ -171,7 +185,7 @@ class Shelves(Repository):
             await self.session.flush()
         return found.id
 
-    def _holding(self, session_id: str) -> Select[Any]:
+    def _holding(self, session_id: Any) -> Select[Any]:
         """The shelves of a session's passages, found one after the other: there are few of them."""
         next_one = self.select_columns(PassageRow, func.min(PassageRow.shelf_id).label("id")).where(
             PassageRow.source == session_id
@@ -181,12 +195,13 @@ class Shelves(Repository):
         held = held.union_all(select(after).where(held.c.id.is_not(None)))
         return select(held.c.id).where(held.c.id.is_not(None))
 
-    async def _states(self, *conditions: ColumnElement[bool]) -> list[ShelfState]:
-        query = self.select_columns(
-            ShelfRow, ShelfRow.id, ShelfRow.last_change, ShelfRow.purged_at, ShelfRow.tidied_to
-        ).where(*conditions)
-        rows = await self.session.execute(query.order_by(ShelfRow.id))
-        return [ShelfState(*row) for row in rows.all()]
+    def _states(self) -> Select[Any]:
+        state = (ShelfRow.id, ShelfRow.last_change, ShelfRow.purged_at, ShelfRow.tidied_to)
+        return self.select_columns(ShelfRow, *state).order_by(ShelfRow.id)
+
+
+def _read(states: Found) -> list[ShelfState]:
+    return [ShelfState(*row) for row in states.all()]
 
 
 def _name(kind: str, user_id: str, persona_id: str, session_id: str) -> str:

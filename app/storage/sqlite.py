@@ -19,7 +19,6 @@ ROWS_AT_ONCE = 64
 BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_TRIES, CHECKPOINT_PAUSE_S = 100, 0.1
 
-
 Execute = Callable[[sqlite3.Cursor, str, Any], sqlite3.Cursor]
 
 
@@ -38,7 +37,7 @@ class SQLite(Backend):
         self._writing = asyncio.Lock()
         self.claims = OwnClaims()
         self.engine = create_async_engine(
-            f"sqlite+aiosqlite:///{path}", async_creator=lambda: RollingBackConnection(path)
+            f"sqlite+aiosqlite:///{path}", async_creator=lambda: VisitedConnection(path)
         )
         _configure(self.engine)
 
@@ -81,35 +80,62 @@ class SQLite(Backend):
         return False
 
 
-class RollingBackConnection(aiosqlite.Connection):
-    """Rolls back before it closes, and so lets go of its locks.
+class VisitedConnection(aiosqlite.Connection):
+    """A connection whose thread is visited as seldom as can be: on a busy machine each visit waits for it.
 
-    SQLite keeps a closed connection, with its transaction and its locks, until the last of its cursors is
-    gone (https://www.sqlite.org/c3ref/close.html). A task that is cancelled while it waits for rows leaves
-    such a cursor to the garbage collector, and until that comes by nobody else could write.
+    It begins a transaction with the first statement, and rolls nothing back where there is nothing.
+
+    It rolls back before it closes, and so lets go of its locks. SQLite keeps a closed connection, with its
+    transaction and its locks, until the last of its cursors is gone (https://www.sqlite.org/c3ref/close.html).
+    A task that is cancelled while it waits for rows leaves such a cursor to the garbage collector, and until
+    that comes by nobody else could write.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(lambda: sqlite3.connect(path), ROWS_AT_ONCE)
         self._thread.daemon = True  # else one that is never closed would keep the process from ending
+        self.begins_with: str | None = None
+        """What begins the transaction, which the next statement does."""
 
     def cursor(self) -> Any:
         return _WholeCursor(self)
 
+    async def visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Do some work where the connection is, in its transaction. Cancelled, it is done all the same: then
+        SQLAlchemy closes the connection.
+        """
+        await self._execute(partial(self._work, work))  # type: ignore[no-untyped-call]
+
+    def _work(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        if self.begins_with is not None:
+            self._conn.execute(self.begins_with)
+            self.begins_with = None
+        work(self._conn)
+
+    async def commit(self) -> None:
+        if self.in_transaction:
+            await super().commit()
+        self.begins_with = None
+
+    async def rollback(self) -> None:
+        if self.in_transaction:
+            await super().rollback()
+        self.begins_with = None
+
     async def close(self) -> None:
         if self._connection is not None:
-            await self.rollback()
+            await super().rollback()  # behind a visit that nobody waits for any more
         await super().close()
 
 
 class _WholeCursor:
     """A cursor as SQLAlchemy uses one, which visits the thread of its connection once and not four times.
 
-    It executes, reads all rows and closes there at once: a turn asks some ten short questions, of which the
-    visits took most of the time. `AsyncSession.stream`, for rows too many to hold, finds no `fetchmany` here.
+    It executes, reads all rows and closes there at once. `AsyncSession.stream`, for rows too many to hold,
+    finds no `fetchmany`.
     """
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: VisitedConnection) -> None:
         self._connection = connection
         self._rows: list[Any] = []
         self.description: Any = None
@@ -132,11 +158,10 @@ class _WholeCursor:
         """It is closed whenever it is not at work."""
 
     async def _visit(self, execute: Execute, statement: str, parameters: Any) -> None:
-        there = partial(self._run, execute, statement, parameters)
-        await self._connection._execute(there)  # type: ignore[no-untyped-call]
+        await self._connection.visit(partial(self._run, execute, statement, parameters))
 
-    def _run(self, execute: Execute, statement: str, parameters: Any) -> None:
-        with closing(self._connection._conn.cursor()) as cursor:
+    def _run(self, execute: Execute, statement: str, parameters: Any, connection: sqlite3.Connection) -> None:
+        with closing(connection.cursor()) as cursor:
             execute(cursor, statement, parameters)
             self.description = cursor.description
             self._rows = cursor.fetchall() if cursor.description else []
@@ -145,10 +170,15 @@ class _WholeCursor:
 
 def _configure(engine: AsyncEngine) -> None:
     """Take over from the driver when transactions begin, so that reads are snapshots too."""
+    event.listen(engine.sync_engine, "connect", _leave_transactions_to_us)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.begins_with = _beginning(connection)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        _leave_transactions_to_us(connection, _record)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
@@ -157,8 +187,6 @@ def _configure(engine: AsyncEngine) -> None:
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.close()
 
-    event.listen(engine.sync_engine, "begin", _begin)
-
 
 def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
     """The driver would begin none for what changes the schema: a migration cut off would stay half."""
@@ -166,5 +194,8 @@ def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    connection.exec_driver_sql(_beginning(connection))
+
+
+def _beginning(connection: Connection) -> str:
+    return f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}"

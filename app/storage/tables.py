@@ -65,13 +65,16 @@ class Owned:
 
 
 class PersonaRow(Owned, Table):
-    """A persona; what it says is in the revision that `revision` names."""
+    """A persona; what it says is in the revision that `revision` names. `public`: the cached keys and values
+    of its text may serve other owners, too.
+    """
 
     __tablename__ = "personas"
     __table_args__ = (Index("ix_personas_listing", "owner", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     revision: Mapped[int] = mapped_column(Integer)
+    public: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -126,6 +126,13 @@ def mark_failed(span: Span, kind: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
+def trace_headers() -> dict[str, str]:
+    """What lets another service go on with the trace of the current span; nothing without a trace."""
+    headers: dict[str, str] = {}
+    propagate.inject(headers)
+    return headers
+
+
 def trace_ids() -> dict[str, str]:
     """The ids of the current span, as logs have them; none without a trace."""
     context = trace.get_current_span().get_span_context()

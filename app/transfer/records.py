@@ -13,7 +13,7 @@ from app.cards.book import MAX_BUDGET, MAX_DEPTH
 from app.chat.prefixes import read_typed
 from app.fields import Metadata, Name, PlainText, StableText, Text, Time, Wire
 from app.schemas.lore import LoreEntryFields
-from app.schemas.personas import PersonaCreate
+from app.schemas.personas import NamedPersona
 from app.transfer.checks import (
     MAX_NUMBER,
     Count,
@@ -30,13 +30,15 @@ from memory.messages import Role
 Id = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class RevisionRecord(PersonaCreate):
+class RevisionRecord(NamedPersona):
     revision: Annotated[int, Field(ge=1, le=MAX_NUMBER)]
     created_at: Time
 
 
 class PersonaRecord(Wire):
-    """A persona with all its revisions, the last of which is the one of now."""
+    """A persona with all its revisions, the last of which is the one of now. That it is public is not in it:
+    no file makes what it brings so.
+    """
 
     type: Literal["persona"] = "persona"
     id: Id

@@ -1,6 +1,5 @@
 """What the coming windows of a session tell of facts, read before their turns come: a part of its upkeep."""
 
-from app.chat.existing import existing_session
 from app.chat.states import OpenState
 from app.storage.database import Database
 from app.storage.fact_blocks import FactBlocks
@@ -9,7 +8,6 @@ from app.storage.history import StoredHistory
 from app.storage.sessions import Sessions
 from app.storage.token_index import FingerprintedEncoder
 from memory.lookahead import coming_first_turns
-from memory.strategies import parse_strategy
 from memory.strategies.remembering import remembering
 
 
@@ -25,11 +23,7 @@ class FactBlockUpkeep:
         self._open_state = open_state
 
     async def bring_up(self, owner: str, session_id: str) -> None:
-        """Read what is missing. Raises NotFoundProblem."""
-        async with self._database.read() as session:
-            row = await existing_session(session, owner, session_id)
-        if remembering(parse_strategy(row.memory)) is None:
-            return
+        """Read what is missing for the session. Raises NotFoundProblem."""
         async with self._open_state(owner, session_id) as (chat, _):
             strategy = remembering(chat.strategy)
             if strategy is None:  # since then
@@ -58,9 +52,8 @@ async def read_block(
 ) -> None:
     """Read the facts of a window that begins with a turn, and keep them unless they change meanwhile."""
     async with database.write() as session:
-        chat = await Sessions(session, owner).get(session_id)
         known_before = await Facts(session, owner).known_before(session_id, first_turn)
-        if chat is None or known_before is None:
+        if known_before is None:
             return
         block_id = await FactBlocks(session, owner).begin(session_id, first_turn, known_before)
     async with database.read() as session:

@@ -6,7 +6,7 @@ hundreds at once.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.chat.existing import existing_session
 from app.chat.persona import names_in_notes
 from app.chat.states import OpenState
 from app.errors import NotFoundProblem
@@ -25,12 +26,15 @@ from app.storage.messages import Messages
 from app.storage.repository import owners
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
+from app.storage.token_index import bring_up
 from app.telemetry.tracing import following, stage
 from app.upkeep.extractors import Extractors
 from app.upkeep.fact_blocks import FactBlockUpkeep
 from app.upkeep.facts import FactUpkeep
 from app.upkeep.summarisers import Summarisers
+from memory.strategies import parse_strategy
 from memory.strategies.base import Strategy
+from memory.strategies.remembering import remembering
 from memory.strategies.summarising import SummarisingStrategy, summarising
 from memory.summaries.plan import Step, enters_at, next_step
 from memory.summaries.summariser import Task
@@ -69,7 +73,8 @@ class Upkeep:
     """The upkeep of all sessions of this process, one task a session, and few at a time.
 
     Of those that wait, the one that changed last comes first: that is where somebody waits for a reply.
-    `on_change(owner, session_id)` is called when something new may stand in the session's windows.
+    `on_change(owner, session_id)` is called when something new may stand in the session's windows;
+    `let_pass` is awaited before each session: those whom somebody waits for come first.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Upkeep:
         open_state: OpenState,
         window_in_use: WindowInUse,
         on_change: Callable[[str, str], None],
+        let_pass: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._summarisers = summarisers
@@ -89,6 +95,7 @@ class Upkeep:
         self._open_state = open_state
         self._window_in_use = window_in_use
         self._on_change = on_change
+        self._let_pass = let_pass
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, Context] = {}
         self._unsummarised: dict[str, int] = {}
@@ -114,6 +121,7 @@ class Upkeep:
                     self.soon(owner, session_id)
 
     async def lag(self) -> Lag:
+        """How far what is derived from messages lags behind them, recall left out."""
         return Lag(
             sessions=len(self._waiting) + len(self._tasks),
             summaries=sum(self._unsummarised.values()),
@@ -151,6 +159,7 @@ class Upkeep:
         self._start_waiting()
 
     async def _work(self, owner: str, session_id: str) -> None:
+        await self._let_pass()
         with following("upkeep", {"perdure.session": session_id}):
             try:
                 # Another process may be at what this one would do too, and what is new came after it looked.
@@ -163,16 +172,23 @@ class Upkeep:
         changed = False
         try:
             async with self._database.read() as session:
-                row = await Sessions(session, owner).get(session_id)
-            with stage("summarise"):
-                while await self._summarise_next(owner, session_id):
-                    changed = True
-            with stage("extract"):
-                while (found := await self._facts.extract_next(owner, session_id)) is not None:
-                    changed = changed or found > 0
-            with stage("facts"):
-                await self._fact_blocks.bring_up(owner, session_id)
-            if row is not None and row.kept_up_at != row.updated_at:
+                row = await existing_session(session, owner, session_id)
+            strategy = parse_strategy(row.memory)
+            if summarising(strategy):
+                with stage("summarise"):
+                    while await self._summarise_next(owner, session_id):
+                        changed = True
+            else:
+                self._unsummarised.pop(session_id, None)
+            if remembering(strategy):
+                encoder = self._summarisers.encoder
+                await bring_up(self._database, owner, session_id, encoder, encoder.fingerprint)
+                with stage("extract"):
+                    while (found := await self._facts.extract_next(owner, session_id)) is not None:
+                        changed = changed or found > 0
+                with stage("facts"):
+                    await self._fact_blocks.bring_up(owner, session_id)
+            if row.kept_up_at != row.updated_at:
                 async with self._database.write() as session:
                     await Sessions(session, owner).kept_up(session_id, row.updated_at)
         except NotFoundProblem:

@@ -1,9 +1,10 @@
-"""What every engine offers: submit a request, read a stream of events, cancel; and score given ids.
+"""What every engine offers: submit a request, read a stream of events, cancel; and score candidates.
 
 Local and remote engines stand behind the same interface; nothing here knows how tokens are computed.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -128,6 +129,35 @@ class Failed:
     reason: FailureReason = "error"
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A prompt as token ids, and candidates: token ids of which each may follow it.
+
+    `owner`: as in `GenerationRequest`.
+    """
+
+    prompt: tuple[int, ...]
+    candidates: tuple[tuple[int, ...], ...]
+    owner: str = ""
+
+    @property
+    def longest_candidate(self) -> int:
+        """In tokens."""
+        return max(map(len, self.candidates), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """For each candidate, the log-probability of each of its tokens given the prompt and those before it.
+
+    They are natural, and the model's own, as those of `ChosenToken`. `cached_tokens` of the prompt were not
+    computed for it.
+    """
+
+    logprobs: tuple[tuple[float, ...], ...]
+    cached_tokens: int
+
+
 Event = Started | Delta | Finished | Failed
 """A stream is `Started`, any number of `Delta`, then one `Finished` or `Failed`.
 A request that ends before its prompt is done gives `Finished` or `Failed` alone."""
@@ -233,12 +263,18 @@ class Engine(Protocol):
     def submit(self, request: GenerationRequest) -> Generation:
         """`reserve` and submit at once. Raises like `reserve`."""
 
-    def prepare(self, prefixes: Sequence[Sequence[int]], owner: str, conversation: str) -> None:
+    def prepare(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        owner: str,
+        conversation: str,
+        public_tokens: int = 0,
+    ) -> None:
         """Compute what coming prompts of the conversation begin with when nothing else is to be done.
 
         The first is of the next prompt; those of later ones come after the next ones of all conversations,
         and only where the cache has room beside what it holds. A later call, or a request of the
-        conversation, ends it; what was computed by then is kept.
+        conversation, ends it; what was computed by then is kept. `public_tokens`: as of a request, of each.
         """
 
     def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:
@@ -250,10 +286,11 @@ class Engine(Protocol):
     def is_cached(self, conversation: str) -> bool:
         """Whether any keys and values are kept for that conversation."""
 
-    def score(self, token_ids: Sequence[int]) -> list[float]:
-        """Log-probability (natural) of each id given those before it, from the second on. Blocks.
+    def score(self, request: ScoreRequest) -> Future[Scores]:
+        """How likely each candidate is after the prompt, which is computed once. May be cancelled.
 
-        Raises QueueFullError, PromptTooLongError, EngineClosedError, like `submit`.
+        Raises like `reserve`. The result raises whatever keeps the scores from being computed: besides
+        faults, QueueTimeoutError, EngineClosedError, and RemoteServerError or UnsupportedByEngineError.
         """
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ class Job(ABC):
     """
 
     wanted_logits: ClassVar[WantedLogits]
-    """After which tokens: the "last" known one, "all", or "none"."""
+    """After which tokens of a prompt: the "last" one, or "none"."""
 
     def __init__(self, token_ids: Sequence[int], sharing: Sharing | None, *, has_slot: bool = True) -> None:
         """`has_slot`: whether it runs in the slot of its conversation, not in any."""
@@ -91,8 +91,7 @@ class Job(ABC):
         """What to compute next, up to `max_tokens` tokens."""
         start = self.cache.length
         end = min(len(self.token_ids), start + max_tokens)
-        is_last = end == len(self.token_ids)
-        wanted = "none" if self.wanted_logits == "last" and not is_last else self.wanted_logits
+        wanted = self.wanted_logits if end == len(self.token_ids) else "none"
         return Span(self.token_ids[start:end], self.cache, wanted, generated=self.is_decoding)
 
     def take(self, span: Span, logits: Tensor) -> None:
@@ -110,11 +109,15 @@ class Job(ABC):
         """Let go of the cache; what was computed is kept. Idempotent."""
         if self._cache is None or self._slots is None:
             return
-        if self._chain is not None:
-            self._chain.close(self.token_ids, self._cache)
-            self._chain = None
+        self.leave_store()
         self._slots.give_back(self._cache, self.token_ids, self._slot_sharing)
         self._cache = None
+
+    def leave_store(self) -> None:
+        """Keep what was computed by now, and nothing of what follows. Idempotent."""
+        if self._chain is not None:
+            self._chain.close(self.token_ids, self.cache)
+            self._chain = None
 
     def abandon(self) -> None:
         """Let go of the cache after a fault, of which nothing more is to be kept."""

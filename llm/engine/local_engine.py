@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import torch
@@ -11,7 +12,14 @@ from llm.engine.admission import AdmissionQueue
 from llm.engine.block_files import BlockFiles
 from llm.engine.blocks import Sharing
 from llm.engine.idle_saver import IdleSaver
-from llm.engine.interface import EngineStats, Generation, GenerationRequest, ModelInfo
+from llm.engine.interface import (
+    EngineStats,
+    Generation,
+    GenerationRequest,
+    ModelInfo,
+    ScoreRequest,
+    Scores,
+)
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
 from llm.engine.reply import ReplyJob
@@ -122,14 +130,20 @@ class LocalEngine:
     def submit(self, request: GenerationRequest) -> Generation:
         return submit_at_once(self.reserve(request))
 
-    def prepare(self, prefixes: Sequence[Sequence[int]], owner: str, conversation: str) -> None:
+    def prepare(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        owner: str,
+        conversation: str,
+        public_tokens: int = 0,
+    ) -> None:
         for prefix in prefixes:
             self._model.check_length(len(prefix))
-        sharing = Sharing(owner, conversation)
+        sharing = Sharing(owner, conversation, public_tokens)
         jobs = [
             PrefixJob(prefix, sharing, is_next=place == 0)
             for place, prefix in enumerate(prefixes)
-            if len(prefix) - self.cached_tokens(prefix, owner) >= WORTH_PREPARING
+            if len(prefix) - self.cached_tokens(prefix, owner, public_tokens) >= WORTH_PREPARING
         ]
         self.queue.set_prefixes(conversation, jobs)
 
@@ -145,18 +159,18 @@ class LocalEngine:
     def is_cached(self, conversation: str) -> bool:
         return self.store.is_cached(conversation)
 
-    def score(self, token_ids: Sequence[int]) -> list[float]:
-        self._model.check_length(len(token_ids))
-        if len(token_ids) == 1:
-            return []
-        job = ScoreJob(token_ids)
-        cost = self.queue.take_place(len(token_ids))
+    def score(self, request: ScoreRequest) -> Future[Scores]:
+        self._model.check_length(len(request.prompt), request.longest_candidate)
+        known = self.cached_tokens(request.prompt, request.owner)
+        cost = self.queue.take_place(len(request.prompt) - known + sum(map(len, request.candidates)))
+        job = ScoreJob(request)
         try:
             self.queue.add(job, cost)
         except EngineClosedError:
             self.queue.give_place_back(cost)
             raise
-        return job.result.result()
+        job.result.add_done_callback(lambda _: self.queue.withdraw(job))  # if it was cancelled as it waited
+        return job.result
 
     def close(self) -> None:
         for job in self.queue.close():

@@ -1,21 +1,26 @@
 """The engine that has a remote server generate: `llm.engine.interface.Engine` over OpenAI's API."""
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
-from llm.engine.interface import EngineStats, Finished, Generation, GenerationRequest, ModelInfo
-from llm.engine.reservation import HeldPlace, submit_at_once
-from llm.errors import (
-    EngineClosedError,
-    RemoteServerError,
-    RemoteUnavailableError,
-    UnsupportedByEngineError,
+from llm.engine.interface import (
+    EngineStats,
+    Finished,
+    Generation,
+    GenerationRequest,
+    ModelInfo,
+    ScoreRequest,
+    Scores,
 )
+from llm.engine.reservation import HeldPlace, submit_at_once
+from llm.errors import EngineClosedError, UnsupportedByEngineError
 from llm.remote.discovery import Api
 from llm.remote.places import Places
-from llm.remote.reply import PATHS, RemoteReply
-from llm.remote.server import Json, RemoteServer
+from llm.remote.reply import RemoteReply
+from llm.remote.score import LEAST_REPLY, scored
+from llm.remote.server import RemoteServer
 from llm.text.chat_format import ChatEncoding
 
 
@@ -74,7 +79,13 @@ class RemoteEngine:
     def submit(self, request: GenerationRequest) -> Generation:
         return submit_at_once(self.reserve(request))
 
-    def prepare(self, prefixes: Sequence[Sequence[int]], owner: str, conversation: str) -> None:
+    def prepare(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        owner: str,
+        conversation: str,
+        public_tokens: int = 0,
+    ) -> None:
         """Nothing: a server caches what it was asked for, and is asked for nothing beforehand."""
 
     def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:  # noqa: ARG002
@@ -88,18 +99,21 @@ class RemoteEngine:
         """False: what a server has cached is not known."""
         return False
 
-    def score(self, token_ids: Sequence[int]) -> list[float]:
-        """As the interface says; also raises UnsupportedByEngineError if the server gives no such thing."""
-        self._model.check_length(len(token_ids))
+    def score(self, request: ScoreRequest) -> Future[Scores]:
+        self._model.check_length(len(request.prompt), request.longest_candidate + LEAST_REPLY)
         if self._api == "chat":
             raise UnsupportedByEngineError(
                 f"{self._server.shown_url} is used by its chat API: it cannot score"
             )
-        self._places.take(len(token_ids))
+        tokens = len(request.prompt) + request.longest_candidate
+        self._places.take(tokens)
         try:
-            return self._score(token_ids)
-        finally:
-            self._places.give_back(len(token_ids))
+            running = self._server.start(self._scored(request))
+        except EngineClosedError:
+            self._places.give_back(tokens)
+            raise
+        running.add_done_callback(lambda _: self._places.give_back(tokens))
+        return running
 
     def close(self) -> None:
         with self._lock:
@@ -141,30 +155,10 @@ class RemoteEngine:
         with self._lock:
             del self._running[running]
 
-    def _score(self, token_ids: Sequence[int]) -> list[float]:
-        path = PATHS["completions"]
-        body: Json = {
-            "model": self._model.name,
-            "prompt": list(token_ids),
-            "echo": True,
-            "logprobs": 1,
-            "max_tokens": 1,
-            "temperature": 0,
-        }
+    async def _scored(self, request: ScoreRequest) -> Scores:
         try:
-            answer = self._server.post(path, body)
-            scores = answer["choices"][0]["logprobs"]["token_logprobs"][1 : len(token_ids)]
-            # One more came: that of the token that had to be generated. Without an echo, it is the only one.
-            if len(scores) == len(token_ids) - 1:
-                return [float(score) for score in scores]
-        except RemoteUnavailableError:
+            return await scored(self._server, self._model.name, request)
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise EngineClosedError("the engine has been closed") from None
             raise
-        except RemoteServerError as error:
-            if error.status is None or error.status >= 500:
-                raise
-            raise UnsupportedByEngineError(f"the server does not score: {error}") from error
-        except (KeyError, IndexError, TypeError, ValueError):
-            pass
-        raise UnsupportedByEngineError(
-            f"{self._server.shown_url}{path} gives no log-probabilities of a prompt"
-        )

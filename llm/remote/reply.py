@@ -173,14 +173,17 @@ def request_body(
     }
     if stops:
         body["stop"] = list(stops)
-    if request.owner:
-        # vLLM shares cached prefixes only between requests of the same salt.
-        body["cache_salt"] = hashlib.sha256(request.owner.encode()).hexdigest()[:32]
+    body |= owner_fields(request.owner)
     if api == "chat":
         body["messages"] = [{"role": role, "content": content} for role, content in request.messages]
     else:
         body |= {"prompt": list(request.prompt), "return_token_ids": True}
     return body
+
+
+def owner_fields(owner: str) -> Json:
+    """What keeps owners apart: vLLM shares cached prefixes only between requests of the same salt."""
+    return {"cache_salt": hashlib.sha256(owner.encode()).hexdigest()[:32]} if owner else {}
 
 
 def _said(error: Exception) -> str:

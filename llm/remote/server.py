@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -28,11 +28,18 @@ class RemoteServer:
     `url` may end in `/v1`, as the base URL of OpenAI clients does, and hold a user and a password.
     `timeout_s` bounds the wait for the first byte of an answer and between any two, `retries` the further
     tries of a request that the server has not begun to answer. `key` is sent as a bearer token. Neither it
-    nor a password is shown in any error. Raises RemoteServerError if `url` is none.
+    nor a password is shown in any error. `headers` gives others for each request: it is called in the context
+    of whoever asks for that. Raises RemoteServerError if `url` is none.
     """
 
     def __init__(
-        self, url: str, *, key: str | None = None, timeout_s: float = 60.0, retries: int = 3
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retries: int = 3,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         try:
             given = httpx.URL(url.rstrip("/").removesuffix("/v1"))
@@ -41,6 +48,7 @@ class RemoteServer:
         base = given.copy_with(userinfo=b"")
         self.shown_url = str(base).rstrip("/")
         self.retries = retries
+        self._headers = headers
         self._secrets = [secret for secret in (key, given.password) if secret]
         self._http = httpx.AsyncClient(
             base_url=base,
@@ -83,7 +91,11 @@ class RemoteServer:
 
     def post(self, path: str, body: Json) -> Json:
         """The JSON object that `path` answers to `body`. Raises RemoteServerError, EngineClosedError."""
-        return self.call(self._request("POST", path, body))
+        return self.call(self.answer(path, body))
+
+    async def answer(self, path: str, body: Json) -> Json:
+        """`post` for what runs on the server's loop itself."""
+        return await self._request("POST", path, body)
 
     def ping(self) -> None:
         """Ask for the list of models, once. Raises RemoteServerError unless the server answers soon."""
@@ -91,14 +103,14 @@ class RemoteServer:
 
     async def _ping(self, path: str) -> None:
         with self.translated(path):
-            response = await self._http.get(path, timeout=PING_TIMEOUT_S)
+            response = await self._http.get(path, headers=self._headers(), timeout=PING_TIMEOUT_S)
         if response.status_code not in NOT_THERE:
             self._check(path, response)
 
     async def _request(self, method: str, path: str, body: Json | None) -> Json:
         async for attempt in retrying(self.retries):
             with attempt, self.translated(path):
-                response = await self._http.request(method, path, json=body)
+                response = await self._http.request(method, path, json=body, headers=self._headers())
                 self._check(path, response)
                 return self._json(path, response)
         raise AssertionError("the last try neither answered nor raised")
@@ -106,7 +118,7 @@ class RemoteServer:
     @asynccontextmanager
     async def stream(self, path: str, body: Json) -> AsyncIterator[httpx.Response]:
         """The answer to `body`, its status checked, its bytes still to come. Tries once."""
-        async with self._http.stream("POST", path, json=body) as response:
+        async with self._http.stream("POST", path, json=body, headers=self._headers()) as response:
             if not response.is_success:
                 await response.aread()
             self._check(path, response)

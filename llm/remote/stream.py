@@ -58,7 +58,7 @@ def _parsed(server: RemoteServer, path: str, data: str) -> Chunk:
         event: dict[str, Any] = json.loads(data)
         if event.get("error"):
             raise server.fault(path, f"failed within its stream: {error_message(event)}")
-        usage = _usage(event)
+        usage = usage_of(event)
         if not event.get("choices"):
             return Chunk(usage=usage)
         choice = event["choices"][0]
@@ -75,7 +75,8 @@ def _parsed(server: RemoteServer, path: str, data: str) -> Chunk:
         raise server.fault(path, f"sent a malformed event: {data}") from None
 
 
-def _usage(event: dict[str, Any]) -> ServerUsage | None:
+def usage_of(event: dict[str, Any]) -> ServerUsage | None:
+    """What an answer, or an event of its stream, says of tokens; None if it says nothing."""
     usage = event.get("usage")
     if not usage:
         return None

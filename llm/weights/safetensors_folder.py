@@ -46,8 +46,11 @@ def load_decoder(
     UnsupportedModelError for one of quantised numbers.
     """
     config = read_config(folder)
-    with torch.device("meta"):
-        decoder = Decoder(config, attention)
+    try:
+        with torch.device("meta"):
+            decoder = Decoder(config, attention)
+    except (RuntimeError, TypeError) as error:  # a size, or the product of two, overflows
+        raise CorruptModelError(f"{folder / 'config.json'} gives sizes that no model has") from error
     files = _TensorFiles(folder, sees=config.architecture == "gemma3")
     state = {name: tensor.to(device, dtype) for name, tensor in _state(config, files)}
     if config.tied_head:

@@ -20,6 +20,7 @@ from memory.recall.words import shared, terms
 FEATURES = (
     "words",
     "sense",
+    "either",
     "beside",
     "near",
     "answers",
@@ -76,9 +77,12 @@ def features(
     parts = [passage.text.split() for passage in passages]
     covers, around = _covered(question, passages, parts, places)
     before = places.shifted(score, -1)
+    words = np.array([found.words.get(passage.key, 0.0) for passage in passages])
+    sense = np.array([found.sense.get(passage.key, 0.0) for passage in passages])
     columns = {
-        "words": [found.words.get(passage.key, 0.0) for passage in passages],
-        "sense": [found.sense.get(passage.key, 0.0) for passage in passages],
+        "words": words,
+        "sense": sense,
+        "either": np.maximum(words, sense),
         "beside": np.maximum(before, places.shifted(score, 1)),
         "near": np.maximum(places.shifted(score, -2), places.shifted(score, 2)),
         "answers": before * places.shifted(asks, -1),

@@ -48,7 +48,8 @@ def recalled_text(passages: Sequence[Passage]) -> str:
         if before is None or _part(before) != _part(passage):
             lines.append(_part(passage))
         if before is None or _place(before) != _place(passage):
-            lines.append(_heading(passage))
+            is_new_year = before is None or _year(before) != _year(passage)
+            lines.append(_heading(passage, with_year=is_new_year))
         if before is not None and _goes_on(before, passage):
             lines[-1] += f" {quoted(passage.text)}"
         else:
@@ -71,16 +72,18 @@ def _choose(
     chosen: list[RecalledPassage] = []
     told: set[tuple[str, str]] = set()
     places: set[tuple[str, str]] = set()
+    years: set[int | None] = set()
     parts: set[str] = set()
     waited = 0
     for each in ranked:
         passage = each.passage
-        heading, line = _heading(passage), _line(passage)
-        if passage.message_id in held or (heading, line) in told:
+        line, said = _line(passage), (_heading(passage), _line(passage))
+        if passage.message_id in held or said in told:
             continue
         # A word is a token at least: what has too many is not worth counting.
         is_long = len(line.split()) > left
-        place = (passage.key.source, heading)
+        place, year = _place(passage), _year(passage)
+        heading = _heading(passage, with_year=year not in years)
         cost = 0 if is_long else tokens(line) + (0 if place in places else tokens(heading))
         opens = 0 if _part(passage) in parts else tokens(_part(passage))
         if is_long or opens + cost > left:
@@ -91,8 +94,9 @@ def _choose(
         waited = 0
         left -= opens + cost
         chosen.append(RecalledPassage(passage, each.score, each.why, tokens=cost))
-        told.add((heading, line))
+        told.add(said)
         places.add(place)
+        years.add(year)
         parts.add(_part(passage))
     return chosen
 
@@ -110,10 +114,15 @@ def _place(passage: Passage) -> tuple[str, str]:
     return passage.key.source, _heading(passage)
 
 
-def _heading(passage: Passage) -> str:
+def _year(passage: Passage) -> int | None:
+    return passage.said_at.year if passage.said_at else None
+
+
+def _heading(passage: Passage, *, with_year: bool = True) -> str:
+    """In as few tokens as it takes: in a small budget there are nearly as many headings as passages."""
     said_at = passage.said_at
     if said_at:
-        return f"[{said_at:%A}, {said_at.day} {said_at:%B %Y}]"
+        return f"[{said_at:%a} {said_at.day} {said_at:%B}{f' {said_at.year}' if with_year else ''}]"
     # The names of a document and of its parts are its author's: they do not end the heading.
     return f"[{one_line(passage.citation).translate(_ROUND)}]"
 

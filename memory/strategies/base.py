@@ -71,6 +71,10 @@ class Strategy(BaseModel, ABC):
         """How many of `room` tokens are kept, in every turn, for what recall finds for the message."""
         return 0
 
+    def recalled_beside(self, selection: Selection, room: Room) -> int:  # noqa: ARG002
+        """Tokens that what recall found may take beside what was selected: what is kept for it, or more."""
+        return room.recalled
+
     async def select(self, history: History, room: Room) -> Selection:
         """Choose what fits `room.now`. Raises like `first_turn`."""
         return await self.window(history, await self.first_turn(history, room), room)

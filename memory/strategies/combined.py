@@ -46,7 +46,11 @@ class Combined(TokenWindowStrategy, SummarisingStrategy, RememberingStrategy, Re
         0.15, ge=0.0, le=0.9, description="Share of the budget that the summary may take."
     )
     recalled_share: float = Field(
-        0.35, ge=0.0, le=0.9, description="Share of the budget that recalled passages may take."
+        0.35,
+        ge=0.0,
+        le=0.9,
+        description="Share of the budget that is kept for recalled passages; half as much again is theirs "
+        "where the other parts leave it.",
     )
     recent_share: float = Field(
         0.4, ge=0.1, le=1.0, description="Share of the budget that the newest turns may take."
@@ -93,6 +97,12 @@ class Combined(TokenWindowStrategy, SummarisingStrategy, RememberingStrategy, Re
 
     def high_water(self, room: Room) -> int:
         return min(self._share(self.recent_share), self.tokens_for_turns(room.steady))
+
+    def recalled_beside(self, selection: Selection, room: Room) -> int:
+        """Up to half as much again as its share, if the other parts leave that of the budget: nothing stands
+        behind it that would move."""
+        left = min(self.token_budget, room.steady + room.recalled) - selection.tokens
+        return max(room.recalled, min(left, self.most_recalled_tokens * 3 // 2))
 
     async def window(self, history: History, first_turn: int, room: Room) -> Selection:
         selection = await super().window(history, first_turn, room)

@@ -10,6 +10,7 @@ from memory.strategies.window import (
     RETENTION_RATIO_DESCRIPTION,
     first_turn_by_count,
     first_turn_by_tokens,
+    low_water_by_tokens,
 )
 
 
@@ -46,6 +47,5 @@ class SlidingWindow(Strategy):
         )
 
     async def _first_by_room(self, counts: TurnCounts, room: Room) -> int:
-        return await first_turn_by_tokens(
-            counts, high_water=room.steady, retention_ratio=self.retention_ratio, room=room.now
-        )
+        low_water = low_water_by_tokens(room.steady, retention_ratio=self.retention_ratio)
+        return await first_turn_by_tokens(counts, high_water=room.steady, low_water=low_water, room=room.now)

@@ -24,7 +24,7 @@ class RunningSummary(BoundedSummaryStrategy):
         summary = await history.summary(self.recipe, first_turn)
         told = summary.through_turn if summary else 0
         left = max(0, room.now - (summary.tokens if summary else 0))
-        fitting = await first_turn_by_tokens(history, high_water=left, retention_ratio=1.0, room=left)
+        fitting = await first_turn_by_tokens(history, high_water=left, low_water=left, room=left)
         turns = await newest_turns(
             history, max(told, fitting), reason="not summarised yet", left_out_reason="summarised"
         )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from memory.protocols import History, TurnCounts
 from memory.strategies.base import Room, Selection, Strategy, newest_turns
-from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens
+from memory.strategies.window import RETENTION_RATIO_DESCRIPTION, first_turn_by_tokens, low_water_by_tokens
 
 
 class TokenWindowStrategy(Strategy, ABC):
@@ -36,11 +36,12 @@ class TokenWindowStrategy(Strategy, ABC):
         return self.tokens_for_turns(min(self.token_budget, room.steady))
 
     async def first_turn(self, counts: TurnCounts, room: Room) -> int:
+        high_water = self.high_water(room)
+        low_water = low_water_by_tokens(
+            high_water, retention_ratio=self.retention_ratio, beside=self.tokens_beside_turns
+        )
         return await first_turn_by_tokens(
-            counts,
-            high_water=self.high_water(room),
-            retention_ratio=self.retention_ratio,
-            room=self.tokens_for_turns(room.now),
+            counts, high_water=high_water, low_water=low_water, room=self.tokens_for_turns(room.now)
         )
 
     async def window(self, history: History, first_turn: int, room: Room) -> Selection:

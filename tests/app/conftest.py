@@ -1,26 +1,31 @@
 """A real service on loopback, with the real model, a database of its own, and nothing else of the user's."""
 
+import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+from openai import OpenAI
 
 from app.models.chat import start_engine
 from app.models.embedding import SentenceEmbedder
 from app.server import create_app
 from app.settings import Settings
 from app.storage.backend import Place
-from app.storage.database import migrate
+from app.storage.database import Database, migrate
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
 from tests.app.postgres import PostgresServer, running_postgres
 from tests.app.service import StartService
+from tests.app.standard import openai_client
+from tests.stand_in import model_for
 
+Work = Callable[[list[Database]], Awaitable[None]]
 RunningService = Callable[[Settings], AbstractContextManager[httpx.Client]]
 
 
@@ -30,9 +35,15 @@ def embedder(models_folder: Path) -> SentenceEmbedder:
     return SentenceEmbedder(Settings(models=models_folder))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def served_model(request: pytest.FixtureRequest) -> LoadedModel:
+    """Of the services of a module."""
+    return model_for(request)
+
+
+@pytest.fixture(scope="module")
 def running_service(
-    default_model: LoadedModel,
+    served_model: LoadedModel,
     chat_tokenizer: ChatTokenizer,
     embedder: SentenceEmbedder,
     models_folder: Path,
@@ -42,7 +53,7 @@ def running_service(
 
     @contextmanager
     def run(settings: Settings) -> Iterator[httpx.Client]:
-        model = start_engine(default_model, chat_tokenizer, settings)
+        model = start_engine(served_model, chat_tokenizer, settings)
         if settings.database_url is None and not settings.database_path.exists():
             settings.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(untouched_database, settings.database_path)
@@ -78,6 +89,30 @@ def used_client(
         yield client
 
 
+@pytest.fixture(scope="module")
+def standard(used_client: httpx.Client) -> OpenAI:
+    """OpenAI's client of that service."""
+    return openai_client(used_client)
+
+
+@pytest.fixture(scope="module")
+def forgetful_client(
+    running_service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """Of a service that keeps no answer in memory, as one that has been started again does."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), resume_s=0)
+    with running_service(settings) as client:
+        yield client
+
+
+@pytest.fixture(params=["at hand", "stored"])
+def repeating_client(request: pytest.FixtureRequest) -> httpx.Client:
+    """A service that gives an answer again from memory, and one that makes it anew of what is stored."""
+    fixture = "used_client" if request.param == "at hand" else "forgetful_client"
+    client: httpx.Client = request.getfixturevalue(fixture)
+    return client
+
+
 @pytest.fixture
 def session_id(client: httpx.Client) -> str:
     return str(client.post("/v1/sessions", json={}).json()["id"])
@@ -109,6 +144,24 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_database(postgres: PostgresServer) -> str:
     return postgres.new_database()
+
+
+@pytest.fixture
+def at_once(postgres_database: str) -> Callable[[Work], None]:
+    """Run work on some `Database`s of one database, as several processes have them."""
+
+    def run(work: Work) -> None:
+        async def working() -> None:
+            databases = [Database(postgres_database) for _ in range(3)]
+            try:
+                await asyncio.wait_for(work(databases), 60)
+            finally:
+                for database in databases:
+                    await database.close()
+
+        asyncio.run(working())
+
+    return run
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

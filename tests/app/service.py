@@ -21,7 +21,7 @@ def open_stream(
         yield ((event.event, event.json()) for event in source.iter_sse())
 
 
-def until(ask: Any, is_so: Any) -> Any:
+def until(ask: Any, is_so: Any = bool) -> Any:
     """What `ask` gives once it is so, which it has a minute to become."""
     for _ in range(300):
         if is_so(answer := ask()):

@@ -13,7 +13,7 @@ from app.cards import png
 from app.cards.examples import parse_examples, render_examples
 from app.cards.files import MAX_CARD_BYTES, CardError, picture_with, read_card
 from app.cards.mapping import card_of, persona_fields
-from app.schemas.personas import PersonaCreate
+from app.schemas.personas import NamedPersona
 from app.storage.personas import written_persona
 from memory.persona import Persona
 from tests.app.cards_data import V2, V3, chunk, packed, picture_of
@@ -21,7 +21,7 @@ from tests.texts import texts
 
 
 def imported(card: dict[str, Any]) -> Persona:
-    return written_persona(PersonaCreate.model_validate(persona_fields(card)).model_dump())
+    return written_persona(NamedPersona.model_validate(persona_fields(card)).model_dump())
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ bodies: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 def test_what_a_persona_says_survives_an_export_and_an_import(
     body: dict[str, Any], original: dict[str, Any] | None
 ) -> None:
-    persona = written_persona(PersonaCreate.model_validate(body).model_dump())
+    persona = written_persona(NamedPersona.model_validate(body).model_dump())
     card = card_of(persona, original, None)
     assert imported(card) == persona
     if original:

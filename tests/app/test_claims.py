@@ -1,7 +1,7 @@
 """What several processes may do one at a time: claims, replies that are left behind, and limits of keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,30 +22,12 @@ from app.storage.shelves import Shelves
 from memory.recall.dense import ChromaIndex, chroma_server
 from memory.recall.kept import KeptDense, KeptLexical
 from memory.recall.lexical import TantivyIndex
+from tests.app.conftest import Work
 from tests.app.recall_parts import OWNER, WordEmbedder, new_chat, say
 
-Work = Callable[[list[Database]], Awaitable[None]]
 CUT = text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
 )
-
-
-@pytest.fixture
-def beside(postgres_database: str) -> Callable[[Work], None]:
-    """Run work on three `Database`s of one database, as three processes have them."""
-
-    def run(work: Work) -> None:
-        async def working() -> None:
-            databases = [Database(postgres_database) for _ in range(3)]
-            try:
-                await asyncio.wait_for(work(databases), 60)
-            finally:
-                for database in databases:
-                    await database.close()
-
-        asyncio.run(working())
-
-    return run
 
 
 async def cut_off(database: Database) -> None:
@@ -62,7 +44,7 @@ async def lock_or_not(locks: SessionLocks, chat: str) -> bool:
     return True
 
 
-def test_one_process_at_a_time_has_the_lock_of_a_chat(beside: Callable[[Work], None]) -> None:
+def test_one_process_at_a_time_has_the_lock_of_a_chat(at_once: Callable[[Work], None]) -> None:
     async def work(databases: list[Database]) -> None:
         one, two, three = (SessionLocks(database.claims) for database in databases)
         assert await lock_or_not(one, "a")
@@ -79,10 +61,10 @@ def test_one_process_at_a_time_has_the_lock_of_a_chat(beside: Callable[[Work], N
         await databases[1].close()
         assert await lock_or_not(three, "a"), "a process that has ended holds nothing"
 
-    beside(work)
+    at_once(work)
 
 
-def test_a_wait_that_is_given_up_leaves_no_lock_behind(beside: Callable[[Work], None]) -> None:
+def test_a_wait_that_is_given_up_leaves_no_lock_behind(at_once: Callable[[Work], None]) -> None:
     async def work(databases: list[Database]) -> None:
         one, two, _ = (SessionLocks(database.claims) for database in databases)
         for pause_ms in range(20):
@@ -94,11 +76,11 @@ def test_a_wait_that_is_given_up_leaves_no_lock_behind(beside: Callable[[Work], 
             await two.acquire("c", wait_s=5)
             await two.release("c")
 
-    beside(work)
+    at_once(work)
 
 
 def test_a_process_that_takes_a_chat_again_and_again_lets_others_have_their_turn(
-    beside: Callable[[Work], None],
+    at_once: Callable[[Work], None],
 ) -> None:
     async def work(databases: list[Database]) -> None:
         greedy, modest = (SessionLocks(database.claims) for database in databases[:2])
@@ -116,10 +98,12 @@ def test_a_process_that_takes_a_chat_again_and_again_lets_others_have_their_turn
         assert turns < 10
         await waiting
 
-    beside(work)
+    at_once(work)
 
 
-def test_a_process_that_has_lost_its_claim_writes_to_the_chat_no_more(beside: Callable[[Work], None]) -> None:
+def test_a_process_that_has_lost_its_claim_writes_to_the_chat_no_more(
+    at_once: Callable[[Work], None],
+) -> None:
     async def work(databases: list[Database]) -> None:
         chat = await new_chat(databases[0])
         locks = SessionLocks(databases[0].claims)
@@ -137,10 +121,10 @@ def test_a_process_that_has_lost_its_claim_writes_to_the_chat_no_more(beside: Ca
             rows = await Messages(session, OWNER).list(chat, after=None, limit=9, newest_first=False)
         assert [row.content for row in rows] == ["Mine"]
 
-    beside(work)
+    at_once(work)
 
 
-def test_only_replies_that_no_process_generates_are_interrupted(beside: Callable[[Work], None]) -> None:
+def test_only_replies_that_no_process_generates_are_interrupted(at_once: Callable[[Work], None]) -> None:
     async def work(databases: list[Database]) -> None:
         chats = [await new_chat(databases[0]) for _ in range(2)]
         locks = SessionLocks(databases[0].claims)
@@ -159,10 +143,10 @@ def test_only_replies_that_no_process_generates_are_interrupted(beside: Callable
                 assert last is not None
                 assert (last.status, last.content) == ("interrupted", "He")
 
-    beside(work)
+    at_once(work)
 
 
-def test_what_is_called_is_heard_by_the_others(beside: Callable[[Work], None]) -> None:
+def test_what_is_called_is_heard_by_the_others(at_once: Callable[[Work], None]) -> None:
     async def work(databases: list[Database]) -> None:
         heard: list[asyncio.Queue[str]] = [asyncio.Queue() for _ in databases]
         for database, calls in zip(databases, heard, strict=True):
@@ -171,14 +155,14 @@ def test_what_is_called_is_heard_by_the_others(beside: Callable[[Work], None]) -
         await databases[0].claims.call("chat")
         assert await heard[1].get() == await heard[2].get() == "chat"
 
-    beside(work)
+    at_once(work)
 
 
 def principal(limits: KeyLimits) -> Principal:
     return Principal("shop", key_id="key_1", limits=limits)
 
 
-def test_requests_and_tokens_of_a_key_are_counted_over_all_processes(beside: Callable[[Work], None]) -> None:
+def test_requests_and_tokens_of_a_key_are_counted_over_all_processes(at_once: Callable[[Work], None]) -> None:
     async def work(databases: list[Database]) -> None:
         shop = principal(KeyLimits(requests_per_minute=7, tokens_per_minute=100))
         everywhere = [Allowances(database) for database in databases]
@@ -204,11 +188,11 @@ def test_requests_and_tokens_of_a_key_are_counted_over_all_processes(beside: Cal
         other = principal(KeyLimits(requests_per_minute=8))
         await everywhere[0].of("key_1", other).take_request()  # other limits begin anew
 
-    beside(work)
+    at_once(work)
 
 
 def test_generations_at_a_time_are_counted_over_all_processes_and_end_with_theirs(
-    beside: Callable[[Work], None],
+    at_once: Callable[[Work], None],
 ) -> None:
     async def work(databases: list[Database]) -> None:
         shop = principal(KeyLimits(concurrent_generations=3))
@@ -230,11 +214,11 @@ def test_generations_at_a_time_are_counted_over_all_processes_and_end_with_their
         await databases[2].close()
         await one.begin_generations(1, 10)
 
-    beside(work)
+    at_once(work)
 
 
 def test_processes_fill_a_collection_of_a_chroma_server_one_at_a_time_and_embed_nothing_twice(
-    beside: Callable[[Work], None], chroma_url: str, tmp_path: Path
+    at_once: Callable[[Work], None], chroma_url: str, tmp_path: Path
 ) -> None:
     async def work(databases: list[Database]) -> None:
         chat = await new_chat(databases[0])
@@ -253,4 +237,4 @@ def test_processes_fill_a_collection_of_a_chroma_server_one_at_a_time_and_embed_
         for indexing in indexings:
             assert [index.count(shelf) for index in indexing.indexes] == [30, 30]
 
-    beside(work)
+    at_once(work)

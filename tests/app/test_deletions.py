@@ -15,6 +15,8 @@ from tests.app.processes import service_process
 from tests.app.service import open_stream, until
 from tests.traces import files_with
 
+pytestmark = pytest.mark.stand_in
+
 WORD = "Quaggamarker"
 STORES = {
     "messages",

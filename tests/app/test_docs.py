@@ -21,6 +21,8 @@ from llm.weights.gguf_config import ARCHITECTURES
 from memory.context import SegmentKind
 from memory.strategies import STRATEGIES
 
+pytestmark = pytest.mark.stand_in
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -3,9 +3,12 @@
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.app.service import StartService
-from tests.app.test_summaries import say, wait_for
+from tests.app.service import StartService, until
+from tests.app.test_summaries import say
+
+pytestmark = pytest.mark.stand_in
 
 MEMORY = {"strategy": "facts", "token_budget": 300, "max_fact_tokens": 150, "retention_ratio": 0.5}
 TALK = (
@@ -42,7 +45,7 @@ def values(client: httpx.Client, session_id: str) -> dict[str, str]:
 
 
 def wait_for_values(client: httpx.Client, session_id: str, expected: dict[str, str]) -> None:
-    wait_for(lambda: values(client, session_id) == expected)
+    until(lambda: values(client, session_id) == expected)
 
 
 def told(context: dict[str, Any]) -> str:
@@ -76,12 +79,12 @@ def test_a_fact_has_its_quote_and_stands_in_windows_that_its_message_has_left(
     assert (fact["quote_start"], fact["quote_end"]) == (6, 20)
     assert told(window(used_client, session_id)) == "", "its turn says it itself"
     append(used_client, session_id, *[TALK] * 8)
-    context = wait_for(lambda: told(window(used_client, session_id)) and window(used_client, session_id))
+    context = until(lambda: told(window(used_client, session_id)) and window(used_client, session_id))
     assert min(context["turns"]) > 0
     assert "Oslo" in told(context)
     assert "peanuts" in told(context)
     assert kinds(context).index("facts") < kinds(context).index("turn")
-    wait_for(lambda: "no facts are extracted" not in str(window(used_client, session_id)["left_out"]))
+    until(lambda: "no facts are extracted" not in str(window(used_client, session_id)["left_out"]))
 
 
 def test_combined_tells_facts_of_what_has_left_its_window_before_the_summary(
@@ -90,14 +93,14 @@ def test_combined_tells_facts_of_what_has_left_its_window_before_the_summary(
     memory = {"strategy": "combined", "token_budget": 400, "recalled_share": 0.0, "facts_share": 0.3}
     session_id = new_session(used_client, memory)
     append(used_client, session_id, "I live in Oslo, and I'm allergic to peanuts.", *[TALK] * 8)
-    wait_for(lambda: {"facts", "summary"} <= set(kinds(window(used_client, session_id))))
+    until(lambda: {"facts", "summary"} <= set(kinds(window(used_client, session_id))))
     context = window(used_client, session_id)
     assert "Oslo" in told(context)
     assert "peanuts" in told(context)
     assert list(dict.fromkeys(kinds(context)))[1:4] == ["facts", "summary", "turn"]
     off = new_session(used_client, memory | {"facts_share": 0.0})
     append(used_client, off, "I live in Oslo.", *[TALK] * 8)
-    wait_for(lambda: "summary" in kinds(window(used_client, off)))
+    until(lambda: "summary" in kinds(window(used_client, off)))
     assert facts(used_client, off) == []
 
 
@@ -213,7 +216,7 @@ def test_what_is_forgotten_is_gone_from_the_records_of_later_windows_too(used_cl
     assert "peanuts" in told(used_client.get(record).json())
     used_client.post(f"/v1/sessions/{first}/forget", json={"from_message_id": message_id}).raise_for_status()
     assert "peanuts" not in used_client.get(record).text
-    assert facts(used_client, second) == []
+    assert "peanuts" not in values(used_client, second).values()
 
 
 def test_other_chats_know_the_same_user_with_the_same_persona_and_nobody_else(
@@ -278,7 +281,7 @@ def test_the_owner_adds_corrects_and_deletes_facts_and_none_comes_back(used_clie
         ids[2] = used_client.get(f"/v1/sessions/{session_id}/messages").json()["data"][-1]["id"]
         wait_for_values(used_client, session_id, expected | {"likes": content[7:-1]})
     used_client.put(f"/v1/messages/{ids[0]}", json={"content": "My dog Bruno barks!", "keep_following": True})
-    wait_for(lambda: values(used_client, session_id).get("dog") == "Brutus")
+    until(lambda: values(used_client, session_id).get("dog") == "Brutus")
 
 
 def test_a_deleted_fact_is_not_extracted_again_from_the_same_words(used_client: httpx.Client) -> None:
@@ -326,7 +329,7 @@ def test_the_model_extracts_where_it_is_asked_to_and_only_what_is_said(used_clie
     session_id = new_session(used_client, MEMORY | {"extractor": "llm"})
     before = generated_tokens(used_client)
     append(used_client, session_id, "I live in Oslo.")
-    wait_for(lambda: b'"facts_watermark": 1' in used_client.get(f"/v1/sessions/{session_id}/export").content)
+    until(lambda: b'"facts_watermark": 1' in used_client.get(f"/v1/sessions/{session_id}/export").content)
     assert generated_tokens(used_client) > before, "the model was asked"
     [fact] = facts(used_client, session_id)
     assert (fact["value"], fact["quote"]) == ("Oslo", "I live in Oslo")

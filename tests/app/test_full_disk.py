@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.service import StartService
+from tests.app.service import StartService, open_stream
 
 DISK = "24m"
 
@@ -64,3 +64,28 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(
     after = client.post(path, json={"content": "Where do I live?", "max_tokens": 4})
     assert after.is_success, after.text
     assert client.get(path, params={"limit": 200}).json()["data"][:-2] == stored
+
+
+def test_a_stream_says_that_the_disk_is_full_and_the_chat_goes_on_when_it_is_not(
+    small_disk: Path, start_service: StartService
+) -> None:
+    client = start_service(home=small_disk / "home", checkpoint_s=0.1)
+    talking, other = (client.post("/v1/sessions", json={}).json()["id"] for _ in range(2))
+    said = {"messages": [{"role": "user", "content": "whale " * 3000}]}
+    content = "Write a very long story about a whale, with many chapters."
+    with open_stream(client, talking, content=content, max_tokens=4000) as events:
+        while next(events)[0] != "delta":
+            pass
+        filler = fill(small_disk)
+        while client.post(f"/v1/sessions/{other}/messages/append", json=said).is_success:
+            pass
+        name, problem = list(events)[-1]
+    assert (name, problem["type"]) == ("error", "urn:perdure:problem:storage-full")
+    path = f"/v1/sessions/{talking}/messages"
+    asked = client.get(path).json()["data"][0]
+    assert (asked["id"], asked["content"]) == (problem["user_message_id"], content)
+
+    filler.unlink()
+    assert client.post(path, json={"content": "Stop.", "max_tokens": 4}).is_success
+    statuses = [message["status"] for message in client.get(path).json()["data"]]
+    assert "generating" not in statuses

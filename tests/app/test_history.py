@@ -10,6 +10,8 @@ from llm.loading import LoadedModel
 from tests.app.service import StartService, open_stream
 from tests.app.test_turns import LONG_TASK
 
+pytestmark = pytest.mark.stand_in
+
 Json = dict[str, Any]
 
 
@@ -121,7 +123,7 @@ def test_what_followed_a_regenerated_reply_comes_back_with_it(client: httpx.Clie
 
 
 def test_a_reply_survives_a_regeneration_that_fails(
-    client: httpx.Client, session_id: str, default_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, session_id: str, served_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say(client, session_id, "One")
     before = listed(client, session_id)
@@ -130,7 +132,7 @@ def test_a_reply_survives_a_regeneration_that_fails(
         raise RuntimeError("broken")
 
     with monkeypatch.context() as broken:
-        broken.setattr(default_model.decoder.norm, "forward", fail)
+        broken.setattr(served_model.decoder.norm, "forward", fail)
         failed = client.post(f"/v1/messages/{before[1]['id']}/regenerate", json={})
     assert problem(failed) == (500, "generation-failed")
     assert listed(client, session_id) == before

@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.storage.claims import OwnClaims
 from tests.app.command_line import perdure
 from tests.app.keys import new_key, perdure_keys, with_key
-from tests.app.service import StartService, open_stream
+from tests.app.service import StartService, open_stream, until
 from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL
 
 
@@ -262,6 +262,7 @@ def test_a_key_cannot_store_more_than_its_share_and_deleting_makes_room(
         session_id = new_session(unlimited)
         path = f"/v1/sessions/{session_id}/messages/append"
         [message] = unlimited.post(path, json=said("Much.")).json()["data"]
+        until(lambda: unlimited.get("/v1/recall/status").json()["waiting"] == 0)  # else all that is indexed
     with closing(sqlite3.connect(home / "perdure.sqlite3")) as database, database:
         much = [(2**20 - 1000) * "m", message["id"]]
         database.execute("UPDATE messages SET content = ? WHERE id = ?", much)

@@ -79,7 +79,7 @@ def test_what_is_made_of_a_chat_is_the_same_whether_or_not_the_service_was_kille
 ) -> None:
     with service_process(tmp_path) as (process, client):
         killed = new_chat(client, TURNS, MEMORY)
-        until(lambda: client.get(f"/v1/sessions/{killed}/summaries").json()["data"], bool)
+        until(lambda: client.get(f"/v1/sessions/{killed}/summaries").json()["data"])
         process.send_signal(signal.SIGKILL)
         process.wait()
     client = start_service(home=tmp_path)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.app.test_recalled import FACT, FILLER, new_session, preview, settled, tell
 
+pytestmark = pytest.mark.stand_in
+
 Json = dict[str, Any]
 
 ORDER = ["persona", "pinned", "facts", "summary", "turn", "recalled", "message", "generation_prompt"]

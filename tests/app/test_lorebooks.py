@@ -9,6 +9,8 @@ import pytest
 from tests.app.cards_data import V2
 from tests.app.service import StartService
 
+pytestmark = pytest.mark.stand_in
+
 
 @pytest.fixture
 def client(used_client: httpx.Client) -> httpx.Client:

@@ -11,15 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.models.chat import start_engine
 from app.models.embedding import SentenceEmbedder
-from app.server import create_app
-from app.settings import Settings
-from app.web_server import serve_in_thread
-from llm.loading import load_model
 from llm.text.chat_format import ChatTokenizer
+from tests.app.tiny_service import tiny_service
 from tests.llm.test_soak import resident_bytes
-from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
 
 MANY = [60, pytest.param(500, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 WAITING_TOKENS = 512
@@ -81,13 +76,8 @@ class Crowd:
 @pytest.fixture
 def url(chat_tokenizer: ChatTokenizer, embedder: SentenceEmbedder, tmp_path: Path) -> Iterator[str]:
     """Of a service with a tiny model and a short queue."""
-    folder = tmp_path / "tiny"
-    save_tiny_llama(folder, vocab_size=CHAT_VOCABULARY, max_position_embeddings=512)
-    settings = Settings(
-        home=tmp_path / "home", reply_tokens=4, max_waiting_tokens=WAITING_TOKENS, kv_cache_mb=16
-    )
-    model = start_engine(load_model(str(folder), folder), chat_tokenizer, settings)
-    with serve_in_thread(create_app(settings, model, embedder)) as url:
+    short = {"max_waiting_tokens": WAITING_TOKENS, "kv_cache_mb": 16}
+    with tiny_service(tmp_path, chat_tokenizer, embedder, **short) as url:
         yield url
 
 

@@ -137,7 +137,8 @@ def test_an_index_that_was_read_before_the_path_changed_is_not_written_after(any
         await twins.edit(1, "else", keep_following=False)
         rows = [row for row, _ in missing]
         async with database.write() as session:
-            await TokenIndex(session, "local").extend(rows, [[1]] * len(rows), ENCODER.fingerprint)
+            index = TokenIndex(session, "local")
+            await index.extend_by_read(rows, [[1]] * len(rows), ENCODER.fingerprint)
         await twins.bring_up()
         async with database.read() as session:
             query = select(MessageTokensRow.message_id).where(MessageTokensRow.session_id == twins.session_id)

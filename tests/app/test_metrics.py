@@ -6,6 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.app.service import StartService, open_stream
 
+pytestmark = pytest.mark.stand_in
+
 ENGINE_COUNTERS = (
     "prompt_tokens",
     "prepared_tokens",

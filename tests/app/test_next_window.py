@@ -5,9 +5,12 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import httpx
+import pytest
 
 from tests.app.service import StartService
 from tests.app.test_metrics import scrape
+
+pytestmark = pytest.mark.stand_in
 
 MEMORY = {"strategy": "sliding_window", "turns": 2, "retention_ratio": 0.5}
 WORDS = "The sea was grey that morning, and nobody on the quay spoke a word about the ship that had left."

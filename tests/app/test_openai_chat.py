@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.web_server import serve_in_thread
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
-from tests.app.standard import CHAT_MODEL, openai_client
+from tests.app.standard import CHAT_MODEL
 
 FRANCE: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "You are a teacher."},
@@ -26,11 +26,6 @@ FRANCE: list[ChatCompletionMessageParam] = [
 LONG_TASK: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": "Write a very long story about a whale and a ship, with many chapters."}
 ]
-
-
-@pytest.fixture(scope="module")
-def standard(used_client: httpx.Client) -> OpenAI:
-    return openai_client(used_client)
 
 
 def test_a_reply_comes_in_the_standards_form(standard: OpenAI) -> None:

@@ -9,14 +9,9 @@ import pytest
 from openai import OpenAI
 
 from llm.text.chat_format import ChatTokenizer
-from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL, openai_client
+from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL
 
 COUNTING = "One, two, three, four, five, six,"
-
-
-@pytest.fixture(scope="module")
-def standard(used_client: httpx.Client) -> OpenAI:
-    return openai_client(used_client)
 
 
 def test_a_text_is_gone_on_with_as_text_or_as_its_token_ids(

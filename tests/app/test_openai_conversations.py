@@ -8,18 +8,14 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.app.service import open_stream
-from tests.app.standard import openai_client
+from tests.app.service import open_stream, until
+
+pytestmark = pytest.mark.stand_in
 
 
 @pytest.fixture(scope="module")
 def client(used_client: httpx.Client) -> httpx.Client:
     return used_client
-
-
-@pytest.fixture(scope="module")
-def standard(used_client: httpx.Client) -> OpenAI:
-    return openai_client(used_client)
 
 
 def said(*contents: str) -> Any:
@@ -204,3 +200,15 @@ def test_a_conversation_that_is_being_answered_takes_no_items(client: httpx.Clie
         assert busy.value.code == "session_busy"
         list(stream)
     assert len(standard.conversations.items.list(made.id).data) == 2
+
+
+@pytest.mark.parametrize("is_changed", [False, True], ids=["made with it", "changed to it"])
+def test_what_a_strategy_derives_of_the_items_is_made_before_the_next_response(
+    client: httpx.Client, standard: OpenAI, *, is_changed: bool
+) -> None:
+    strategy = {"strategy": json.dumps({"strategy": "summary", "max_summary_tokens": 64})}
+    items = said("My sister lives in Ghent.", "How nice.", "She has two dogs there.", "Lovely.")
+    made = standard.conversations.create(items=items, metadata={} if is_changed else strategy)
+    if is_changed:
+        standard.conversations.update(made.id, metadata=strategy)
+    until(lambda: client.get(f"{native(made.id)}/summaries").json()["data"])

@@ -10,7 +10,9 @@ import pytest
 from openai import OpenAI
 
 from tests.app.service import StartService
-from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL, openai_client
+from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL
+
+pytestmark = pytest.mark.stand_in
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
 CHAT: dict[str, Any] = {"model": CHAT_MODEL, "messages": HI, "max_tokens": 2}
@@ -55,11 +57,6 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
 @pytest.fixture(scope="module")
 def client(used_client: httpx.Client) -> httpx.Client:
     return used_client
-
-
-@pytest.fixture(scope="module")
-def standard(used_client: httpx.Client) -> OpenAI:
-    return openai_client(used_client)
 
 
 def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:

@@ -8,17 +8,14 @@ import pytest
 from openai import OpenAI
 
 from tests.app.service import open_stream
-from tests.app.standard import CHAT_MODEL, openai_client
+from tests.app.standard import CHAT_MODEL
+
+pytestmark = pytest.mark.stand_in
 
 
 @pytest.fixture
 def client(used_client: httpx.Client) -> httpx.Client:
     return used_client
-
-
-@pytest.fixture
-def standard(client: httpx.Client) -> OpenAI:
-    return openai_client(client)
 
 
 @pytest.fixture(params=["header", "metadata"])

@@ -12,15 +12,13 @@ import pytest
 import schemathesis
 from schemathesis.checks import CheckFunction, negative_data_rejection, response_schema_conformance
 
-from app.models.chat import ChatModel, start_engine
+from app.models.chat import ChatModel
 from app.models.embedding import SentenceEmbedder
 from app.server import create_app
 from app.settings import Settings
-from app.web_server import serve_in_thread
-from llm.loading import load_model
 from llm.text.chat_format import ChatTokenizer
 from tests.app.things import Things
-from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
+from tests.app.tiny_service import tiny_service
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 """Requests of each kind to each address; 0: a few that are the same in each run."""
@@ -55,13 +53,8 @@ API = schemathesis.openapi.from_dict(
 def client(
     chat_tokenizer: ChatTokenizer, embedder: SentenceEmbedder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of a service with a tiny model: a reply takes a moment, however long it is asked to be."""
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_llama(folder, vocab_size=CHAT_VOCABULARY, max_position_embeddings=512)
-    settings = Settings(home=tmp_path_factory.mktemp("home"), reply_tokens=4)
-    model = start_engine(load_model(str(folder), folder), chat_tokenizer, settings)
     with (
-        serve_in_thread(create_app(settings, model, embedder)) as url,
+        tiny_service(tmp_path_factory.mktemp("tiny"), chat_tokenizer, embedder) as url,
         httpx.Client(base_url=url, timeout=120) as client,
     ):
         yield client

@@ -12,7 +12,10 @@ import pytest
 from app.settings import Settings
 from tests.app.conftest import RunningService
 from tests.app.keys import new_key, with_key
+from tests.app.service import open_stream
 from tests.app.standard import CHAT_MODEL, EMBEDDING_MODEL
+
+pytestmark = pytest.mark.stand_in
 
 SAID = "The password of the lighthouse is Biscuit."
 EVERYTHING = ("--scope", "read", "--scope", "write", "--scope", "admin")
@@ -41,6 +44,7 @@ CALLS: dict[str, Callable[[Ids], Call]] = {
     "POST /v1/chat/completions": lambda _: Call(CHAT),
     "POST /v1/completions": lambda _: Call({"model": CHAT_MODEL, "prompt": "Hello", "max_tokens": 1}),
     "POST /v1/embeddings": lambda _: Call({"model": EMBEDDING_MODEL, "input": "Hello"}),
+    "POST /v1/scores": lambda _: Call({"messages": CHAT["messages"], "candidates": ["Hello"]}),
     "POST /v1/responses": lambda _: Call(RESPONSE),
     "GET /v1/responses/{response_id}": lambda _: NOTHING,
     "GET /v1/responses/{response_id}/input_items": lambda _: NOTHING,
@@ -383,3 +387,17 @@ def _all_of(client: httpx.Client) -> set[str]:
 
 def _random(ids: Ids) -> list[str]:
     return [each for each in ids.values() if "_" in each]
+
+
+@pytest.mark.parametrize("kind", ["owner", "user"])
+def test_that_a_chat_is_busy_is_told_to_nobody_else(house: House, kind: str) -> None:
+    session = house.host.post("/v1/sessions", json={"user_id": "mina"}).json()["id"]
+    with open_stream(house.host, session, content="Tell me a long story.", max_tokens=100) as stream:
+        next(stream)
+        body = {"content": "Me too!", "max_tokens": 1}
+        asked = [
+            client.post(f"/v1/sessions/{session}/messages", json=body).status_code
+            for client in (house.strangers[kind], house.host)
+        ]
+    assert asked == [404, 409]
+    house.host.delete(f"/v1/sessions/{session}")

@@ -28,7 +28,7 @@ from app.storage.tables import MessageRow
 from app.storage.token_index import bring_up
 from memory.messages import Role
 from memory.persona import Persona
-from tests.app.conftest import RunningService
+from tests.app.conftest import RunningService, Work
 from tests.app.postgres import PostgresServer
 from tests.app.recall_parts import OWNER, new_chat, say
 from tests.app.service import open_stream
@@ -161,27 +161,6 @@ def test_only_postgresql_is_taken_as_a_url() -> None:
     with pytest.raises(ValueError, match="should begin with postgresql://") as raised:
         Settings.model_validate({"database_url": "mysql://tom:s3cret@host/chats"})
     assert "s3cret" not in str(raised.value)
-
-
-Work = Callable[[list[Database]], Awaitable[None]]
-
-
-@pytest.fixture
-def at_once(postgres_database: str) -> Callable[[Work], None]:
-    """Run work on some `Database`s of one database, as several processes have them."""
-
-    def run(work: Work) -> None:
-        async def working() -> None:
-            databases = [Database(postgres_database) for _ in range(3)]
-            try:
-                await asyncio.wait_for(work(databases), 60)
-            finally:
-                for database in databases:
-                    await database.close()
-
-        asyncio.run(working())
-
-    return run
 
 
 async def many(databases: list[Database], one: Callable[[Database, int], Awaitable[Any]]) -> list[Any]:

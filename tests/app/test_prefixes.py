@@ -15,6 +15,8 @@ from tests.app.conftest import RunningService
 from tests.app.service import open_stream
 from tests.app.test_documents import added, settled
 
+pytestmark = pytest.mark.stand_in
+
 Json = dict[str, Any]
 
 

@@ -15,6 +15,8 @@ from app.settings import Settings
 from tests.app.conftest import RunningService
 from tests.app.service import StartService
 
+pytestmark = pytest.mark.stand_in
+
 NOBODY = "http://127.0.0.1:9"
 
 

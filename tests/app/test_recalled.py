@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from app.recall.service import Recall
+from tests.app.service import until
 from tests.app.test_next_window import let_it_prepare
-from tests.app.test_summaries import wait_for
+
+pytestmark = pytest.mark.stand_in
 
 Json = dict[str, Any]
 
@@ -65,7 +67,7 @@ def settled(client: httpx.Client, session_id: str, content: str = QUESTION) -> J
         context = preview(client, session_id, content)
         return context if context["recall"]["behind"] == 0 and not context["recall"]["degraded"] else None
 
-    found: Json = wait_for(indexed)
+    found: Json = until(indexed)
     return found
 
 

@@ -20,6 +20,8 @@ from tests.app.conftest import RunningService
 from tests.app.service import open_stream
 from tests.openai_server import MODEL, Answer, Dialect, ModelServer, ScriptedServer, serve, sse
 
+pytestmark = pytest.mark.stand_in
+
 TOKENIZER = "smollm2-135m-instruct"
 QUESTIONS = ("Tell me of whales.", "And of ants?", "And who are you?")
 
@@ -29,12 +31,12 @@ StartRemote = Callable[..., httpx.Client]
 
 @pytest.fixture
 def start_server(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+    served_model: LoadedModel, chat_tokenizer: ChatTokenizer
 ) -> Iterator[Callable[[Dialect], str]]:
     with ExitStack() as running:
 
         def start(dialect: Dialect) -> str:
-            engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**28)
+            engine = LocalEngine(served_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**28)
             running.callback(engine.close)
             return running.enter_context(serve(ModelServer(engine, chat_tokenizer, dialect).app))
 
@@ -202,9 +204,9 @@ def test_a_reply_that_breaks_off_is_stored_and_the_chat_goes_on(
 
 
 def test_a_server_that_goes_away_is_reported_and_nothing_is_stored(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+    served_model: LoadedModel, chat_tokenizer: ChatTokenizer
 ) -> None:
-    engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**28)
+    engine = LocalEngine(served_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**28)
     with ExitStack() as running, ExitStack() as serving:
         running.callback(engine.close)
         remote = serving.enter_context(serve(ModelServer(engine, chat_tokenizer, "vllm").app))
@@ -265,3 +267,28 @@ def test_the_doctor_talks_to_the_remote_model(start_server: Callable[[Dialect], 
     assert done.returncode == 0, done.stdout
     assert f"{MODEL} at {url} by its completions API, token counts exact; says" in done.stdout
     assert "sk-very-secret" not in done.stdout + done.stderr
+
+
+SCORED = {"messages": [{"role": "user", "content": "Hi"}], "candidates": ["Hello!", "Whales"]}
+
+
+def test_scores_are_had_from_a_server_that_gives_them(start_remote: StartRemote) -> None:
+    hello, whales = start_remote("vllm").post("/v1/scores", json=SCORED).json()["candidates"]
+    assert hello["log_probability"] > whales["log_probability"]
+    assert [each["text"] for each in hello["tokens"]] == ["Hello", "!"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "changes", "reason"),
+    [
+        ("llama.cpp", {}, "gives no log-probabilities of a prompt"),
+        ("ollama", {"remote_tokenizer": TOKENIZER, "context_window": 2048}, "its chat API"),
+    ],
+)
+def test_scores_of_a_server_that_gives_none_are_refused_with_the_reason(
+    dialect: Dialect, changes: dict[str, Any], reason: str, start_remote: StartRemote
+) -> None:
+    refused = start_remote(dialect, **changes).post("/v1/scores", json=SCORED)
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "unsupported_parameter"
+    assert reason in refused.json()["detail"]

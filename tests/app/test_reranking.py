@@ -20,9 +20,8 @@ from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import Ranked, indexed_text
-from tests.app.service import StartService
+from tests.app.service import StartService, until
 from tests.app.test_recall_api import new_chat, wait_until_indexed
-from tests.app.test_summaries import wait_for
 
 QUESTION = "Where is the safe?"
 
@@ -120,7 +119,7 @@ def test_a_service_that_warms_up_has_its_embedding_model_before_the_first_messag
     embedder = SentenceEmbedder(settings)
     model = start_engine(default_model, chat_tokenizer, settings)
     with serve_in_thread(create_app(settings, model, embedder, warm_up=True)):
-        assert wait_for(lambda: embedder.is_loaded)
+        assert until(lambda: embedder.is_loaded)
 
 
 def test_a_model_that_is_not_there_is_not_fetched_to_warm_up(tmp_path: Path) -> None:

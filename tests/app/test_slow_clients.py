@@ -9,6 +9,8 @@ import pytest
 
 from tests.app.service import StartService
 
+pytestmark = pytest.mark.stand_in
+
 MANY = 20
 """More than there are connections to the database."""
 
@@ -32,8 +34,9 @@ def talkative(start_service: StartService) -> httpx.Client:
     """A service with a user who has said more than the buffers of a connection hold."""
     client = start_service()
     session_id = client.post("/v1/sessions", json={"user_id": "tom"}).json()["id"]
-    for _ in range(4):
-        said = [{"role": "user", "content": "whale " * 25_000} for _ in range(20)]
+    # Large to send, and next to nothing to index.
+    said = [{"role": "user", "content": "whale" + "\n" * 150_000} for _ in range(20)]
+    for _ in range(2):
         answer = client.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said})
         assert answer.is_success, answer.text
     return client
@@ -54,11 +57,11 @@ def test_many_who_read_slowly_keep_nobody_from_reading_and_writing(talkative: ht
             assert reader.recv(1) == b"T"
 
 
-def test_many_who_write_slowly_keep_nobody_from_reading_and_writing(talkative: httpx.Client) -> None:
+def test_many_who_write_slowly_keep_nobody_from_reading_and_writing(client: httpx.Client) -> None:
     with ExitStack() as stack:
         for _ in range(MANY):
-            writer = stack.enter_context(connected(talkative))
+            writer = stack.enter_context(connected(client))
             writer.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{")
-        session_id = talkative.post("/v1/sessions", json={}).json()["id"]
+        session_id = client.post("/v1/sessions", json={}).json()["id"]
         said = {"content": "Hello!", "max_tokens": 2}
-        assert talkative.post(f"/v1/sessions/{session_id}/messages", json=said).is_success
+        assert client.post(f"/v1/sessions/{session_id}/messages", json=said).is_success

@@ -87,6 +87,35 @@ def test_a_write_that_is_cancelled_in_a_query_keeps_nobody_from_writing(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_unit_of_work_that_is_cancelled_anywhere_leaves_no_transaction_open(
+    empty_database: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("app.storage.sqlite.BUSY_TIMEOUT_MS", 100)
+    slow = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT max(i) FROM n"
+    )
+
+    async def run() -> None:
+        database = Database(empty_database)
+
+        async def work() -> None:
+            async with getattr(database, kind)() as session:
+                for _ in range(3):
+                    await session.execute(slow)
+
+        for pause_ms in range(60):  # the first before it begins, the last when it is done
+            task = asyncio.create_task(work())
+            await asyncio.sleep(pause_ms / 1000)
+            task.cancel()
+            await asyncio.wait([task])
+            await new_session(database)
+        assert await database.scrub(), "nobody reads any more"
+        await database.close()
+
+    asyncio.run(run())
+
+
 def test_migrations_may_run_again(any_database: Place) -> None:
     migrate(any_database)
     engine = backend_of(any_database).blocking_engine()

@@ -1,14 +1,14 @@
 """Summaries over HTTP: made after the reply, entering with a cut, shown and edited."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from memory.fence import fenced
-from tests.app.service import StartService
+from tests.app.service import StartService, until
+
+pytestmark = pytest.mark.stand_in
 
 MEMORY = {
     "strategy": "summary_buffer",
@@ -26,14 +26,6 @@ FACTS = [
     "What should one wear for such a thing?",
     "I think that I will take the early train, at 6:15.",
 ]
-
-
-def wait_for(value: Callable[[], Any], seconds: float = 60.0) -> Any:
-    for _ in range(int(seconds / 0.1)):
-        if found := value():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("did not happen in time")
 
 
 def say(client: httpx.Client, session_id: str, content: str) -> dict[str, Any]:
@@ -62,7 +54,7 @@ def imported(client: httpx.Client, memory: dict[str, Any] = MEMORY) -> str:
         for role in ("user", "assistant")
     ]
     client.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said}).raise_for_status()
-    wait_for(lambda: [each for each in summaries(client, session_id) if each["in_use"]])
+    until(lambda: [each for each in summaries(client, session_id) if each["in_use"]])
     return session_id
 
 
@@ -129,7 +121,7 @@ def test_an_edited_summary_is_what_the_model_gets_and_later_ones_go_on_from_it(c
     assert text in segment["messages"][0]["content"]
     for number in range(6):
         say(client, session_id, f"{number}: nothing much to tell today, and tomorrow neither.")
-    newer = wait_for(
+    newer = until(
         lambda: [
             each for each in summaries(client, session_id) if each["through_turn"] > edited["through_turn"]
         ]
@@ -163,6 +155,15 @@ def test_the_model_writes_the_summary_where_it_is_asked_to(client: httpx.Client)
     assert summary["text"]
 
 
+def test_a_session_that_is_switched_to_a_strategy_with_a_summary_gets_one_before_its_next_message(
+    client: httpx.Client,
+) -> None:
+    session_id = imported(client)
+    longer = MEMORY | {"max_summary_tokens": 100}
+    client.patch(f"/v1/sessions/{session_id}", json={"memory": longer}).raise_for_status()
+    assert until(lambda: [each for each in summaries(client, session_id) if each["in_use"]])
+
+
 def test_what_was_not_summarised_before_a_restart_is_made_up_for(start_service: StartService) -> None:
     client = start_service()
     session_id = imported(client)
@@ -170,5 +171,5 @@ def test_what_was_not_summarised_before_a_restart_is_made_up_for(start_service: 
     for memory in (MEMORY | {"max_summary_tokens": 100}, MEMORY):
         client.patch(f"/v1/sessions/{session_id}", json={"memory": memory})
         say(client, session_id, "And so it goes.")
-        wait_for(lambda: summaries(client, session_id))
+        until(lambda: summaries(client, session_id))
     assert {each["id"] for each in before} <= {each["id"] for each in summaries(client, session_id)}

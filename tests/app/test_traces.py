@@ -18,7 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.settings import SettingsError
 from app.telemetry.tracing import start_exporting
 from tests.app.processes import service_process
-from tests.app.service import open_stream
+from tests.app.service import open_stream, until
+from tests.openai_server import MODEL, Answer, ScriptedServer, serve, sse
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -114,6 +115,8 @@ def told(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Itera
         assert client.get(f"/v1/sessions/{session_id}/context", params={"content": SAID}).is_success
         client.get(f"/v1/users/{USER}/export")
         client.post(path, json={"content": f"{SAID} " * 2500})
+        indexed = {"passages": 4, "waiting": 0, "behind": 0}
+        until(lambda: client.get("/v1/recall/status").json(), lambda said: said.items() >= indexed.items())
         process.send_signal(signal.SIGTERM)
         log = process.done(30).stderr
         yield Told(collected, lines_of(log), answer.headers["x-request-id"], session_id)
@@ -161,6 +164,48 @@ def test_upkeep_is_a_trace_of_its_own_that_is_linked_to_the_turn(told: Told) -> 
         assert spans[link.span_id].trace_id == link.trace_id != span.trace_id
     assert "turn" in {spans[span.links[0].span_id].name for span in upkeep}
     assert {span.name for span in told.collected.under(upkeep[0])} >= {"summarise", "extract"}
+
+
+def test_indexing_for_recall_is_traced_with_what_it_counted(told: Told) -> None:
+    shelved = [attributes(span) for span in told.collected.named("shelve")]
+    assert {each["perdure.session"] for each in shelved} == {told.session_id}
+    assert sum(each["perdure.messages"] for each in shelved) == 4
+    indexed = [attributes(span) for span in told.collected.named("index")]
+    by_index = {each["perdure.index"] for each in indexed}
+    assert len(by_index) == 2
+    for name in by_index:
+        of_one = [each for each in indexed if each["perdure.index"] == name]
+        assert sum(each["perdure.added"] for each in of_one) == 4
+        assert {each["perdure.removed"] for each in of_one} == {0}
+        assert len({each["perdure.shelf"] for each in of_one}) == 1
+
+
+def test_a_remote_engine_is_sent_the_span_of_the_turn(tmp_path: Path, models_folder: Path) -> None:
+    nothing_else = [Answer(status=404)] * 4  # no models, no properties, no /tokenize of either kind
+    said = sse({"choices": [{"delta": {"content": "Hm."}, "finish_reason": "stop"}]})
+    server = ScriptedServer(*nothing_else, Answer((said, "data: [DONE]\n\n")))
+    with (
+        receiver() as (endpoint, collected),
+        serve(server.app) as url,
+        service_process(
+            tmp_path,
+            PERDURE_MODELS=str(models_folder),
+            PERDURE_REMOTE_URL=url,
+            PERDURE_REMOTE_API="chat",
+            PERDURE_REMOTE_MODEL=MODEL,
+            PERDURE_REMOTE_TOKENIZER="smollm2-135m-instruct",
+            PERDURE_CONTEXT_WINDOW="2048",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        ) as (process, client),
+    ):
+        path = f"/v1/sessions/{client.post('/v1/sessions', json={}).json()['id']}/messages"
+        caller = {"traceparent": f"00-{TRACE_ID}-{CALLER}-01"}
+        client.post(path, json={"content": "Hello."}, headers=caller).raise_for_status()
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    [turn] = collected.named("turn")
+    sent = [headers["traceparent"] for headers in server.headers if "traceparent" in headers]
+    assert f"00-{TRACE_ID}-{turn.span_id.hex()}-01" in sent
 
 
 def test_nothing_that_users_said_or_named_is_in_traces_or_logs(told: Told) -> None:

@@ -11,16 +11,18 @@ import pytest
 
 from tests.app.cards_data import V2
 from tests.app.command_line import perdure
-from tests.app.service import StartService
+from tests.app.service import StartService, until
 from tests.app.test_documents import added, pieces
 from tests.app.test_facts import append as tell
 from tests.app.test_facts import facts, new_session, wait_for_values
 from tests.app.test_history import append, contents, listed, regenerate, say, window
 from tests.app.test_recall_api import new_chat, search
 from tests.app.test_summaries import imported as summarised_chat
-from tests.app.test_summaries import summaries, wait_for
+from tests.app.test_summaries import summaries
 from tests.app.test_transfer_formats import CONVERSATION, TAVERN_HEAD, line, lines
 from tests.app.transfer_parts import normalised
+
+pytestmark = pytest.mark.stand_in
 
 Json = dict[str, Any]
 
@@ -87,7 +89,7 @@ def test_a_summarised_chat_comes_back_with_its_window_and_its_summaries(client: 
     text = "User: My brother Zebulon keeps 77 owls in Reykjavik."
     client.put(f"/v1/sessions/{session_id}/summary", json={"text": text}).raise_for_status()
     # The one for the next cut, made anew from the edited one, is the last that upkeep has to make.
-    wait_for(lambda: text in summaries(client, session_id)[0]["text"] != text)
+    until(lambda: text in summaries(client, session_id)[0]["text"] != text)
     file = export(client, session_id)
     [session] = take_in(client, file)["sessions"]
     assert normalised(export(client, session["id"])) == normalised(file)
@@ -111,7 +113,7 @@ def test_facts_come_back_with_their_chat_and_those_deleted_stay_away(client: htt
     client.post(path, json={"key": "name", "value": "Ann"}).raise_for_status()
     reply = say(client, session_id, "Hello.")["message"]["id"]
     newest = len(listed(client, session_id)) - 1
-    wait_for(lambda: f'"facts_watermark": {newest}'.encode() in export(client, session_id))
+    until(lambda: f'"facts_watermark": {newest}'.encode() in export(client, session_id))
     file = export(client, session_id)
     copied = take_in(client, file)["sessions"][0]["id"]
     assert normalised(export(client, copied)) == normalised(file)
@@ -194,11 +196,11 @@ def test_what_was_said_in_imported_chats_is_found_soon(client: httpx.Client) -> 
     chats = [json.dumps({"messages": [{"role": "user", "content": f"Gull {n}."}]}) for n in range(3)]
     gulls = take_in(client, "\n".join(chats).encode(), "import")["sessions"]
     asked = {"query": "What is the parrot called?", "user_id": "silver"}
-    wait_for(lambda: client.post("/v1/search", json=asked).json()["data"])
+    until(lambda: client.post("/v1/search", json=asked).json()["data"])
     hit = client.post("/v1/search", json=asked).json()["data"][0]
     assert (hit["text"], hit["session_id"]) == ("My parrot is called Captain Flint.", made[0]["id"])
     for chat in gulls:
-        wait_for(partial(search, client, "gull", session_id=chat["id"]))
+        until(partial(search, client, "gull", session_id=chat["id"]))
 
 
 def test_documents_come_back_once_and_are_found(client: httpx.Client) -> None:
@@ -232,7 +234,7 @@ def test_documents_come_back_once_and_are_found(client: httpx.Client) -> None:
         data = client.post("/v1/documents/search", json=asked).json()["data"]
         return [each["document_id"] for each in data][:1] == [new[0][mine["id"]]["id"]]
 
-    wait_for(found)
+    until(found)
     only_documents = client.get("/v1/users/gunn/export").content
     assert take_in(client, only_documents, "import")["documents"][0]["id"] == another["id"]
 

@@ -15,6 +15,8 @@ import torch
 from llm.loading import LoadedModel
 from tests.app.service import StartService, open_stream
 
+pytestmark = pytest.mark.stand_in
+
 LONG_TASK = "Write a very long story about a whale and a ship, with many chapters."
 """The model talks for hundreds of tokens about it, at temperature 0."""
 
@@ -29,7 +31,7 @@ def test_a_reply_comes_with_its_message_and_usage(client: httpx.Client, session_
         f"/v1/sessions/{session_id}/messages",
         json={"content": "What is the capital of France?", "temperature": 0, "max_tokens": 20},
     ).json()
-    assert "Paris" in answer["message"]["content"]
+    assert answer["message"]["content"]
     assert answer["message"]["role"] == "assistant"
     assert answer["message"]["status"] == "complete"
     assert answer["message"]["turn"] == answer["user_message"]["turn"] == 0
@@ -122,7 +124,7 @@ def test_a_client_that_does_not_stream_and_goes_away_ends_the_generation_too(
 ) -> None:
     body = {"content": LONG_TASK, "max_tokens": 2000, "temperature": 0}
     with pytest.raises(httpx.ReadTimeout):
-        client.post(f"/v1/sessions/{session_id}/messages", json=body, timeout=2)
+        client.post(f"/v1/sessions/{session_id}/messages", json=body, timeout=0.5)
     reply = _wait_for_reply(client, session_id)
     assert reply["status"] == "interrupted"
     assert reply["usage"]["completion_tokens"] < 400
@@ -212,10 +214,10 @@ def test_a_client_that_goes_away_while_it_waits_leaves_no_message(
     client: httpx.Client, session_id: str
 ) -> None:
     path = f"/v1/sessions/{session_id}/messages"
-    with open_stream(client, session_id, content=LONG_TASK, max_tokens=60, temperature=0) as stream:
+    with open_stream(client, session_id, content=LONG_TASK, max_tokens=500, temperature=0) as stream:
         next(stream)
         with pytest.raises(httpx.ReadTimeout):
-            client.post(path, json={"content": "I give up soon.", "if_busy": "wait"}, timeout=0.5)
+            client.post(path, json={"content": "I give up soon.", "if_busy": "wait"}, timeout=0.2)
         assert [event for event, _ in stream][-1] == "finished"
     assert client.post(path, json={"content": "Next.", "max_tokens": 2}).status_code == 200
     said = [message["content"] for message in client.get(path).json()["data"] if message["role"] == "user"]
@@ -242,11 +244,11 @@ def test_a_reply_that_could_not_be_stored_to_its_end_stays_in_the_chat(
 
 
 def test_a_fault_of_the_model_is_told_as_a_problem_and_the_chat_goes_on(
-    client: httpx.Client, session_id: str, default_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, session_id: str, served_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/v1/sessions/{session_id}/messages"
     with monkeypatch.context() as broken:
-        broken.setattr(default_model.decoder.norm, "forward", _fail)
+        broken.setattr(served_model.decoder.norm, "forward", _fail)
         failed = client.post(path, json={"content": "First."})
         assert failed.status_code == 500
         with open_stream(client, session_id, content="Second.") as stream:

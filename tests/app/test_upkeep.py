@@ -4,11 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from app.storage.database import Database
+from app.storage.sessions import Sessions
+from app.storage.tables import SessionRow
 from app.upkeep.service import AT_ONCE, Upkeep
 from memory.strategies import parse_strategy
 
@@ -16,13 +19,16 @@ OWNER = "local"
 
 
 class Watched:
-    """Upkeep of sessions that need none, which can be held up where it looks at one."""
+    """Upkeep of sessions that need none, which can be held up before it looks at any, and where it does."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stored: set[str] = set()
         self.looked_at: list[str] = []
         self.at_once: Counter[str] = Counter()
         self.most_at_once = 0
-        self.gate = asyncio.Event()
+        self.entrance, self.gate = asyncio.Event(), asyncio.Event()
+        self.entrance.set()
         self.gate.set()
         self.upkeep = Upkeep(
             database,
@@ -31,7 +37,11 @@ class Watched:
             open_state=self._open,
             window_in_use=lambda *_: None,
             on_change=lambda *_: None,
+            let_pass=self._let_pass,
         )
+
+    async def _let_pass(self) -> None:
+        await self.entrance.wait()
 
     @asynccontextmanager
     async def _open(self, _owner: str, session_id: str) -> AsyncIterator[Any]:
@@ -46,7 +56,14 @@ class Watched:
         finally:
             self.at_once[session_id] -= 1
 
-    def soon(self, *names: str) -> None:
+    async def soon(self, *names: str) -> None:
+        now = datetime.now(UTC)
+        row = {"memory": {"strategy": "summary_buffer"}, "created_at": now, "updated_at": now}
+        new = set(names) - self._stored
+        async with self._database.write() as session:
+            rows = [{"id": name} | row for name in new]
+            await Sessions(session, OWNER).insert(SessionRow, rows)
+        self._stored |= new
         for name in names:
             self.upkeep.soon(OWNER, name)
 
@@ -84,7 +101,7 @@ def test_of_hundreds_of_sessions_few_are_worked_on_at_once_and_each_is(empty_dat
     async def work(watched: Watched) -> None:
         names = [f"ses_{number}" for number in range(300)]
         watched.gate.clear()
-        watched.soon(*names)
+        await watched.soon(*names)
         await watched.begun(AT_ONCE)
         watched.gate.set()
         await watched.ended(len(names))
@@ -98,7 +115,7 @@ def test_the_session_that_changed_last_is_worked_on_before_all_that_wait(empty_d
     async def work(watched: Watched) -> None:
         watched.gate.clear()
         running = [f"running {number}" for number in range(AT_ONCE)]
-        watched.soon(*running, "first", "second", "third", "first")
+        await watched.soon(*running, "first", "second", "third", "first")
         await watched.begun(AT_ONCE)
         for number in range(3):
             await watched.upkeep.stop(watched.looked_at[number])
@@ -111,9 +128,9 @@ def test_the_session_that_changed_last_is_worked_on_before_all_that_wait(empty_d
 def test_a_session_that_changes_while_it_is_worked_on_is_worked_on_again(empty_database: Path) -> None:
     async def work(watched: Watched) -> None:
         watched.gate.clear()
-        watched.soon("a")
+        await watched.soon("a")
         await watched.begun(1)
-        watched.soon("a", "a")
+        await watched.soon("a", "a")
         watched.gate.set()
         await watched.ended(2)
         await watched.begun(2)
@@ -123,10 +140,12 @@ def test_a_session_that_changes_while_it_is_worked_on_is_worked_on_again(empty_d
 
 def test_sessions_that_are_stopped_leave_their_places_to_others(empty_database: Path) -> None:
     async def work(watched: Watched) -> None:
+        watched.entrance.clear()
         stopped = [f"stopped {number}" for number in range(AT_ONCE)]
-        watched.soon(*stopped, "waiting", "other")
+        await watched.soon(*stopped, "waiting", "other")
         for name in ("waiting", *stopped):  # the first of these before it has begun
             await watched.upkeep.stop(name)
+        watched.entrance.set()
         await watched.ended(1)
         assert watched.looked_at == ["other"]
 

@@ -1,18 +1,18 @@
 """Parts that the tests of the model share."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llm.catalog import ensure_model
+from llm.engine.local_engine import LocalEngine
 from llm.loading import LoadedModel, load_model
+from llm.text.chat_format import ChatTokenizer
+from tests.llm.engines import StartLocal
 from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
-
-
-@pytest.fixture(scope="session")
-def model_folder(models_folder: Path) -> Path:
-    """The default model, prepared, for tests that do not need it loaded."""
-    return ensure_model("smollm2-135m-instruct", models_folder)
+from tests.stand_in import model_for
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +28,17 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_model_folder: Path) -> LoadedModel:
     return load_model(str(tiny_model_folder), tiny_model_folder)
+
+
+@pytest.fixture
+def start_local(request: pytest.FixtureRequest, chat_tokenizer: ChatTokenizer) -> Iterator[StartLocal]:
+    """With the model of the test: see `tests.stand_in`."""
+    with ExitStack() as running:
+
+        def start(**changes: Any) -> LocalEngine:
+            settings = {"context_window": 2048, "kv_cache_bytes": 2**30} | changes
+            engine = LocalEngine(model_for(request), chat_tokenizer, **settings)
+            running.callback(engine.close)
+            return engine
+
+        yield start

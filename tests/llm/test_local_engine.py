@@ -1,10 +1,9 @@
-"""The local engine, with the real model: what it computes, keeps, refuses, and survives."""
+"""The local engine: what it computes, with the real model, keeps, refuses, and survives."""
 
 import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,21 +18,20 @@ from llm.engine.interface import (
     Generation,
     GenerationRequest,
     SamplingParameters,
+    ScoreRequest,
     Started,
 )
 from llm.engine.local_engine import LocalEngine
 from llm.errors import EngineClosedError, PromptTooLongError, QueueFullError
-from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
+from tests.llm.engines import StartLocal
 
 LONG_TASK = "Write a very long story about a whale and a ship, with many chapters."
 
 
 @pytest.fixture
-def engine(default_model: LoadedModel, chat_tokenizer: ChatTokenizer) -> Iterator[LocalEngine]:
-    engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30)
-    yield engine
-    engine.close()
+def engine(start_local: StartLocal) -> LocalEngine:
+    return start_local()
 
 
 def prompt_of(tokenizer: ChatTokenizer, *contents: str) -> tuple[int, ...]:
@@ -76,6 +74,7 @@ def test_a_reply_from_the_cache_is_the_reply_computed_anew(
     assert from_cache == from_scratch
 
 
+@pytest.mark.stand_in
 def test_streamed_text_and_ids_are_those_of_the_end(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -85,6 +84,7 @@ def test_streamed_text_and_ids_are_those_of_the_end(
         assert text == finished.text == chat_tokenizer.decode(finished.token_ids)
 
 
+@pytest.mark.stand_in
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -97,6 +97,7 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(
     assert len({text(seed) for seed in range(4)}) > 1
 
 
+@pytest.mark.stand_in
 def test_a_reply_ends_before_a_stop_string_and_its_ids_say_the_same(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -159,18 +160,11 @@ def test_a_request_cancelled_while_it_waits_ends_at_once(
 
 
 def test_past_its_bound_the_queue_refuses_and_a_freed_place_is_taken_again(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+    start_local: StartLocal, chat_tokenizer: ChatTokenizer
 ) -> None:
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
     places = 3
-    engine = LocalEngine(
-        default_model,
-        chat_tokenizer,
-        context_window=2048,
-        kv_cache_bytes=2**30,
-        max_running=1,
-        max_waiting_tokens=places * LEAST_COST,
-    )
+    engine = start_local(max_running=1, max_waiting_tokens=places * LEAST_COST)
     assert len(prompt) < LEAST_COST
     running = engine.submit(request(prompt, max_tokens=500))
     next(iter(running))
@@ -193,30 +187,19 @@ def test_past_its_bound_the_queue_refuses_and_a_freed_place_is_taken_again(
     assert engine.stats.waiting_tokens == 0
     for _ in range(places):
         engine.reserve(request(prompt))
-    engine.close()
 
 
 def test_a_prompt_larger_than_the_queue_has_a_place_in_an_empty_one(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+    start_local: StartLocal, chat_tokenizer: ChatTokenizer
 ) -> None:
-    engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30, max_waiting_tokens=10
-    )
+    engine = start_local(max_waiting_tokens=10)
     assert run(engine.submit(request(prompt_of(chat_tokenizer, LONG_TASK), max_tokens=2)))[2].text
-    engine.close()
 
 
 def test_a_request_whose_turn_does_not_come_in_time_is_given_up(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+    start_local: StartLocal, chat_tokenizer: ChatTokenizer
 ) -> None:
-    engine = LocalEngine(
-        default_model,
-        chat_tokenizer,
-        context_window=2048,
-        kv_cache_bytes=2**30,
-        max_running=1,
-        queue_timeout_s=0.3,
-    )
+    engine = start_local(max_running=1, queue_timeout_s=0.3)
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
     running = engine.submit(request(prompt, max_tokens=1000))
     next(iter(running))
@@ -226,7 +209,6 @@ def test_a_request_whose_turn_does_not_come_in_time_is_given_up(
     running.cancel()
     assert isinstance(list(running)[-1], Finished)
     assert engine.stats.waiting_tokens == 0
-    engine.close()
 
 
 def test_what_cannot_fit_the_window_is_refused_before_it_is_queued(engine: LocalEngine) -> None:
@@ -234,9 +216,10 @@ def test_what_cannot_fit_the_window_is_refused_before_it_is_queued(engine: Local
         engine.submit(request(tuple(range(17, 2000)), max_tokens=66))
     assert (refused.value.prompt_tokens, refused.value.max_tokens) == (1983, 66)
     with pytest.raises(PromptTooLongError):
-        engine.score(range(3000))
+        engine.score(ScoreRequest(tuple(range(17, 2000)), ((1,), tuple(range(17, 83)))))
 
 
+@pytest.mark.stand_in
 def test_owners_share_no_cached_tokens(engine: LocalEngine, chat_tokenizer: ChatTokenizer) -> None:
     prompt = prompt_of(chat_tokenizer, "A secret.")
     run(engine.submit(request(prompt, owner="ann", chat="a")))
@@ -245,6 +228,7 @@ def test_owners_share_no_cached_tokens(engine: LocalEngine, chat_tokenizer: Chat
     assert run(engine.submit(request(prompt, owner="bob")))[0].cached_tokens == 0
 
 
+@pytest.mark.stand_in
 def test_another_chat_of_the_owner_shares_the_persona_and_voids_nothing(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -256,6 +240,7 @@ def test_another_chat_of_the_owner_shares_the_persona_and_voids_nothing(
     assert engine.cached_tokens(second, "") == len(second) - 1
 
 
+@pytest.mark.stand_in
 def test_a_forgotten_conversation_is_not_cached(engine: LocalEngine, chat_tokenizer: ChatTokenizer) -> None:
     prompt = prompt_of(chat_tokenizer, "Forget me.")
     run(engine.submit(request(prompt, chat="a")))
@@ -263,6 +248,7 @@ def test_a_forgotten_conversation_is_not_cached(engine: LocalEngine, chat_tokeni
     assert engine.cached_tokens(prompt, "") == 0
 
 
+@pytest.mark.stand_in
 def test_a_fault_ends_its_own_request_alone_and_nothing_of_it_is_kept(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,24 +266,10 @@ def _fail(_x: torch.Tensor) -> torch.Tensor:
     raise RuntimeError("broken")
 
 
-def test_scores_are_the_log_probabilities_of_one_whole_pass(
-    engine: LocalEngine, default_model: LoadedModel, chat_tokenizer: ChatTokenizer
-) -> None:
-    ids = prompt_of(chat_tokenizer, *[f"This is message number {n}, as it was said." for n in range(22)])
-    assert len(ids) > 512
-    decoder = default_model.decoder
-    logits = decoder.extend(ids, decoder.new_cache(), logits="all")
-    expected = logits[:-1].log_softmax(-1)[range(len(ids) - 1), list(ids[1:])]
-    torch.testing.assert_close(torch.tensor(engine.score(ids)), expected, atol=1e-3, rtol=1e-3)
-    assert engine.score(ids[:1]) == []
-
-
 def test_a_closed_engine_refuses_and_ends_what_runs_and_what_waits(
-    default_model: LoadedModel, chat_tokenizer: ChatTokenizer
+    start_local: StartLocal, chat_tokenizer: ChatTokenizer
 ) -> None:
-    engine = LocalEngine(
-        default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30, max_running=1
-    )
+    engine = start_local(max_running=1)
     prompt = prompt_of(chat_tokenizer, LONG_TASK)
     running, waiting = (engine.submit(request(prompt, max_tokens=1000)) for _ in range(2))
     next(iter(running))
@@ -308,7 +280,7 @@ def test_a_closed_engine_refuses_and_ends_what_runs_and_what_waits(
     with pytest.raises(EngineClosedError):
         engine.submit(request(prompt))
     with pytest.raises(EngineClosedError):
-        engine.score(prompt)
+        engine.score(ScoreRequest(prompt, (prompt,)))
 
 
 def test_events_reach_an_event_loop_that_goes_on_meanwhile(
@@ -335,6 +307,7 @@ def test_events_reach_an_event_loop_that_goes_on_meanwhile(
     assert ticks > 20
 
 
+@pytest.mark.stand_in
 def test_many_threads_that_submit_and_cancel_at_random_all_see_the_end(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -386,8 +359,8 @@ def test_log_probabilities_are_those_of_scoring_the_reply(
         tokens = [token for event in events if isinstance(event, Delta) for token in event.tokens]
         # The ids may leave out an unfinished character at the end, and the tokens do not.
         assert tuple(token.token_id for token in tokens)[: len(finished.token_ids)] == finished.token_ids
-        ids = (*prompt, *(token.token_id for token in tokens))
-        scores = engine.score(ids)[len(prompt) - 1 :]
+        chosen = tuple(token.token_id for token in tokens)
+        [scores] = engine.score(ScoreRequest(prompt, (chosen,))).result().logprobs
         assert [token.logprob for token in tokens] == pytest.approx(scores, abs=1e-3)
         for token in tokens:
             values = [logprob for _, logprob in token.likeliest]
@@ -398,6 +371,7 @@ def test_log_probabilities_are_those_of_scoring_the_reply(
                 assert token.likeliest[0][0] == token.token_id
 
 
+@pytest.mark.stand_in
 def test_log_probabilities_end_with_the_text_before_a_stop_string(
     engine: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:

@@ -1,20 +1,21 @@
-"""The remote engine, against a server with the real model: what comes back is what the local engine gives."""
+"""The remote engine, against a server with a real engine: what comes back is what the local engine gives."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from llm.engine.blocks import BLOCK_TOKENS
-from llm.engine.interface import Delta, Event, Finished, Started
+from llm.engine.interface import Delta, Event, Finished, ScoreRequest, Started
 from llm.engine.local_engine import LocalEngine
 from llm.errors import EngineClosedError, PromptTooLongError, QueueFullError, UnsupportedByEngineError
-from llm.loading import LoadedModel
 from llm.remote.discovery import Api
 from llm.remote.engine import RemoteEngine
 from llm.text.chat_format import ChatTokenizer
+from tests.llm.engines import StartLocal
 from tests.llm.remote_parts import MESSAGES, prompt_of, remote_engine, request, run
 from tests.openai_server import Answer, Dialect, ModelServer, ScriptedServer, serve
 
@@ -24,10 +25,8 @@ StartEngine = Callable[..., RemoteEngine]
 
 
 @pytest.fixture
-def local(default_model: LoadedModel, chat_tokenizer: ChatTokenizer) -> Iterator[LocalEngine]:
-    engine = LocalEngine(default_model, chat_tokenizer, context_window=2048, kv_cache_bytes=2**30)
-    yield engine
-    engine.close()
+def local(start_local: StartLocal) -> LocalEngine:
+    return start_local()
 
 
 @pytest.fixture
@@ -77,6 +76,7 @@ def test_the_chat_api_gives_the_local_engines_text(
 
 
 @pytest.mark.parametrize("api", ["completions", "chat"])
+@pytest.mark.stand_in
 def test_a_second_turn_reports_the_servers_cached_tokens(
     api: Api, start_engine: StartEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -91,6 +91,7 @@ def test_a_second_turn_reports_the_servers_cached_tokens(
     assert second.cached_tokens > known - 2 - BLOCK_TOKENS, "whole blocks are kept"
 
 
+@pytest.mark.stand_in
 def test_cached_prefixes_are_not_shared_between_owners(
     engine: RemoteEngine, server: ModelServer, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -101,6 +102,7 @@ def test_cached_prefixes_are_not_shared_between_owners(
     assert "anne" not in first
 
 
+@pytest.mark.stand_in
 def test_every_sampling_parameter_is_passed_on(
     engine: RemoteEngine, server: ModelServer, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -122,6 +124,7 @@ def test_every_sampling_parameter_is_passed_on(
     assert server.requests[1]["top_k"] == -1, "a server's own default must not act"
 
 
+@pytest.mark.stand_in
 def test_a_seed_gives_the_same_text_and_one_that_was_drawn_is_reported(
     engine: RemoteEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_seed_gives_the_same_text_and_one_that_was_drawn_is_reported(
     assert len({reply(seed)[1] for seed in range(4)}) > 1
 
 
+@pytest.mark.stand_in
 def test_a_reply_ends_before_a_stop_string_and_its_ids_say_the_same(
     engine: RemoteEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -178,7 +182,7 @@ def test_more_than_the_bound_is_refused_until_what_waits_is_gone(chat_tokenizer:
         with pytest.raises(QueueFullError):
             engine.submit(asked)
         with pytest.raises(QueueFullError):
-            engine.score(asked.prompt)
+            engine.score(ScoreRequest(asked.prompt, ()))
         for generation in waiting:
             generation.cancel()
             [last] = generation
@@ -207,6 +211,7 @@ def test_a_prompt_beyond_the_bound_is_let_through_alone_and_what_has_begun_does_
     assert stats.generated_tokens >= finished.completion_tokens
 
 
+@pytest.mark.stand_in
 def test_what_cannot_fit_the_window_is_refused_and_keeps_no_place(
     start_engine: StartEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
@@ -215,7 +220,7 @@ def test_what_cannot_fit_the_window_is_refused_and_keeps_no_place(
         with pytest.raises(PromptTooLongError):
             engine.submit(request(chat_tokenizer, max_tokens=2048))
         with pytest.raises(PromptTooLongError):
-            engine.score([1] * 2049)
+            engine.score(ScoreRequest((1,) * 2000, ((1,), (1,) * 48)))
     run(engine.submit(request(chat_tokenizer, max_tokens=2)))
 
 
@@ -235,31 +240,64 @@ def test_closing_ends_what_runs_and_refuses_what_comes(
     for refused in (
         place.submit,
         lambda: engine.submit(request(chat_tokenizer)),
-        lambda: engine.score([1, 2]),
+        lambda: engine.score(ScoreRequest((1,), ((2,),))),
         engine.check,
     ):
         with pytest.raises(EngineClosedError):
             refused()
 
 
+def candidates_of(tokenizer: ChatTokenizer) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(tokenizer.encode_text, ("Whales sing.", "", "Grüße, 안녕하세요", "No")))
+
+
 def test_scores_are_the_local_engines(
-    engine: RemoteEngine, local: LocalEngine, chat_tokenizer: ChatTokenizer
+    engine: RemoteEngine, server: ModelServer, local: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
-    ids = prompt_of(chat_tokenizer)
-    assert engine.score(ids) == pytest.approx(local.score(ids), abs=1e-4)
+    asked = ScoreRequest(prompt_of(chat_tokenizer), candidates_of(chat_tokenizer), "ann")
+    scores, expected = engine.score(asked).result(), local.score(asked).result()
+    for each, its in zip(scores.logprobs, expected.logprobs, strict=True):
+        assert each == pytest.approx(its, abs=1e-3)
+    assert scores.cached_tokens == 1, "as the server says"
+    assert len({body["cache_salt"] for body in server.requests}) == 1
+    engine.score(replace(asked, owner="bob")).result()
+    assert len({body["cache_salt"] for body in server.requests}) == 2
+    assert engine.stats.waiting_tokens == 0
 
 
-@pytest.mark.parametrize(("api", "dialect"), [("chat", "vllm"), ("completions", "llama.cpp")])
+def test_scores_end_when_they_are_cancelled_and_when_the_engine_is_closed(
+    chat_tokenizer: ChatTokenizer,
+) -> None:
+    asked = ScoreRequest(prompt_of(chat_tokenizer), candidates_of(chat_tokenizer))
+    silent = ScriptedServer(Answer(then="hang"))
+    with serve(silent.app) as url, remote_engine(url, chat_tokenizer) as engine:
+        cancelled, closed = engine.score(asked), engine.score(asked)
+        assert cancelled.cancel()
+        assert engine.stats.waiting == 1
+        engine.close()
+        with pytest.raises(EngineClosedError):
+            closed.result()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "api", "reason"),
+    [
+        ("vllm", "chat", "its chat API"),
+        ("llama.cpp", "completions", "gives no log-probabilities of a prompt"),
+    ],
+)
+@pytest.mark.stand_in
 def test_a_server_that_gives_no_scores_is_said_so(
-    api: Api, dialect: Dialect, local: LocalEngine, chat_tokenizer: ChatTokenizer
+    dialect: Dialect, api: Api, reason: str, local: LocalEngine, chat_tokenizer: ChatTokenizer
 ) -> None:
     server = ModelServer(local, chat_tokenizer, dialect)
+    asked = ScoreRequest(prompt_of(chat_tokenizer), candidates_of(chat_tokenizer))
     with (
         serve(server.app) as url,
         remote_engine(url, chat_tokenizer, api=api) as engine,
-        pytest.raises(UnsupportedByEngineError),
+        pytest.raises(UnsupportedByEngineError, match=reason),
     ):
-        engine.score(prompt_of(chat_tokenizer))
+        engine.score(asked).result()
 
 
 def test_a_refused_score_is_said_to_be_unsupported(chat_tokenizer: ChatTokenizer) -> None:
@@ -269,9 +307,10 @@ def test_a_refused_score_is_said_to_be_unsupported(chat_tokenizer: ChatTokenizer
         remote_engine(url, chat_tokenizer) as engine,
         pytest.raises(UnsupportedByEngineError, match="400: echo is not supported"),
     ):
-        engine.score([1, 2, 3])
+        engine.score(ScoreRequest((1, 2), ((3,),))).result()
 
 
+@pytest.mark.stand_in
 def test_events_reach_an_event_loop(engine: RemoteEngine, chat_tokenizer: ChatTokenizer) -> None:
     async def listen() -> list[Event]:
         generation = engine.submit(request(chat_tokenizer, max_tokens=8))

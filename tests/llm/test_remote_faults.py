@@ -3,6 +3,7 @@
 import json
 import socket
 from base64 import b64encode
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -218,9 +219,21 @@ def test_a_key_or_a_password_goes_to_the_server_and_into_no_message() -> None:
             with pytest.raises(RemoteServerError, match=rf"^{url}/props answered 401: not with \*\*\*$"):
                 server.get("/props")
             server.close()
-    bearer, basic = answering.authorizations
+    bearer, basic = (headers["authorization"] for headers in answering.headers)
     assert bearer == f"Bearer {KEY}"
     assert basic == "Basic " + b64encode(f"anne:{KEY}".encode()).decode()
+
+
+def test_other_headers_are_asked_for_with_each_request_in_the_context_of_who_asks() -> None:
+    asking: ContextVar[str] = ContextVar("asking")
+    answering = ScriptedServer(Answer(("{}",), media_type="application/json"))
+    with serve(answering.app) as url:
+        server = RemoteServer(url, headers=lambda: {"asked-by": asking.get()})
+        for name in ("anne", "bo"):
+            asking.set(name)
+            server.get("/props")
+        server.close()
+    assert [headers["asked-by"] for headers in answering.headers] == ["anne", "bo"]
 
 
 def test_an_address_that_is_no_url_is_told() -> None:

@@ -195,6 +195,16 @@ def test_a_gguf_without_heads_of_keys_is_refused(tiny_gguf: bytes, tmp_path: Pat
         load_model(str(path), tmp_path / "models")
 
 
+@pytest.mark.parametrize("size", [2**58, 2**64])
+def test_sizes_that_no_model_has_are_refused(tmp_path: Path, size: int) -> None:
+    save_tiny_llama(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"intermediate_size": size}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CorruptModelError, match="sizes that no model has"):
+        load_decoder(tmp_path, torch.float32, "sdpa")
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_gguf_with_changed_bytes_is_loaded_or_refused_by_an_error_of_ours(

@@ -13,7 +13,9 @@ from memory.fence import quoted
 from memory.messages import Role
 from memory.persona import Persona, persona_segments
 from memory.strategies import STRATEGIES, parse_strategy
+from memory.strategies.combined import Combined
 from memory.strategies.remembering import remembering
+from memory.strategies.window import low_water_by_tokens
 from tests.memory.naive_history import history_of
 from tests.memory.random_chats import (
     assembled,
@@ -105,8 +107,15 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
 
     # What was recalled stands once, within what was asked for, and nothing of it stands in the window.
     assert len(brought) <= 1
+    strategy = parse_strategy(memory)
+    kept_free = strategy.recalled_tokens(limits.context_window)
+    if isinstance(strategy, Combined):
+        beside = len(facts) + len(summary) + sum(len(message.token_ids) for message in window)
+        kept_free = max(
+            kept_free, min(strategy.most_recalled_tokens * 3 // 2, strategy.token_budget - beside)
+        )
+    assert len(recalled_ids) <= kept_free
     for segment in brought:
-        assert len(recalled_ids) <= parse_strategy(memory).recalled_tokens(limits.context_window)
         names = [told.passage.message_id for told in segment.passages]
         assert names
         assert len(names) == len(set(names))
@@ -121,7 +130,7 @@ def test_a_context_keeps_every_law_or_is_refused_with_the_numbers(
             ids = [i for m in segment.messages for i in chat_tokenizer.encode_message(m.role, m.content)]
             assert list(segment.token_ids) == ids
 
-    keeps = remembering(parse_strategy(memory))
+    keeps = remembering(strategy)
     assert len(facts) <= (keeps.fact_tokens if keeps else 0)
     if memory["strategy"] in ("token_buffer", "vector"):
         assert sum(map(history.tokens_of, context.turns)) <= memory["token_budget"]
@@ -228,6 +237,17 @@ def test_a_turn_costs_no_more_than_hysteresis_says(
     budget = 800 if strategy == "token_buffer" else 10 * new / history.turn_count / ratio
     slack = 2 * largest / ((1 - ratio) * budget)
     assert computed <= new / (1 - ratio) * (1 + slack) + budget
+
+
+@given(high_water=st.integers(0, 10_000), beside=st.integers(0, 10_000), ratio=ratios)
+def test_a_cut_leaves_the_ratio_of_all_that_it_computes_anew(
+    high_water: int, beside: int, ratio: float
+) -> None:
+    left = low_water_by_tokens(high_water, retention_ratio=ratio, beside=beside)
+    assert left <= high_water * ratio, "what stands beside the turns never makes a cut leave more"
+    assert left >= math.floor(high_water * min(ratio, 0.5))
+    if left > high_water / 2:
+        assert left + beside == math.floor((high_water + beside) * ratio)
 
 
 @settings(max_examples=100, deadline=None)

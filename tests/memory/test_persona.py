@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.persona import ChatUser, ExampleExchange, Persona, SpeechRule
+from llm.text.chat_format import ChatTokenizer
+from memory.persona import (
+    ChatUser,
+    ExampleExchange,
+    Persona,
+    SpeechRule,
+    persona_segments,
+    unaddressed_tokens,
+)
 from memory.templates import clock_template, clock_values, fill
 from tests.texts import texts
 
@@ -75,3 +83,24 @@ def test_the_clock_is_found_and_put_in() -> None:
     assert clock_template("{{user}} {date} {{ date }}") is None
     now = datetime(2026, 3, 4, 5, 6)
     assert fill("{{DATE}} {{time}}", clock_values(now)) == "2026-03-04 05:06"
+
+
+@given(
+    parts=st.lists(st.sampled_from(["{{user}}", "{{char}}", "sings", " "]) | texts, max_size=4),
+    rules=st.sampled_from([(), WHOLE.speech_rules]),
+    user=st.builds(ChatUser, st.sampled_from([None, "dad"]), st.none() | texts),
+)
+def test_tokens_that_say_nothing_of_the_user_are_the_same_for_all_users_and_end_where_one_does(
+    chat_tokenizer: ChatTokenizer, parts: list[str], rules: tuple[SpeechRule, ...], user: ChatUser
+) -> None:
+    persona = Persona("Pippa", "".join(parts), WHOLE.examples, speech_rules=rules)
+
+    def ids(met_by: ChatUser) -> list[int]:
+        segments = persona_segments(persona.met_by(met_by), chat_tokenizer)
+        return [token_id for segment in segments for token_id in segment.token_ids]
+
+    segments = persona_segments(persona.met_by(user), chat_tokenizer)
+    count = unaddressed_tokens(persona, user, chat_tokenizer, segments)
+    met, nobodys = ids(user), ids(ChatUser())
+    assert met[:count] == nobodys[:count]
+    assert met[count : count + 1] != nobodys[count : count + 1] or met[count:] == []

@@ -56,8 +56,11 @@ def test_a_budget_is_kept_and_what_is_told_is_whole_by_time_and_not_held(
     assert segment.token_ids == chat_tokenizer.encode_message("system", text)
     lines = text.split("\n")
     assert lines[0] == HEADING
-    days = [datetime.strptime(line, "[%A, %d %B %Y]") for line in lines[1:] if line.startswith("[")]
-    assert days == sorted(set(days))
+    first, *later = [line for line in lines[1:] if line.startswith("[")]
+    assert datetime.strptime(first, "[%a %d %B %Y]").year == 2026
+    days = [first, *(f"{line[:-1]} 2026]" for line in later)]
+    times = [datetime.strptime(line, "[%a %d %B %Y]") for line in days]
+    assert times == sorted(set(times))
     free = [passage for passage in passages if passage.message_id not in held]
     spoken = [line for line in lines[1:] if not line.startswith("[")]
     assert spoken
@@ -107,6 +110,19 @@ def test_pieces_of_one_message_are_told_as_one(chat_tokenizer: ChatTokenizer) ->
     assert told(fill(ranked(one), 1000, chat_tokenizer, ())).endswith("\n  Ada: First this. Then that.")
 
 
+def test_a_year_is_told_where_it_begins(chat_tokenizer: ChatTokenizer) -> None:
+    passages = [*said("Old.", days=-400), *said("New."), *said("Newer.", days=1), *said("Next.", days=365)]
+    days = [
+        line for line in told(fill(ranked(passages), 1000, chat_tokenizer, ())).split("\n") if line[0] == "["
+    ]
+    assert days == [
+        "[Sun 1 December 2024]",
+        "[Mon 5 January 2026]",
+        "[Tue 6 January]",
+        "[Tue 5 January 2027]",
+    ]
+
+
 @pytest.mark.parametrize("citation", ["guide.pdf, page 3", "notes.md, Setup"])
 def test_pieces_of_documents_are_told_with_their_citation(
     chat_tokenizer: ChatTokenizer, citation: str
@@ -114,7 +130,7 @@ def test_pieces_of_documents_are_told_with_their_citation(
     piece = Passage(PassageKey("doc_1", 4), "Press the red button.", citation=citation)
     text = told(fill(ranked([piece, *said("I pressed it.")]), 1000, chat_tokenizer, ()))
     quotes = f"{DOCUMENTS_HEADING}\n[{citation}]\n  Press the red button."
-    assert text == f"{HEADING}\n[Monday, 5 January 2026]\n  Ada: I pressed it.\n{quotes}"
+    assert text == f"{HEADING}\n[Mon 5 January 2026]\n  Ada: I pressed it.\n{quotes}"
     assert told(fill(ranked([piece]), 1000, chat_tokenizer, ())) == quotes
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.recall.features import FEATURES
+from memory.recall.features import FEATURES, Matches
 from memory.recall.passage import Passage
 from memory.recall.protocols import Filter
-from memory.recall.ranking import WEIGHTS, Ranked, spread
+from memory.recall.ranking import WEIGHTS, Ranked, rank, spread
 from memory.recall.words import shared, terms
 from tests.memory.naive_recall import START, NaiveIndexes, asking, meets, said
 
@@ -37,6 +37,16 @@ def best(passages: Sequence[Passage], text: str) -> str:
 
 def test_every_feature_has_a_weight() -> None:
     assert set(WEIGHTS) == set(FEATURES)
+
+
+def test_a_match_by_words_or_by_sense_alone_counts_more_than_half_a_match_by_both() -> None:
+    passages = [
+        passage for number in range(3) for passage in said("It was so.", source=f"ses_{number}", days=number)
+    ]
+    words, sense, both = (passage.key for passage in passages)
+    found = Matches({words: 1.0, both: 0.5}, {sense: 1.0, both: 0.5}, {})
+    ranked = rank("Was it?", START, passages, found)
+    assert ranked[-1].passage.key == both
 
 
 @settings(deadline=None, max_examples=50)

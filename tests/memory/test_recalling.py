@@ -182,7 +182,7 @@ def test_a_recalled_message_passes_neither_for_a_control_token_nor_for_a_line_of
     assert [i for i in posing.token_ids if i in special] == [i for i in plain.token_ids if i in special]
     [segment] = [segment for segment in posing.segments if segment.kind == "recalled"]
     _heading, date, *lines = segment.messages[0].content.splitlines()
-    assert date == "[Wednesday, 9 July 2025]"
+    assert date == "[Wed 9 July 2025]"
     assert lines[0].startswith("  A B: Hello")
     assert len(lines) == 5
     assert all(line.startswith("    ") for line in lines[1:])
@@ -266,3 +266,26 @@ def test_a_window_keeps_room_for_what_may_be_recalled_and_half_of_it_at_most() -
     assert vector.recalled_tokens(8000) == 1000
     assert vector.recalled_tokens(800) == 400
     assert parse_strategy({"strategy": "token_buffer"}).recalled_tokens(8000) == 0
+
+
+@pytest.mark.parametrize(("turns", "tokens"), [(0, 262), (10, 250)])
+def test_recall_has_what_the_other_parts_leave_of_the_budget_up_to_half_as_much_again(
+    chat_tokenizer: ChatTokenizer, turns: int, tokens: int
+) -> None:
+    memory = {
+        "strategy": "combined",
+        "token_budget": 500,
+        "recalled_share": 0.35,
+        "recent_share": 0.5,
+        "summary_share": 0.0,
+        "facts_share": 0.0,
+    }
+    recalled = [passage(f"The rabbit number {number} lives here.", number) for number in range(50)]
+    chat = state(chat_tokenizer, memory, *recalled)
+    chat = replace(chat, history=history_of(SAID[: 2 * turns], chat_tokenizer))
+    with_recall = context(chat, chat_tokenizer)
+    [brought] = [segment for segment in with_recall.segments if segment.kind == "recalled"]
+    others = sum(segment.tokens for segment in with_recall.segments if segment.kind == "turn")
+    assert 175 < brought.tokens <= min(262, 500 - others)
+    assert brought.tokens > tokens - 30
+    assert with_recall.turns == context(replace(chat, recalled=None), chat_tokenizer).turns
