@@ -4,13 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Each process of the tests loads the model for itself: some 2 GB.
 TEST_PROCESSES ?= 2
+# Where the results of `make eval-smoke` are put.
+EVALS ?= build/evals
 # Of each kind, to each address.
 FUZZ_EXAMPLES ?= 50
 
-.PHONY: help serve test soak fuzz lint types format clean
+.PHONY: help serve test eval-smoke soak fuzz lint types format clean
 help:
 	@echo "make serve   install what is needed and serve on 127.0.0.1:8000"
 	@echo "make test    install what is needed and run all tests"
+	@echo "make eval-smoke  run every evaluation in small, on data made here (two minutes)"
 	@echo "make soak    run the engine for ten thousand turns (minutes)"
 	@echo "make fuzz    send the service a great deal of nonsense (minutes)"
 	@echo "make lint    formatting, lint and import rules;   make types   type checks"
@@ -22,6 +25,10 @@ serve: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@$(BIN)/perdure models fetch
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+
+eval-smoke: $(VENV)/.installed-dev
+	@$(BIN)/perdure models fetch
+	$(BIN)/python -m evals.smoke $(EVALS)
 
 soak: $(VENV)/.installed-dev
 	@$(BIN)/perdure models fetch

@@ -1,19 +1,22 @@
-"""The memories of LangChain in a benchmark: the real classes, with our tokeniser's counts.
+"""The memories of LangChain: the real classes, with our tokeniser's counts.
 
-Only the model that they summarise by is a stand-in: it computes nothing, and writes a text of full length.
+In a benchmark the model that they summarise by is a stand-in: it computes nothing, and writes a text of full
+length.
 """
 
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.chat_models import SimpleChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, trim_messages
 from langchain_core.vectorstores import InMemoryVectorStore
 
+from evals.peers.memory import PeerMemory
 from llm.text.chat_format import ChatEncoding
 from memory.messages import Role
 from memory.recall.words import terms
@@ -41,34 +44,27 @@ DOCUMENT_TOKENS = 110
 ROLES: dict[str, Role] = {"human": "user", "ai": "assistant", "system": "system"}
 
 
-class PeerMemory(Protocol):
-    """A memory of one chat. `messages`: what it puts before the user's message, as role and content."""
-
-    @property
-    def name(self) -> str: ...
-
-    def messages(self, asked: str) -> list[tuple[Role, str]]: ...
-
-    def take_turn(self, said: str, replied: str) -> None: ...
-
-
-class StandInModel(SimpleChatModel):  # type: ignore[misc]  # Any where LangChain is not installed
-    """Writes as a summary the end of what it is to summarise, of `summary_tokens` tokens."""
+class CountingModel(SimpleChatModel):  # type: ignore[misc]  # Any where LangChain is not installed
+    """Counts tokens as the service does. A summary of it has `summary_tokens` at most."""
 
     encoder: Any
     summary_tokens: int
 
     @property
     def _llm_type(self) -> str:
-        return "stand-in"
+        return type(self).__name__
+
+    def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], *_: Any, **__: Any) -> int:
+        return sum(len(self.encoder.encode_message(ROLES[each.type], each.content)) for each in messages)
+
+
+class StandInModel(CountingModel):
+    """Writes as a summary the end of what it is to summarise."""
 
     def _call(self, messages: list[BaseMessage], *_: Any, **__: Any) -> str:
         ids = self.encoder.encode_text(str(messages[-1].content))
         frame = len(self.encoder.encode_message("system", ""))
         return str(self.encoder.decode(ids[-max(1, self.summary_tokens - frame) :]))
-
-    def get_num_tokens_from_messages(self, messages: Sequence[BaseMessage], *_: Any, **__: Any) -> int:
-        return sum(len(self.encoder.encode_message(ROLES[each.type], each.content)) for each in messages)
 
 
 class StandInEmbeddings(Embeddings):  # type: ignore[misc]  # Any where LangChain is not installed
@@ -86,7 +82,6 @@ class ClassicMemory:
     """`PeerMemory` on a class of langchain-classic."""
 
     def __init__(self, memory: Any) -> None:
-        self.name = f"LangChain {type(memory).__name__}"
         self._memory = memory
 
     def messages(self, asked: str) -> list[tuple[Role, str]]:
@@ -98,8 +93,6 @@ class ClassicMemory:
 
 class TrimmedMemory:
     """`PeerMemory` by `trim_messages`, over the whole chat at each turn."""
-
-    name = "LangChain trim_messages"
 
     def __init__(self, token_counter: Any, max_tokens: int) -> None:
         self._messages: list[BaseMessage] = []
@@ -121,51 +114,66 @@ class TrimmedMemory:
         self._messages += [HumanMessage(said), AIMessage(replied)]
 
 
-def langchain_memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMemory]:
-    """Those that do what our strategy does, within the same budget."""
+def stand_ins(strategy: Strategy, encoder: ChatEncoding) -> dict[str, PeerMemory]:
+    """Those that do what our strategy does, within the same budget, by LangChain's names.
+
+    No model computes anything for them.
+    """
+    return langchain_memories(strategy, partial(StandInModel, encoder=encoder), StandInEmbeddings())
+
+
+def langchain_memories(
+    strategy: Strategy, model_of: Callable[..., CountingModel], embeddings: Embeddings
+) -> dict[str, PeerMemory]:
+    """The same. `model_of`: makes their model, of the argument `summary_tokens`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         if isinstance(strategy, Vector):
-            return [_vector_memory(strategy, encoder)]
-        return _memories(strategy, encoder)
+            classic: Any = _vector_memory(strategy, model_of, embeddings)
+        else:
+            classic = _classic_memory(strategy, model_of)
+    found: dict[str, PeerMemory] = {}
+    if classic is not None:
+        found[type(classic).__name__] = ClassicMemory(classic)
+    if isinstance(strategy, SlidingWindow):
+        found["trim_messages"] = TrimmedMemory(len, 2 * strategy.turns)
+    if isinstance(strategy, TokenBuffer):
+        counted = model_of(summary_tokens=0).get_num_tokens_from_messages
+        found["trim_messages"] = TrimmedMemory(counted, strategy.token_budget)
+    return found
 
 
-def _vector_memory(strategy: Vector, encoder: ChatEncoding) -> PeerMemory:
-    store = InMemoryVectorStore(StandInEmbeddings())
+def _vector_memory(strategy: Vector, model_of: Callable[..., CountingModel], embeddings: Embeddings) -> Any:
+    store = InMemoryVectorStore(embeddings)
     documents = max(1, strategy.recall_tokens // DOCUMENT_TOKENS)
-    return ClassicMemory(
-        ConversationVectorStoreTokenBufferMemory(
-            llm=StandInModel(encoder=encoder, summary_tokens=0),
-            retriever=store.as_retriever(search_kwargs={"k": documents}),
-            max_token_limit=strategy.token_budget,
-            return_messages=True,
-        )
+    return ConversationVectorStoreTokenBufferMemory(
+        llm=model_of(summary_tokens=0),
+        retriever=store.as_retriever(search_kwargs={"k": documents}),
+        max_token_limit=strategy.token_budget,
+        return_messages=True,
     )
 
 
-def _memories(strategy: Strategy, encoder: ChatEncoding) -> list[PeerMemory]:
+def _classic_memory(strategy: Strategy, model_of: Callable[..., CountingModel]) -> Any:
+    """None if there is none that does the same."""
     match strategy:
         case Buffer():
-            return [ClassicMemory(ConversationBufferMemory(return_messages=True))]
+            return ConversationBufferMemory(return_messages=True)
         case SlidingWindow(turns=turns):
-            window = ConversationBufferWindowMemory(k=turns, return_messages=True)
-            return [ClassicMemory(window), TrimmedMemory(len, 2 * turns)]
+            return ConversationBufferWindowMemory(k=turns, return_messages=True)
         case TokenBuffer(token_budget=budget):
-            model = StandInModel(encoder=encoder, summary_tokens=0)
-            buffer = ConversationTokenBufferMemory(llm=model, max_token_limit=budget, return_messages=True)
-            return [ClassicMemory(buffer), TrimmedMemory(model.get_num_tokens_from_messages, budget)]
-        case SummaryBuffer(token_budget=budget, max_summary_tokens=tokens):
-            model = StandInModel(encoder=encoder, summary_tokens=tokens)
-            # It does not count the summary: so the budget of both is that of its turns and ours of all.
-            both = ConversationSummaryBufferMemory(
-                llm=model, max_token_limit=budget - tokens, return_messages=True
+            return ConversationTokenBufferMemory(
+                llm=model_of(summary_tokens=0), max_token_limit=budget, return_messages=True
             )
-            return [ClassicMemory(both)]
+        case SummaryBuffer(token_budget=budget, max_summary_tokens=tokens):
+            # It does not count the summary: so the budget of both is that of its turns and ours of all.
+            return ConversationSummaryBufferMemory(
+                llm=model_of(summary_tokens=tokens), max_token_limit=budget - tokens, return_messages=True
+            )
         case RunningSummary(max_summary_tokens=tokens):
-            model = StandInModel(encoder=encoder, summary_tokens=tokens)
-            return [ClassicMemory(ConversationSummaryMemory(llm=model, return_messages=True))]
+            return ConversationSummaryMemory(llm=model_of(summary_tokens=tokens), return_messages=True)
         case _:
-            return []
+            return None
 
 
 def _as_pairs(messages: Sequence[BaseMessage]) -> list[tuple[Role, str]]:

@@ -60,7 +60,7 @@ def read_script(data: Path | None) -> Script:
     if data is None:
         return _made_script(random.Random(SEED))
     dialogues = read_dialogues(data)
-    said = [pair for dialogue in dialogues for pair in zip(dialogue.messages, dialogue.replies, strict=False)]
+    said = [exchange for dialogue in dialogues for exchange in dialogue.exchanges]
     if not said:
         raise ValueError(f"{data} has no dialogues")
     return Script(data.name, dialogues[0].persona, tuple(said))

@@ -37,7 +37,7 @@ from memory.strategies.vector import Vector
 from memory.summaries.summariser import Summariser
 
 if TYPE_CHECKING:
-    from evals.bench.langchain_peer import PeerMemory
+    from evals.peers.memory import PeerMemory
 
 OVER_BOUND = 1.1
 COMPUTED = "computed / "
@@ -155,7 +155,7 @@ class WindowBenchmark:
     def _beside_bound(
         self, strategy: Strategy, played: Sequence[ServedTurn], computed: float, ratio: float
     ) -> dict[str, float]:
-        """What is computed, beside what the steps of the window cost, and what stands beside the turns."""
+        """What is computed, beside what the steps of the window cost, and what recall costs."""
         new = _mean_tokens(self._turns)
         bound, parts = new / (1 - ratio), "t/(1-r)"
         figures = {parts: bound}
@@ -163,30 +163,25 @@ class WindowBenchmark:
             recalled = statistics.mean(turn.recalled_tokens for turn in played)
             figures["recalled a turn"] = recalled
             bound, parts = bound + new + recalled, f"{parts} + last turn + recalled"
-        figures[f"{COMPUTED}{parts}"] = computed / bound
-        for name, entered in self._derived(strategy, played).items():
-            figures[f"{name} a turn"] = entered
-            bound, parts = bound + entered, f"{parts} + {name}"
-            figures[f"{COMPUTED}{parts}"] = computed / bound
-        return figures
+        return figures | {f"{COMPUTED}{parts}": computed / bound} | self._derived(strategy, played)
 
     @staticmethod
     def _derived(strategy: Strategy, played: Sequence[ServedTurn]) -> dict[str, float]:
         """Tokens a turn of all the summaries and all the blocks of facts that entered the window."""
         found = {}
         if summarising(strategy):
-            found["summaries"] = dict(turn.summary for turn in played if turn.summary)
+            found["summaries a turn"] = dict(turn.summary for turn in played if turn.summary)
         if remembering(strategy):
-            found["facts"] = dict(turn.facts for turn in played if turn.facts)
+            found["facts a turn"] = dict(turn.facts for turn in played if turn.facts)
         return {name: sum(tokens.values()) / len(played) for name, tokens in found.items()}
 
     def _peers(self, strategy: Strategy) -> list[tuple[str, list[ServedTurn]]]:
         if not self._has_peers:
             return []
-        from evals.bench.langchain_peer import langchain_memories
+        from evals.bench.langchain_peer import stand_ins
 
-        memories = langchain_memories(strategy, self._tokenizer)
-        return [(memory.name, self._play(memory)) for memory in memories]
+        memories = stand_ins(strategy, self._tokenizer)
+        return [(f"LangChain {name}", self._play(memory)) for name, memory in memories.items()]
 
     def _play(self, memory: "PeerMemory") -> list[ServedTurn]:
         encode = self._tokenizer.encode_message

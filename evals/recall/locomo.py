@@ -13,7 +13,8 @@ from typing import Any
 
 from memory.recall.passage import Passage, PassageKey
 
-CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
+ADVERSARIAL = 5
+CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", ADVERSARIAL: "adversarial"}
 
 _SESSION = re.compile(r"session_(\d+)")
 _TURN_ID = re.compile(r"D:?(\d+):(\d+)")
@@ -26,11 +27,13 @@ class DataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question; `evidence`: the passages that answer it."""
+    """A question; `evidence`: the passages that answer it. `answer`: none of adversarial questions, which
+    ask for what was not said."""
 
     text: str
     category: int
     evidence: frozenset[PassageKey]
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,16 @@ def _conversation(sample: Mapping[str, Any], number: int, skipped: Skipped) -> C
         text, category = str(asked["question"]), int(asked["category"])
         evidence = frozenset(_evidence(asked.get("evidence") or [], passages, skipped))
         if evidence:
-            questions.append(Asked(text, category, evidence))
+            questions.append(Asked(text, category, evidence, _answer(asked, category)))
         else:
             skipped.questions += 1
     last = max(passage.said_at for passage in passages.values() if passage.said_at)
     return Conversation(name, tuple(passages.values()), tuple(questions), last + timedelta(days=1))
+
+
+def _answer(asked: Mapping[str, Any], category: int) -> str | None:
+    """Some answers are numbers: years, mostly."""
+    return None if category == ADVERSARIAL else str(asked.get("answer") or "").strip() or None
 
 
 def _turns(name: str, conversation: Mapping[str, Any]) -> Iterator[tuple[tuple[int, int], Passage]]:

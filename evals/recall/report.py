@@ -11,7 +11,7 @@ from rich.table import Table
 from evals.bench.machine import this_machine
 from evals.bench.report import percentile
 from evals.recall.locomo import CATEGORIES, Skipped
-from evals.recall.measure import STRATEGIES, Answer
+from evals.recall.measure import Answer
 
 PACKAGES = ("sentence-transformers", "chromadb", "tantivy", "numpy")
 
@@ -32,7 +32,7 @@ class Report:
             "machine": machine,
             "settings": self.settings,
             "skipped": asdict(self.skipped),
-            "strategies": {strategy: self._strategy(strategy) for strategy in STRATEGIES},
+            "strategies": {strategy: self._strategy(strategy) for strategy in self.strategies},
         }
 
     def of(self, strategy: str, category: int | None = None) -> list[Answer]:
@@ -42,6 +42,10 @@ class Report:
             for answer in self.answers
             if answer.strategy == strategy and category in (None, answer.category)
         ]
+
+    @property
+    def strategies(self) -> list[str]:
+        return list(dict.fromkeys(answer.strategy for answer in self.answers))
 
     @property
     def categories(self) -> list[int]:
@@ -70,13 +74,14 @@ def _summary(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the tables: all questions by strategy, then the fused search by category."""
+    """Print the tables: all questions by strategy, then the last strategy by category."""
     console.print("[bold]perdure eval recall[/bold]: mean share of the evidence that was found, in percent")
     settings = ", ".join(f"{name} {value}" for name, value in report.settings.items())
     console.print(f"Settings: {settings}", highlight=False, soft_wrap=True)
     everything = report.as_dict()["strategies"]
     console.print(_table("strategy", {name: found["all"] for name, found in everything.items()}))
-    console.print(_table("fused, by category", everything["fused"]["by_category"]))
+    last = report.strategies[-1]
+    console.print(_table(f"{last}, by category", everything[last]["by_category"]))
     for name, found in everything.items():
         if name != "newest" and (took := found["query_ms"]):
             console.print(f"{name}: p50 {took['p50']:.1f} ms a query, p95 {took['p95']:.1f}", highlight=False)

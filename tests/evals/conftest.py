@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
+from app.models.chat import open_chat_model
+from app.models.embedding import SentenceEmbedder
+from app.server import create_app
 from app.settings import Settings
+from app.web_server import serve_in_thread
 from llm.catalog import ensure_model
 from llm.text.chat_format import ChatTokenizer
 from tests.llm.tiny import CHAT_VOCABULARY, save_tiny_llama
@@ -30,6 +34,18 @@ def tiny_model(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def settings(tiny_model: Path, models_folder: Path) -> Settings:
     return Settings(model=str(tiny_model), models=models_folder)
+
+
+@pytest.fixture(scope="session")
+def service_url(
+    tiny_model: Path, models_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A service with the tiny model, for evaluations: they delete what they make there."""
+    home = tmp_path_factory.mktemp("evaluated")
+    settings = Settings(model=str(tiny_model), models=models_folder, home=home, dtype="float32")
+    served = create_app(settings, open_chat_model(settings), SentenceEmbedder(settings))
+    with serve_in_thread(served) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -84,17 +84,13 @@ def test_every_strategy_voids_its_beginning_once_a_cut_and_stays_within_its_boun
     ]
     for section in found.values():
         assert section.goals
-        missed = {goal.what for goal in section.goals if not goal.is_met}
-        # The bound counts turns: summaries of full length, new with each cut, come on top.
-        assert missed <= {
-            f"computed / t/(1-r), {ANEW}",
-            f"computed / t/(1-r) + last turn + recalled, {ANEW}",
-        }
+        assert [goal.what for goal in section.goals if not goal.is_met] == []
         assert all(len(row.rounds) == SIZES.turns for row in section.rows)
     for name in ("sliding_window", "token_buffer", "summary_buffer", "facts", "vector", "combined"):
         assert 0 < figures(found[name], OURS)["turns voided"] == figures(found[name], OURS)["cuts"]
-    for name in ("vector", "combined"):
-        assert 32 < figures(found[name], OURS)["recalled a turn"] <= SIZES.recall_tokens
+    # `combined` gives recall what its other parts leave, up to half as much again.
+    for name, most in (("vector", SIZES.recall_tokens), ("combined", SIZES.recall_tokens * 3 // 2)):
+        assert 32 < figures(found[name], OURS)["recalled a turn"] <= most
     for name in ("facts", "combined"):
         assert 0 < figures(found[name], OURS)["facts a turn"] <= SIZES.fact_tokens
     for name in ("summary_buffer", "combined", "summary"):

@@ -4,19 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.settings import Settings
+from evals.compare import compare
+from evals.harness.result import read_result
 from evals.recall.locomo import DataError, read_locomo
-from evals.recall.measure import STRATEGIES
 from evals.recall.report import Report, show
 from evals.recall.run import evaluate
 from memory.recall.passage import PassageKey
 from tests.memory.naive_recall import WordEmbedder
 
+STRATEGIES = ("newest", "dense", "lexical", "fused")
 SMALL_TALK = (
     "It has been a long and rather quiet day here, and in the evening I had some soup with bread and went."
 )
@@ -122,6 +125,26 @@ def test_the_report_names_versions_settings_and_times_of_every_strategy(report: 
     assert told["skipped"] == {"questions": 2, "evidence": ["D9:9"]}
 
 
+def test_a_service_is_told_the_chats_with_their_speakers_and_times_and_forgets_them_afterwards(
+    data: Path, service_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "result.json"
+    asked = ["eval", "recall", "--data", str(data), "--url", service_url, "--result", str(file)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    result = read_result(file)
+    assert result.memories == ["newest", "served"]
+    assert result.settings["embedding model"] == "all-minilm-l6-v2"
+    [single_hop] = result.of("served", result.tables()["single-hop",])
+    assert single_hop["5 turns"] == 1
+    for row in result.of("served", result.rows):
+        # As the chats were said: what is shown of them is the evidence word for word, with its speaker.
+        assert row["all sessions in 5"] == row["4096 tokens"] == 1
+    with httpx.Client(base_url=service_url) as client:
+        assert client.get("/v1/sessions").json()["data"] == []
+        assert client.get("/v1/personas").json()["data"] == []
+
+
 def test_the_figures_are_the_same_each_time(report: Report, data: Path, models_folder: Path) -> None:
     again = evaluate(data, Settings(models=models_folder), WordEmbedder())
     assert [answer.figures for answer in again.answers] == [answer.figures for answer in report.answers]
@@ -154,6 +177,31 @@ def test_the_command_prints_json(data: Path) -> None:
     printed = CliRunner().invoke(app, ["eval", "recall", "--data", str(data), "--json"])
     assert printed.exit_code == 0, printed.output
     assert json.loads(printed.stdout)["strategies"]["lexical"]["all"]["5 turns"] == 100
+
+
+def test_the_command_writes_a_result_that_can_be_compared_and_a_report_of_each_category(
+    data: Path, tmp_path: Path
+) -> None:
+    file, page = tmp_path / "result.json", tmp_path / "report.html"
+    asked = ["eval", "recall", "--data", str(data), "--result", str(file), "--html", str(page)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    result = read_result(file)
+    assert list(result.tables()) == [("all",), ("single-hop",), ("multi-hop",), ("temporal",)]
+    assert len(result.rows) == 3 * len(STRATEGIES)
+    assert len(result.tables()["all",]) == len(result.rows)
+    changes = compare(result, result).changes
+    assert {change.split for change in changes} == set(result.tables())
+    assert all(change.before == change.after for change in changes)
+    [lexical] = [
+        change
+        for change in changes
+        if (change.split, change.memory, change.figure.name) == (("all",), "lexical", "5 turns")
+    ]
+    assert (lexical.after, lexical.difference.count) == (100, 3)
+    html = page.read_text(encoding="utf-8")
+    assert all(f"category {name}" in html for (name,) in result.tables())
+    assert html.count("<svg") == 2 * len(result.tables())
 
 
 def test_the_tables_show_every_figure(report: Report) -> None:

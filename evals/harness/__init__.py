@@ -1,0 +1,1 @@
+"""What the evaluations share: a service to ask, memories to compare, results, statistics, reports."""

@@ -1,0 +1,1 @@
+"""`perdure eval persona`: does a persona hold, however long the chat has become?"""
