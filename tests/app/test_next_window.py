@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.app.keys import new_key, with_key
 from tests.app.service import StartService
 from tests.app.test_metrics import scrape
 
@@ -76,6 +78,21 @@ def test_imported_turns_are_cached_when_the_first_message_comes(client: httpx.Cl
     let_it_prepare(client, session_id)
     usage = send(client, session_id, "Where did it go?")
     assert usage["cached"] > 8 * 2 * 15
+
+
+def test_a_stranger_who_knows_a_session_does_not_stop_its_preparation(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    public = start_service(home=tmp_path / "home", require_key=True)
+    secrets = (new_key(tmp_path / "home", "--tenant", name) for name in ("owner", "stranger"))
+    owner, stranger = (with_key(public, secret) for secret in secrets)
+    session_id = owner.post("/v1/sessions", json={}).json()["id"]
+    said = [{"role": role, "content": WORDS * 3} for _ in range(20) for role in ("user", "assistant")]
+    owner.post(f"/v1/sessions/{session_id}/messages/append", json={"messages": said})
+    for path, body in {"messages": {"content": "Mine!"}, "messages/append": {"messages": said[:1]}}.items():
+        answer = stranger.post(f"/v1/sessions/{session_id}/{path}", json=body)
+        assert answer.status_code == 404
+    let_it_prepare(owner, session_id)
 
 
 def test_a_deleted_session_is_not_prepared(start_service: StartService) -> None:
