@@ -29,6 +29,7 @@ from app.chat.states import SessionParts, SessionStates
 from app.chat.storing import MessageStore
 from app.chat.summaries import SessionSummaries
 from app.chat.turn import AdmittedTurn, RunningTurn
+from app.chat.windows import ChosenWindows
 from app.errors import SessionBusyProblem, ShuttingDownProblem
 from app.ids import new_id
 from app.models.chat import ChatModel
@@ -48,7 +49,6 @@ from app.upkeep.service import Upkeep
 from app.upkeep.summarisers import Summarisers
 from app.upkeep.writer import ModelWriter
 from llm.engine.interface import GenerationRequest, SamplingParameters
-from memory.strategies.base import Strategy
 
 
 class Chat:
@@ -70,6 +70,7 @@ class Chat:
         self._locks = SessionLocks(database.claims)
         database.claims.heard_by(self._called_off)
         self._running: dict[str, RunningTurn] = {}
+        self._windows = ChosenWindows(self._running)
         self._tasks: set[asyncio.Task[None]] = set()
         self.embedder = embedder
         self._foreground = Foreground()
@@ -91,7 +92,7 @@ class Chat:
             summarisers,
             Extractors(ModelWriter(model)),
             open_state=self.states.open,
-            window_in_use=self._window_in_use,
+            windows=self._windows,
             on_change=self._next_windows.soon,
             let_pass=self._foreground.let_pass,
         )
@@ -158,11 +159,12 @@ class Chat:
                         self._next_windows.stop(session_id)
                         question = await ask()
                     sampling = replace(self.sampling(reply), logprobs=logprobs)
-                    turn = await self._start_locked(owner, parts, sampling, question, arrived_at)
+                    async with self._windows.held(session_id):
+                        turn = await self._start_locked(owner, parts, sampling, question, arrived_at)
+                        self._running[session_id] = turn
             except BaseException:
                 await self._locks.release(session_id)
                 raise
-            self._running[session_id] = turn
             task = asyncio.create_task(turn.run(), name=f"turn of {session_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -363,13 +365,6 @@ class Chat:
         for turn in called:
             turn.cancel()
         return bool(called)
-
-    def _window_in_use(self, session_id: str, strategy: Strategy) -> int | None:
-        turn = self._running.get(session_id)
-        if turn is None or turn.admitted.context.strategy != strategy.model_dump(mode="json"):
-            return None
-        held = (segment.turn for segment in turn.admitted.context.segments if segment.kind == "turn")
-        return min((number for number in held if number is not None), default=turn.admitted.user_message.turn)
 
     async def _settled(self, owner: str, session_id: str) -> SessionRow:
         """The session. A reply that could not be stored to its end is marked so: with the lock held, nobody

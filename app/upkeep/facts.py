@@ -1,12 +1,11 @@
 """The extraction of facts, message by message up to the newest: a part of the upkeep of a session."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.chat.persona import names_with
+from app.chat.windows import ChosenWindows
 from app.storage.database import Database
 from app.storage.facts import Facts
 from app.storage.lag import FactLag
@@ -19,12 +18,8 @@ from memory.facts.extractor import Extracted
 from memory.facts.fact import told
 from memory.messages import Message, Role
 from memory.strategies import parse_strategy
-from memory.strategies.base import Strategy
 from memory.strategies.remembering import RememberingStrategy, remembering
 from memory.summaries.plan import enters_at
-
-WindowUsed = Callable[[AsyncSession, str, str, Strategy], Awaitable[int | None]]
-"""The first turn of the newest window of a session, if that strategy chose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +37,10 @@ class FactUpkeep:
     It reads what the token index has; bringing that up is left to who calls it.
     """
 
-    def __init__(self, database: Database, extractors: Extractors, used: WindowUsed) -> None:
+    def __init__(self, database: Database, extractors: Extractors, windows: ChosenWindows) -> None:
         self._database = database
         self._extractors = extractors
-        self._used = used
+        self._windows = windows
 
     async def behind(self) -> int:
         """How many messages of all owners no facts are extracted from yet, where they are wanted."""
@@ -76,13 +71,13 @@ class FactUpkeep:
 
     async def _store(self, owner: str, session_id: str, read: _Read) -> int:
         """Store the facts of messages, unless the chat has changed meanwhile; how many are new."""
-        async with self._database.write() as session:
+        async with self._windows.held(session_id), self._database.write() as session:
             facts = Facts(session, owner)
             chat = await Sessions(session, owner).get(session_id)
             unread = await facts.unread(session_id, len(read.messages))
             if chat is None or [each.id for each in unread] != [each.id for each in read.messages]:
                 return 0
-            used = await self._used(session, owner, session_id, read.strategy)
+            used = await self._windows.first_turn(session, owner, session_id, read.strategy)
             persona_of = await SessionPersonas(session, owner).by_turn(chat)
             names = {
                 persona_id: await names_with(session, owner, chat, persona_id)

@@ -18,11 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.chat.existing import existing_session
 from app.chat.persona import names_in_notes
 from app.chat.states import OpenState
+from app.chat.windows import ChosenWindows
 from app.errors import NotFoundProblem
 from app.storage.backend import DatabaseUnavailableError
 from app.storage.database import Database
 from app.storage.history import StoredHistory
-from app.storage.messages import Messages
 from app.storage.repository import owners
 from app.storage.sessions import Sessions
 from app.storage.summaries import Summaries
@@ -33,7 +33,6 @@ from app.upkeep.fact_blocks import FactBlockUpkeep
 from app.upkeep.facts import FactUpkeep
 from app.upkeep.summarisers import Summarisers
 from memory.strategies import parse_strategy
-from memory.strategies.base import Strategy
 from memory.strategies.remembering import remembering
 from memory.strategies.summarising import SummarisingStrategy, summarising
 from memory.summaries.plan import Step, enters_at, next_step
@@ -43,9 +42,6 @@ log = structlog.get_logger()
 
 AT_ONCE = 4
 """So many sessions are worked on at a time."""
-
-WindowInUse = Callable[[str, Strategy], int | None]
-"""The first turn of the window of the reply that is being generated in a session, chosen by that strategy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +80,16 @@ class Upkeep:
         extractors: Extractors,
         *,
         open_state: OpenState,
-        window_in_use: WindowInUse,
+        windows: ChosenWindows,
         on_change: Callable[[str, str], None],
         let_pass: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._summarisers = summarisers
-        self._facts = FactUpkeep(database, extractors, self._used)
+        self._facts = FactUpkeep(database, extractors, windows)
         self._fact_blocks = FactBlockUpkeep(database, summarisers.encoder, open_state)
         self._open_state = open_state
-        self._window_in_use = window_in_use
+        self._windows = windows
         self._on_change = on_change
         self._let_pass = let_pass
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -236,12 +232,12 @@ class Upkeep:
         """Store a summary, unless what it rests on has changed meanwhile; whether there may be more to do."""
         token_ids = await asyncio.to_thread(self._summarisers.encode, text)
         strategy, step = work.strategy, work.step
-        async with self._database.write() as session:
+        async with self._windows.held(session_id), self._database.write() as session:
             if await Sessions(session, owner).get(session_id) is None:
                 return False
             if not await self._still_holds(session, owner, session_id, work):
                 return True
-            used = await self._used(session, owner, session_id, strategy)
+            used = await self._windows.first_turn(session, owner, session_id, strategy)
             await Summaries(session, owner).add_one(
                 session_id,
                 recipe=strategy.recipe,
@@ -263,20 +259,3 @@ class Upkeep:
         history = await StoredHistory.open(session, owner, session_id, self._summarisers.encoder)
         now = await history.messages(step.first_turn, step.through_turn)
         return [message.id for message in now] == [message.id for message in work.task.turns]
-
-    async def _used(
-        self, session: AsyncSession, owner: str, session_id: str, strategy: Strategy
-    ) -> int | None:
-        """The first turn of the window of the newest reply, if that strategy chose it."""
-        in_use = self._window_in_use(session_id, strategy)
-        if in_use is not None:
-            return in_use
-        newest = await Messages(session, owner).newest_record(session_id)
-        if newest is None:
-            return None
-        turn, record = newest
-        if record["strategy"] != strategy.model_dump(mode="json"):
-            return None
-        return min(
-            (segment["turn"] for segment in record["segments"] if segment["kind"] == "turn"), default=turn
-        )

@@ -1,11 +1,17 @@
 """Summaries over HTTP: made after the reply, entering with a cut, shown and edited."""
 
+import asyncio
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from app.chat.storing import MessageStore
+from app.storage.tables import MessageRow
 from memory.fence import fenced
+from memory.summaries.extractive import ExtractiveSummariser
+from memory.summaries.summariser import Task
 from tests.app.service import StartService, until
 
 pytestmark = pytest.mark.stand_in
@@ -74,15 +80,19 @@ def test_what_left_the_window_is_in_its_summary_word_for_word(client: httpx.Clie
     assert context["left_out"] == []
 
 
+def told_of(client: httpx.Client, pause_s: float = 0) -> list[dict[str, Any]]:
+    """What was in the window, turn by turn, of a chat that outgrows it more than once."""
+    session_id = new_session(client)
+    replies = []
+    for number in range(14):
+        replies.append(say(client, session_id, f"{number}: {FACTS[number % len(FACTS)]}")["message"]["id"])
+        time.sleep(pause_s)  # in which upkeep begins
+    return [client.get(f"/v1/messages/{reply}/context").json() for reply in replies]
+
+
 @pytest.fixture(scope="module")
 def records(used_client: httpx.Client) -> list[dict[str, Any]]:
-    """What was in the window, turn by turn, of a chat that outgrows it more than once."""
-    session_id = new_session(used_client)
-    replies = [
-        say(used_client, session_id, f"{number}: {FACTS[number % len(FACTS)]}")["message"]["id"]
-        for number in range(14)
-    ]
-    return [used_client.get(f"/v1/messages/{reply}/context").json() for reply in replies]
+    return told_of(used_client)
 
 
 def test_each_message_is_in_the_window_in_the_summary_or_named_and_the_record_says_so(
@@ -99,14 +109,46 @@ def test_each_message_is_in_the_window_in_the_summary_or_named_and_the_record_sa
     assert told
 
 
-def test_a_summary_voids_the_prefix_only_with_a_cut(records: list[dict[str, Any]]) -> None:
-    windows: list[tuple[int, str | None]] = []
+def summaries_by_window(records: list[dict[str, Any]]) -> dict[int, set[str | None]]:
+    """Which summaries stood in the windows that began with each turn."""
+    by_window: dict[int, set[str | None]] = {}
     for record in records:
         told = [segment["summary_id"] for segment in record["segments"] if segment["kind"] == "summary"]
-        windows.append((min(record["turns"], default=0), told[0] if told else None))
-    by_window: dict[int, set[str | None]] = {}
-    for first_turn, summary in windows:
-        by_window.setdefault(first_turn, set()).add(summary)
+        first_turn = min(record["turns"], default=0)
+        by_window.setdefault(first_turn, set()).add(told[0] if told else None)
+    return by_window
+
+
+def test_a_summary_voids_the_prefix_only_with_a_cut(records: list[dict[str, Any]]) -> None:
+    by_window = summaries_by_window(records)
+    assert len(by_window) > 2
+    assert all(len(summaries) == 1 for summaries in by_window.values()), by_window
+
+
+@pytest.mark.parametrize("turns_late", [2, 3])
+def test_a_summary_that_comes_while_a_window_is_chosen_waits_for_the_cut_after(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch, turns_late: int
+) -> None:
+    chosen = 0
+    keep, summarise = MessageStore.keep_question, ExtractiveSummariser.summarise
+
+    async def keep_slowly(*arguments: Any) -> MessageRow:
+        nonlocal chosen
+        chosen += 1
+        await asyncio.sleep(0.1)
+        return await keep(*arguments)
+
+    async def summarise_late(summariser: ExtractiveSummariser, task: Task) -> str:
+        turn = chosen + turns_late
+        for _ in range(200):
+            if chosen >= turn:
+                break
+            await asyncio.sleep(0.01)
+        return await summarise(summariser, task)
+
+    monkeypatch.setattr(MessageStore, "keep_question", keep_slowly)
+    monkeypatch.setattr(ExtractiveSummariser, "summarise", summarise_late)
+    by_window = summaries_by_window(told_of(start_service(), pause_s=0.1))
     assert len(by_window) > 2
     assert all(len(summaries) == 1 for summaries in by_window.values()), by_window
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from app.chat.windows import ChosenWindows
 from app.storage.database import Database
 from app.storage.sessions import Sessions
 from app.storage.tables import SessionRow
@@ -35,7 +36,7 @@ class Watched:
             cast(Any, SimpleNamespace(encoder=None)),
             cast(Any, None),
             open_state=self._open,
-            window_in_use=lambda *_: None,
+            windows=ChosenWindows({}),
             on_change=lambda *_: None,
             let_pass=self._let_pass,
         )
