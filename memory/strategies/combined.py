@@ -46,14 +46,14 @@ class Combined(TokenWindowStrategy, SummarisingStrategy, RememberingStrategy, Re
         0.15, ge=0.0, le=0.9, description="Share of the budget that the summary may take."
     )
     recalled_share: float = Field(
-        0.35,
+        0.4,
         ge=0.0,
         le=0.9,
         description="Share of the budget that is kept for recalled passages; half as much again is theirs "
         "where the other parts leave it.",
     )
     recent_share: float = Field(
-        0.4, ge=0.1, le=1.0, description="Share of the budget that the newest turns may take."
+        0.35, ge=0.1, le=1.0, description="Share of the budget that the newest turns may take."
     )
 
     @model_validator(mode="after")

@@ -218,7 +218,7 @@ def test_in_a_window_too_small_for_all_the_turns_have_their_place(
     ("settings", "problem"),
     [
         ({"summary_share": 0.4, "recalled_share": 0.4, "recent_share": 0.4}, "add up to at most 1"),
-        ({"recent_share": 0.5, "facts_share": 0.1}, "facts_share 0.1 .* = 1.1"),
+        ({"recent_share": 0.5, "facts_share": 0.1}, "facts_share 0.1 .* = 1.15"),
         ({"token_budget": 128}, "a summary needs at least 32"),
         ({"recent_share": 0.0}, "greater than or equal to 0.1"),
         ({"recalled_share": -0.1}, "greater than or equal to 0"),
@@ -251,8 +251,8 @@ def test_shares_add_up_and_a_part_without_a_share_is_off() -> None:
     [
         ({}, 200),
         ({"facts_share": 0.05}, 100),
-        ({"recent_share": 0.45}, 100),
-        ({"recent_share": 0.5}, 0),
+        ({"recent_share": 0.4}, 100),
+        ({"recent_share": 0.45}, 0),
         ({"summary_share": 0.0}, 200),
     ],
 )
