@@ -16,6 +16,8 @@ from tests.app.keys import new_key
 from tests.app.service import StartService, until
 from tests.app.standard import CHAT_MODEL, in_window, openai_client, refused, respond
 
+pytestmark = pytest.mark.stand_in
+
 
 @pytest.fixture(scope="module")
 def client(used_client: httpx.Client) -> httpx.Client:
