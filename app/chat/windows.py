@@ -1,7 +1,7 @@
 """The windows of replies: what is new enters a session's windows with a cut, and at no other time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -34,19 +34,18 @@ class ChosenWindows:
         self, session: AsyncSession, owner: str, session_id: str, strategy: Strategy
     ) -> int | None:
         """The first turn of the newest reply's window, if that strategy chose it."""
+        chosen_by = strategy.model_dump(mode="json")
         turn = self._running.get(session_id)
-        if turn is not None and turn.admitted.context.strategy == strategy.model_dump(mode="json"):
-            context = turn.admitted.context
-            held = (segment.turn for segment in context.segments if segment.kind == "turn")
-            return min(
-                (number for number in held if number is not None), default=turn.admitted.user_message.turn
-            )
+        if turn is not None and turn.admitted.context.strategy == chosen_by:
+            segments = turn.admitted.context.segments
+            return _first(((each.kind, each.turn) for each in segments), turn.admitted.user_message.turn)
         newest = await Messages(session, owner).newest_record(session_id)
-        if newest is None:
+        if newest is None or newest[1]["strategy"] != chosen_by:
             return None
         number, record = newest
-        if record["strategy"] != strategy.model_dump(mode="json"):
-            return None
-        return min(
-            (segment["turn"] for segment in record["segments"] if segment["kind"] == "turn"), default=number
-        )
+        return _first(((each["kind"], each["turn"]) for each in record["segments"]), number)
+
+
+def _first(segments: Iterable[tuple[str, int | None]], own_turn: int) -> int:
+    """The first turn among segments, by kind and turn; in a window without any, that of its own message."""
+    return min((turn for kind, turn in segments if kind == "turn" and turn is not None), default=own_turn)
