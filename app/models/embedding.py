@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.models.loading import folder_or_id, loading
+from app.models.packed_layers import pack_layers
 from app.settings import Settings
 from llm.catalog import ensure_model
 from llm.errors import ModelError
@@ -93,10 +94,6 @@ class SentenceEmbedder:
         except ModelError as error:
             log.warning("the embedding model could not be loaded", reason=str(error))
 
-    def encode_bare(self, texts: Sequence[str]) -> None:
-        """What sentence-transformers itself does with all the texts at once: what ours is measured by."""
-        self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Whoever waits for the model gets it before whoever has just had it."""
@@ -109,14 +106,21 @@ class SentenceEmbedder:
 
     @cached_property
     def _model(self) -> "SentenceTransformer":
-        # Here, because it takes seconds, and most of what imports this module never embeds anything.
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-        from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+        model = load_sentence_transformer(self.name, self._models_folder)
+        pack_layers(model)
+        return model
 
-        disable_progress_bar()  # type: ignore[no-untyped-call]
-        if self.name in PACKAGED_MODELS:
-            name = str(ensure_model(self.name, self._models_folder))
-        else:
-            name = folder_or_id(self.name)
-        with loading(f"the embedding model {self.name!r}"):
-            return SentenceTransformer(name, device="cpu", cache_folder=str(self._models_folder / "hub"))
+
+def load_sentence_transformer(name: str, models_folder: Path) -> "SentenceTransformer":
+    """A model as sentence-transformers loads it. Blocks.
+
+    Raises ModelError if it is not there and cannot be fetched.
+    """
+    # Here, because it takes seconds, and most of what imports this module never embeds anything.
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    place = str(ensure_model(name, models_folder)) if name in PACKAGED_MODELS else folder_or_id(name)
+    with loading(f"the embedding model {name!r}"):
+        return SentenceTransformer(place, device="cpu", cache_folder=str(models_folder / "hub"))

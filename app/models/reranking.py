@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.models.loading import folder_or_id, loading
+from app.models.packed_layers import pack_layers
 from app.settings import Settings
 from llm.errors import ModelNotFoundError
 from memory.recall.ranking import Ranked, indexed_text
@@ -81,4 +82,5 @@ class Reranker:
             raise ModelNotFoundError(
                 f"{self._name!r} is no cross-encoder for search: it gives {model.num_labels} scores, not one"
             )
+        pack_layers(model)
         return model

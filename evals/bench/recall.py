@@ -17,7 +17,7 @@ from zlib import crc32
 
 import numpy as np
 
-from app.models.embedding import SentenceEmbedder
+from app.models.embedding import SentenceEmbedder, load_sentence_transformer
 from app.recall.service import Recall
 from app.settings import Settings
 from app.storage.database import Database, migrate
@@ -100,7 +100,7 @@ class RecallBenchmark:
                 self._progress("storing what others said", number + 1, sizes.others)
             shared = await self._asked(recall, embedder, "asking among others")
             embedder.is_mixing = False
-            indexing = await self._indexed(database, recall, real)
+            indexing = await self._indexed(database, recall)
         finally:
             await recall.close()
             await database.close()
@@ -129,8 +129,10 @@ class RecallBenchmark:
         embedder.is_mixing = True
         return times[5:]
 
-    async def _indexed(self, database: Database, recall: Recall, real: SentenceEmbedder) -> Section:
-        """From the stored message to both indexes, beside the model's encoding of the same texts."""
+    async def _indexed(self, database: Database, recall: Recall) -> Section:
+        """From the stored message to both indexes, beside what sentence-transformers does with the texts."""
+        settings = self._settings
+        bare_model = load_sentence_transformer(settings.embedding_model, settings.models_folder)
         texts = [self._text() for _ in range(self._sizes.indexed)]
         rounds = []
         for number in range(3):
@@ -140,7 +142,8 @@ class RecallBenchmark:
             await recall.bring_up(OWNER, session_id)
             ours = len(texts) / (time.perf_counter() - began)
             began = time.perf_counter()
-            real.encode_bare([embedded_text(_passage(n, text)) for n, text in enumerate(texts)])
+            said = [embedded_text(_passage(n, text)) for n, text in enumerate(texts)]
+            bare_model.encode(said, normalize_embeddings=True, show_progress_bar=False)
             bare = len(texts) / (time.perf_counter() - began)
             rounds.append({"indexing": ours, "bare": bare, "ratio": ours / bare})
         self._progress("indexing", 3, 3)
