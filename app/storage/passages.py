@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, select, tuple_
+from sqlalchemy import Integer, Select, String, and_, bindparam, func, or_, select, tuple_
 
 from app.storage.documents import citation
 from app.storage.marks import Marks
 from app.storage.recall_tables import DocumentPieceRow, DocumentRow, PassageRow, ShelvedSessionRow
 from app.storage.repository import Repository, batches, prepared
-from app.storage.shelves import Scope, Shelves
+from app.storage.shelves import Scope, Shelves, is_of_personas, of_personas
 from app.storage.tables import ON_ACTIVE_PATH, MessageRow, SessionRow
 from memory.recall.passage import Passage, PassageKey
 
@@ -191,36 +191,53 @@ class StoredPassages(Repository):
         by_name = {key.name: key for key in keys}
         for batch in batches(list(by_name)):
             # What is in scope is looked at here: with that in the query, SQLite reads whole shelves.
-            query = (
-                select(PassageRow.key, PassageRow.shelf_id, *_TOLD)
-                .select_from(PassageRow)
-                .outerjoin(MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.is_active))
-                .outerjoin(DocumentPieceRow, IS_PIECE)
-                .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
-                .where(
-                    self.is_own(PassageRow),
-                    func.coalesce(MessageRow.owner, DocumentPieceRow.owner) == self.owner,
-                    PassageRow.is_gone.is_(False),
-                    PassageRow.key.in_(batch),
-                )
-            )
-            for name, shelf_id, *told in (await self.session.execute(query)).all():
+            for name, shelf_id, *told in (await self.ask(self._named, names=batch)).all():
                 key = by_name[name]
                 if scope.holds(shelf_id, key.source) and (passage := _passage(key, told)) is not None:
                     found.append(passage)
         return found
 
+    @prepared
+    def _named(self) -> Select[Any]:
+        return (
+            select(PassageRow.key, PassageRow.shelf_id, *_TOLD)
+            .select_from(PassageRow)
+            .outerjoin(MessageRow, and_(MessageRow.id == PassageRow.message_id, MessageRow.is_active))
+            .outerjoin(DocumentPieceRow, IS_PIECE)
+            .outerjoin(DocumentRow, DocumentRow.id == DocumentPieceRow.document_id)
+            .where(
+                self.is_own(PassageRow),
+                func.coalesce(MessageRow.owner, DocumentPieceRow.owner) == self.whose.owner,
+                PassageRow.is_gone.is_(False),
+                PassageRow.key.in_(bindparam("names", expanding=True)),
+            )
+        )
+
     async def waiting_in(self, scope: Scope) -> int:
         """How many messages of the chats of a scope are not on the shelves yet."""
-        return await self._waiting(scope.chats)
+        if scope.user_id is None and scope.session_id is None:
+            return 0
+        personas = of_personas(scope.persona_id)
+        found = await self.ask(
+            self._waiting_in, user=scope.user_id or "", session=scope.session_id or "", **personas
+        )
+        return int(found.scalar_one())
+
+    @prepared
+    def _waiting_in(self) -> Select[Any]:
+        of_user = and_(SessionRow.user_id == bindparam("user"), is_of_personas(SessionRow.persona_id))
+        is_that = SessionRow.id == bindparam("session", type_=String())
+        return self._spoken_unshelved().where(or_(of_user, is_that))
 
     async def waiting(self, user_id: str | None = None) -> int:
         """How many messages of all chats, or of those of a user, are not on the shelves yet."""
-        return await self._waiting(*(() if user_id is None else (SessionRow.user_id == user_id,)))
-
-    async def _waiting(self, *chats: ColumnElement[bool]) -> int:
-        query = self._unshelved(func.count()).where(MessageRow.role.in_(SPOKEN), *chats)
+        query = self._spoken_unshelved()
+        if user_id is not None:
+            query = query.where(SessionRow.user_id == user_id)
         return int((await self.session.execute(query)).scalar_one())
+
+    def _spoken_unshelved(self) -> Select[Any]:
+        return self._unshelved(func.count()).where(MessageRow.role.in_(SPOKEN))
 
     async def unindexed(self, shelf_id: str, watermark: int) -> int:
         """How many messages have passages on the shelf that came after that change."""

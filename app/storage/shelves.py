@@ -1,10 +1,10 @@
 """Shelves: where the passages of a user with a persona stand, or those of one chat of no named user."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, bindparam, false, func, not_, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, String, and_, bindparam, func, not_, or_, select
 
 from app.ids import new_id
 from app.storage.recall_tables import IS_TOMBSTONE, PassageRow, ShelfRow
@@ -27,13 +27,15 @@ class ShelfState:
 class Scope:
     """What may be recalled: all of some shelves, and of others what is of one session.
 
-    `chats` is the condition of the sessions that this comes from.
+    It comes from that one session, and from those of a user, if one is named: with one persona, with none
+    (''), or with any (None).
     """
 
     whole: tuple[str, ...]
-    own: tuple[str, ...]
-    session_id: str | None
-    chats: ColumnElement[bool]
+    own: tuple[str, ...] = ()
+    session_id: str | None = None
+    user_id: str | None = None
+    persona_id: str | None = None
 
     def holds(self, shelf_id: str, source: str) -> bool:
         return shelf_id in self.whole or (shelf_id in self.own and source == self.session_id)
@@ -81,20 +83,25 @@ class Shelves(Repository):
         """What a session recalls from; without a user it is always the session itself."""
         own = await self.of_session(chat.id)
         if chat.user_id is None or scope == "chat":
-            return Scope((), tuple(own), chat.id, SessionRow.id == chat.id)
+            return Scope((), tuple(own), chat.id)
         persona_id = None if scope == "user" else chat.persona_id or ""
         of_user = await self.of_user(chat.user_id, persona_id)
         others = tuple(shelf_id for shelf_id in own if shelf_id not in of_user.whole)
-        return Scope(of_user.whole, others, chat.id, or_(of_user.chats, SessionRow.id == chat.id))
+        return replace(of_user, own=others, session_id=chat.id)
 
     async def of_user(self, user_id: str, persona_id: str | None) -> Scope:
         """All of a user, or what is of the user with one persona; '' for what is of none."""
-        shelves, chats = ShelfRow.user_id == user_id, SessionRow.user_id == user_id
-        if persona_id is not None:
-            shelves &= ShelfRow.persona_id == persona_id
-            chats &= func.coalesce(SessionRow.persona_id, "") == persona_id
-        query = self.select_columns(ShelfRow, ShelfRow.id).where(ShelfRow.kind == "chats", shelves)
-        return Scope(tuple((await self.session.scalars(query.order_by(ShelfRow.id))).all()), (), None, chats)
+        found = await self.ask(self._of_user, user=user_id, **of_personas(persona_id))
+        return Scope(tuple(found.scalars().all()), user_id=user_id, persona_id=persona_id)
+
+    @prepared
+    def _of_user(self) -> Select[Any]:
+        query = self.select_columns(ShelfRow, ShelfRow.id).where(
+            ShelfRow.kind == "chats",
+            ShelfRow.user_id == bindparam("user"),
+            is_of_personas(ShelfRow.persona_id),
+        )
+        return query.order_by(ShelfRow.id)
 
     async def of_documents(self, user_id: str | None) -> Scope:
         """Everybody's documents, and those of the user."""
@@ -102,7 +109,7 @@ class Shelves(Repository):
             ShelfRow.kind == "documents", ShelfRow.user_id.in_(("", user_id or ""))
         )
         found = (await self.session.scalars(query.order_by(ShelfRow.id))).all()
-        return Scope(tuple(found), (), None, false())
+        return Scope(tuple(found))
 
     async def of_session(self, session_id: str) -> list[str]:
         """The shelves on which something of a session stands or stood."""
@@ -118,7 +125,11 @@ class Shelves(Repository):
         return _read(await self.session.execute(self._states()))
 
     async def states(self, shelf_ids: Sequence[str]) -> list[ShelfState]:
-        return _read(await self.session.execute(self._states().where(ShelfRow.id.in_(shelf_ids))))
+        return _read(await self.ask(self._some_states, shelves=shelf_ids)) if shelf_ids else []
+
+    @prepared
+    def _some_states(self) -> Select[Any]:
+        return self._states().where(ShelfRow.id.in_(bindparam("shelves", expanding=True)))
 
     async def state(self, shelf_id: str) -> ShelfState | None:
         found = _read(await self.ask(self._state, shelf=shelf_id))
@@ -198,6 +209,17 @@ class Shelves(Repository):
     def _states(self) -> Select[Any]:
         state = (ShelfRow.id, ShelfRow.last_change, ShelfRow.purged_at, ShelfRow.tidied_to)
         return self.select_columns(ShelfRow, *state).order_by(ShelfRow.id)
+
+
+def of_personas(persona_id: str | None) -> dict[str, Any]:
+    """What `is_of_personas` asks for: one persona, '' for none, None for any."""
+    return {"any_persona": persona_id is None, "persona": persona_id or ""}
+
+
+def is_of_personas(persona_id: Any) -> ColumnElement[bool]:
+    """Whether a column names the persona that is asked for, in prepared queries."""
+    is_that = func.coalesce(persona_id, "") == bindparam("persona", type_=String())
+    return or_(bindparam("any_persona", type_=Boolean()), is_that)
 
 
 def _read(states: Found) -> list[ShelfState]:
