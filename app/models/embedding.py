@@ -9,10 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from app.models.loading import folder_or_id, loading
 from app.models.packed_layers import pack_layers
+from app.models.word_vectors import WordTable
 from app.settings import Settings
 from llm.catalog import ensure_model
 from llm.errors import ModelError
@@ -53,6 +56,10 @@ class SentenceEmbedder:
             for index, vector in zip(some, made.tolist(), strict=True):
                 vectors[index] = vector
         return vectors
+
+    def embed_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length of single words, out of context [words, width]. Raises like `embed`."""
+        return self._words.of(words)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Word pieces of each text, with what the model puts around them. Blocks. Raises like `embed`."""
@@ -109,6 +116,10 @@ class SentenceEmbedder:
         model = load_sentence_transformer(self.name, self._models_folder)
         pack_layers(model)
         return model
+
+    @cached_property
+    def _words(self) -> WordTable:
+        return WordTable(self._model)
 
 
 def load_sentence_transformer(name: str, models_folder: Path) -> "SentenceTransformer":

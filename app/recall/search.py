@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from app.storage.database import Database
 from app.storage.passages import StoredPassages
@@ -28,6 +30,7 @@ class AskedDense:
     ) -> None:
         self.fault: str | None = None
         self._index = index
+        self._embedder = embedder
         self._scope = scope
         self._vectors = {question: threads.submit(embedder.embed, [question])} if scope.shelves else {}
 
@@ -37,6 +40,11 @@ class AskedDense:
         except ModelError as error:
             self._failed(error)
             return [()] * len(texts)
+
+    def embed_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        if self.fault is not None:
+            return np.zeros((len(words), 1), dtype=np.float32)
+        return self._embedder.embed_words(words)
 
     def search(self, shelf: str, vector: Sequence[float], limit: int, where: Filter = ANY) -> Sequence[Hit]:
         if self.fault is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.models.embedding import SentenceEmbedder, load_sentence_transformer
 from app.recall.service import Recall
@@ -68,6 +69,9 @@ class BenchEmbedder:
         mixed += np.stack([each.normal(0, 0.02, mixed.shape[1]) for each in dice])
         mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
         return mixed.tolist()  # type: ignore[no-any-return]
+
+    def embed_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        return self.real.embed_words(words)
 
 
 class RecallBenchmark:

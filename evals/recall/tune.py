@@ -87,7 +87,7 @@ async def _examples(conversation: Conversation, shelves: Shelves, progress: Prog
         passages, found = await searcher.candidates(question)
         examples.append(
             Example(
-                features(asked.text, conversation.asked_at, passages, found),
+                features(asked.text, conversation.asked_at, passages, found, shelves.embedder.embed_words),
                 np.array([passage.key in asked.evidence for passage in passages]),
                 tuple(passage.key.source for passage in passages),
                 len(asked.evidence),

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memory.messages import Role
+from memory.recall.alike import WordVectors, alike
 from memory.recall.cues import Period, cues, named, says_time
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
-from memory.recall.words import shared, terms
+from memory.recall.words import GRAMMAR, shared, terms
 
 FEATURES = (
     "words",
@@ -24,7 +25,8 @@ FEATURES = (
     "beside",
     "near",
     "answers",
-    "covers",
+    "alike",
+    "near_alike",
     "around",
     "episode",
     "speaker",
@@ -37,14 +39,6 @@ FAR = 2**40
 """More than a source has passages."""
 LONG = 60
 """Words of a passage that is as long as counts."""
-GRAMMAR = frozenset(
-    terms(
-        "what which who whom whose when where why how do does did is are was were be been has have had a an "
-        "the of in on at to for with by from and or not if as about during it its this that they their he "
-        "his she her i me my you your we would could should can will"
-    )
-)
-"""Terms that say nothing of what is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,11 @@ def matches(lexical: Sequence[Hit], dense: Sequence[Hit]) -> Matches:
 
 
 def features(
-    question: str, asked_at: datetime, passages: Sequence[Passage], found: Matches
+    question: str,
+    asked_at: datetime,
+    passages: Sequence[Passage],
+    found: Matches,
+    vectors: WordVectors,
 ) -> NDArray[np.float64]:
     """One row for each passage, a column for each of FEATURES."""
     if not passages:
@@ -75,7 +73,7 @@ def features(
     score = np.array([found.both.get(passage.key, 0.0) for passage in passages])
     asks = np.array([_asks(passage.text) for passage in passages])
     parts = [passage.text.split() for passage in passages]
-    covers, around = _covered(question, passages, parts, places)
+    near_in_sense = alike(question, {passage.speaker for passage in passages}, parts, vectors)
     before = places.shifted(score, -1)
     words = np.array([found.words.get(passage.key, 0.0) for passage in passages])
     sense = np.array([found.sense.get(passage.key, 0.0) for passage in passages])
@@ -86,8 +84,9 @@ def features(
         "beside": np.maximum(before, places.shifted(score, 1)),
         "near": np.maximum(places.shifted(score, -2), places.shifted(score, 2)),
         "answers": before * places.shifted(asks, -1),
-        "covers": covers,
-        "around": around,
+        "alike": near_in_sense,
+        "near_alike": np.max([places.shifted(near_in_sense, distance) for distance in range(-2, 3)], axis=0),
+        "around": _around(question, passages, parts, places),
         "episode": _best_three(score, places),
         "speaker": [who.is_meant(passage) for passage in passages],
         "when": [told.asks_when and says_time(passage.text) for passage in passages],
@@ -149,23 +148,24 @@ def _scaled(hits: Sequence[Hit], low: float) -> dict[PassageKey, float]:
     return {hit.key: (hit.score - low) / (high - low) if high > low else 1.0 for hit in hits}
 
 
-def _covered(
+def _around(
     question: str, passages: Sequence[Passage], parts: Sequence[Sequence[str]], places: _Places
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share of the question's terms that are in a passage, and in it and the three on either side.
+) -> NDArray[np.float64]:
+    """The share of the question's terms that are in a passage or the three on either side.
 
     Rare terms count more, and words of grammar nothing.
     """
     asked = sorted(set(terms(question)) - GRAMMAR)
     if not asked:
-        return np.zeros(len(passages)), np.zeros(len(passages))
+        return np.zeros(len(passages))
     told = shared(asked, [[*p.speaker.split(), *words] for p, words in zip(passages, parts, strict=True)])
     has = np.array([[term in found for term in asked] for found in told])
     weight = np.log(1 + (len(passages) + 0.5) / (has.sum(0) + 0.5))
     around = has.copy()
     for distance in (-3, -2, -1, 1, 2, 3):
         around |= places.shifted(has, distance)
-    return has @ weight / weight.sum(), around @ weight / weight.sum()
+    share: NDArray[np.float64] = around @ weight / weight.sum()
+    return share
 
 
 def _best_three(score: NDArray[np.float64], places: _Places) -> NDArray[np.float64]:

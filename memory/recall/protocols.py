@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memory.messages import Role
 from memory.recall.passage import Passage, PassageKey
 
@@ -64,3 +67,6 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """A vector of unit length for each text. Blocks."""
+
+    def embed_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length of single words, out of context [words, width]; zeros if one has none."""

@@ -9,26 +9,28 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from memory.recall.alike import WordVectors
 from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
 WEIGHTS = {
-    "words": 0.92,
-    "sense": 1.78,
-    "either": 2.0,
-    "beside": 1.57,
-    "near": 1.22,
-    "answers": 2.37,
-    "covers": 1.61,
-    "around": 4.66,
-    "episode": 1.65,
-    "speaker": 1.15,
-    "when": 1.84,
-    "period": 2.62,
-    "long": 1.39,
-    "asks": -1.07,
+    "words": 0.48,
+    "sense": 0.93,
+    "either": 1.8,
+    "beside": 1.37,
+    "near": 1.03,
+    "answers": 2.25,
+    "alike": 2.17,
+    "near_alike": 3.74,
+    "around": 2.8,
+    "episode": 1.46,
+    "speaker": 1.24,
+    "when": 1.72,
+    "period": 2.64,
+    "long": 0.96,
+    "asks": -1.05,
 }
-"""How much each counts; fitted by `python -m evals.recall.tune`, but for `either` (docs/recall.md)."""
+"""How much each counts; fitted by `python -m evals.recall.tune`."""
 
 REASONS = {
     "words": "its words match",
@@ -36,7 +38,8 @@ REASONS = {
     "beside": "it stands beside a match",
     "near": "it stands near a match",
     "answers": "it follows a question that matches",
-    "covers": "it has the question's rare words",
+    "alike": "its words are near the question's in sense",
+    "near_alike": "words near the question's in sense are around it",
     "around": "the question's rare words are around it",
     "episode": "its conversation matches",
     "speaker": "it is by the speaker who is meant",
@@ -75,11 +78,18 @@ def embedded_text(passage: Passage) -> str:
 
 
 def rank(
-    question: str, asked_at: datetime, passages: Sequence[Passage], found: Matches, limit: int | None = None
+    question: str,
+    asked_at: datetime,
+    passages: Sequence[Passage],
+    found: Matches,
+    vectors: WordVectors,
+    *,
+    limit: int | None = None,
 ) -> list[Ranked]:
     """The best `limit` passages, or all, best first; equal ones in the order of their keys."""
     passages = sorted(passages, key=lambda passage: passage.key)
-    parts = features(question, asked_at, passages, found) * np.array([WEIGHTS[name] for name in FEATURES])
+    weights = np.array([WEIGHTS[name] for name in FEATURES])
+    parts = features(question, asked_at, passages, found, vectors) * weights
     scores = spread(parts.sum(1), [passage.episode for passage in passages]).round(6)
     best = np.argsort(-scores, kind="stable")[:limit]
     reasons = _why(parts[best] * TOLD)

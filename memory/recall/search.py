@@ -46,7 +46,8 @@ class Searcher:
         Nothing for a question without a letter or digit. What the store does not have is left out.
         """
         passages, found = await self.candidates(question)
-        return rank(question.text, question.asked_at, passages, found, limit)
+        vectors = self._embedder.embed_words
+        return rank(question.text, question.asked_at, passages, found, vectors, limit=limit)
 
     async def candidates(self, question: Question) -> tuple[Sequence[Passage], Matches]:
         """What is ranked: the passages that either index found, and those beside them."""

@@ -27,12 +27,12 @@ _local = threading.local()
 
 def terms(text: str) -> list[str]:
     """The terms of a text, in order; none for a text without a letter or digit."""
-    folded = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-    words = _WORD.findall(folded)
+    folded = _folded(text)
+    parts = _WORD.findall(folded)
     if folded.isascii() or not _UNSPACED.search(folded):
-        return [stem for word in words if (stem := _stem(word))]
+        return [stem for part in parts if (stem := _stem(part))]
     found: list[str] = []
-    for word in words:
+    for word in parts:
         at = 0
         for run in _UNSPACED.finditer(word):
             found += _stems(word[at : run.start()])
@@ -40,6 +40,11 @@ def terms(text: str) -> list[str]:
             at = run.end()
         found += _stems(word[at:])
     return found
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in order, as they stand but for capitals and an owner's "'s"."""
+    return [_without_owner(word) for word in _WORD.findall(_folded(text))]
 
 
 def shared(asked: Collection[str], texts: Sequence[Sequence[str]]) -> list[set[str]]:
@@ -69,10 +74,18 @@ def _stems(word: str) -> list[str]:
     return [stem] if (stem := _stem(word)) else []
 
 
+def _folded(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def _without_owner(word: str) -> str:
+    return word.replace("’", "'").removesuffix("'s")
+
+
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     """Empty for a word of apostrophes only, or of none."""
-    word = word.replace("’", "'").removesuffix("'s").replace("'", "")
+    word = _without_owner(word).replace("'", "")
     return _stemmer().stemWord(word) if word else ""
 
 
@@ -81,3 +94,13 @@ def _stemmer() -> Stemmer.Stemmer:
     if not hasattr(_local, "stemmer"):
         _local.stemmer = Stemmer.Stemmer("english")
     return _local.stemmer
+
+
+GRAMMAR = frozenset(
+    terms(
+        "what which who whom whose when where why how do does did is are was were be been has have had a an "
+        "the of in on at to for with by from and or not if as about during it its this that they their he "
+        "his she her i me my you your we would could should can will"
+    )
+)
+"""Terms that say nothing of what is asked about."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.recall.indexing import Indexing
 from app.recall.shelving import shelve
@@ -35,12 +36,19 @@ class WordEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         self.embedded += len(texts)
-        made = np.full((len(texts), WIDTH), 1e-3, dtype=np.float32)
-        for row, text in zip(made, texts, strict=True):
-            for term in terms(text):
-                row[crc32(term.encode()) % WIDTH] += 1
-        made /= np.linalg.norm(made, axis=1, keepdims=True)
-        return made.tolist()
+        return [list(vector) for vector in _vectors(texts)]
+
+    def embed_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        return _vectors(words)
+
+
+def _vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+    made = np.full((len(texts), WIDTH), 1e-3, dtype=np.float32)
+    for row, text in zip(made, texts, strict=True):
+        for term in terms(text):
+            row[crc32(term.encode()) % WIDTH] += 1
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made
 
 
 class Library:

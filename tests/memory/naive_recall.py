@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Filter, Hit
@@ -20,6 +22,13 @@ class WordEmbedder:
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         return [_unit(text) for text in texts]
+
+    def embed_words(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """Any two words are all but orthogonal."""
+        drawn = [np.random.default_rng(crc32(word.encode())).normal(size=64) for word in words]
+        made = np.array(drawn, dtype=np.float32).reshape(-1, 64)
+        made /= np.linalg.norm(made, axis=1, keepdims=True)
+        return made
 
 
 class NaiveIndexes:

@@ -16,7 +16,7 @@ from memory.recall.passage import Passage
 from memory.recall.protocols import Filter
 from memory.recall.ranking import WEIGHTS, Ranked, rank, spread
 from memory.recall.words import shared, terms
-from tests.memory.naive_recall import START, NaiveIndexes, asking, meets, said
+from tests.memory.naive_recall import START, NaiveIndexes, WordEmbedder, asking, meets, said
 
 WORDS = ("tea", "dog", "blue", "house", "sister", "ran", "sea", "yesterday", "May", "why?")
 chats = st.lists(
@@ -45,7 +45,7 @@ def test_a_match_by_words_or_by_sense_alone_counts_more_than_half_a_match_by_bot
     ]
     words, sense, both = (passage.key for passage in passages)
     found = Matches({words: 1.0, both: 0.5}, {sense: 1.0, both: 0.5}, {})
-    ranked = rank("Was it?", START, passages, found)
+    ranked = rank("Was it?", START, passages, found, WordEmbedder().embed_words)
     assert ranked[-1].passage.key == both
 
 
