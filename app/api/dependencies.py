@@ -1,4 +1,8 @@
-"""What every route needs: the parts of the running service, and the owner that the request speaks for."""
+"""What every route needs: the parts of the running service, and the owner that the request speaks for.
+
+What routes depend on are coroutines, though they await nothing: FastAPI has a thread call what is none, and
+the request waits for it.
+"""
 
 import base64
 import json
@@ -68,15 +72,23 @@ def user_asked_for(owner: str, user_id: str | None) -> str | None:
     return owner.user_id
 
 
-def said_once(request: Request) -> None:
+async def said_once(request: Request) -> None:
     """Raise InvalidProblem for a parameter that the address has twice: one of the two would not count."""
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         if times > 1:
             raise InvalidProblem.of_field(name, "is there more than once")
 
 
-ServiceDep = Annotated[Service, Depends(service_of)]
-OwnerDep = Annotated[str, Depends(owner_of)]
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+async def _owner(request: Request) -> str:
+    return owner_of(request)
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+OwnerDep = Annotated[str, Depends(_owner)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
 Cursor = Annotated[
     str | None, Query(max_length=512, description="`next_cursor` of the page before; none for the first.")

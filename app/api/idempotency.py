@@ -28,7 +28,7 @@ _KEY = re.compile(r'"([!#-\[\]-~]{1,255})"|([!#-~]{1,255})')
 _CHUNK = 2**20
 
 
-def _idempotency_key(
+async def _idempotency_key(
     _key: Annotated[
         str | None,
         Header(
