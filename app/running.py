@@ -1,6 +1,7 @@
 """The parts of the service: they begin with it, and end in the order that lets what runs be stored."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -64,7 +65,7 @@ async def running_parts(
             service.keyed.start()
             if others is not None:
                 others.start()
-            warming = asyncio.create_task(embedder.warm_up()) if warm_up else None
+            warming = asyncio.create_task(_warm_up(embedder)) if warm_up else None
             try:
                 yield
             finally:
@@ -83,6 +84,15 @@ async def running_parts(
         finally:
             await database.close()
             await flush()
+
+
+async def _warm_up(embedder: SentenceEmbedder) -> None:
+    """Load what the first search needs. What is loaded by then stays: no collection of garbage need go
+    through it again, which would hold up the whole process for a third of a second.
+    """
+    await embedder.warm_up()
+    gc.collect()
+    gc.freeze()
 
 
 async def _registered(settings: Settings, database: Database) -> str | None:
