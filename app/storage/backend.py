@@ -1,7 +1,7 @@
 """What a kind of database has to offer: its connections, and what it does in its own way."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,11 +33,10 @@ class Backend(ABC):
 
     holds_rows: ClassVar[bool]
     """Whether units of work write at the same time, and so hold the rows that they decide by."""
-    read_options: ClassVar[Mapping[str, Any]]
-    write_options: ClassVar[Mapping[str, Any]]
-    """How the connection of a unit of work is opened, one that reads and one that writes."""
     name: str
-    engine: AsyncEngine
+    reading: AsyncEngine
+    writing: AsyncEngine
+    """What gives the connections of units of work that read, and of those that write."""
     claims: Claims
 
     @contextmanager

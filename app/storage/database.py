@@ -36,8 +36,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """One consistent snapshot to read from. Raises DatabaseUnavailableError."""
         with self._backend.reached():
-            async with AsyncSession(self._backend.engine, expire_on_commit=False) as session:
-                await session.connection(execution_options=self._backend.read_options)
+            async with AsyncSession(self._backend.reading, expire_on_commit=False) as session:
                 yield session
 
     @asynccontextmanager
@@ -51,9 +50,8 @@ class Database:
         with self._backend.reached():
             async with (
                 self._backend.turn_to_write(),
-                AsyncSession(self._backend.engine, expire_on_commit=False, info=info) as session,
+                AsyncSession(self._backend.writing, expire_on_commit=False, info=info) as session,
             ):
-                await session.connection(execution_options=self._backend.write_options)
                 yield session
                 await session.commit()
 
@@ -68,7 +66,8 @@ class Database:
 
     async def close(self) -> None:
         await self._backend.claims.close()
-        await self._backend.engine.dispose()
+        for engine in (self._backend.reading, self._backend.writing):
+            await engine.dispose()
 
 
 def migrate(place: Place) -> None:

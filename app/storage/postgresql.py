@@ -6,7 +6,7 @@ COMMITTED), and holds the rows that it decides by: docs/postgresql.md says which
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -36,8 +36,6 @@ class PostgreSQL(Backend):
     """A PostgreSQL database. A connection that the server has dropped is found dead and made anew."""
 
     holds_rows = True
-    read_options: ClassVar = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    write_options: ClassVar = {"isolation_level": "READ COMMITTED"}
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
@@ -46,7 +44,7 @@ class PostgreSQL(Backend):
         for name in self._arguments.keys() & self._url.query.keys():
             del self._arguments[name]
         try:
-            self.engine = create_async_engine(
+            engine = create_async_engine(
                 self._url,
                 connect_args=self._arguments,
                 pool_pre_ping=True,
@@ -63,6 +61,8 @@ class PostgreSQL(Backend):
             raise DatabaseUnavailableError(
                 self.name, f"{error}; PostgreSQL needs its driver: pip install 'perdure[postgres]'"
             ) from error
+        self.reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.writing = engine.execution_options(isolation_level="READ COMMITTED")
         self.claims = SharedClaims(claiming, self.name, self.reached)
 
     def is_full(self, error: BaseException | None) -> bool:
@@ -83,7 +83,7 @@ class PostgreSQL(Backend):
         Snapshots from before keep them from being let go of: first those have to end.
         """
         tables = ", ".join(f'"{name}"' for name in sorted(Table.metadata.tables))
-        async with self.engine.connect() as connection:
+        async with self.writing.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             now = (await connection.execute(text("SELECT pg_current_xact_id()::xid::text"))).scalar_one()
             older = text(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import aiosqlite
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -26,20 +26,16 @@ class SQLite(Backend):
     """A SQLite database. Readers never wait for the writer, writers for each other."""
 
     holds_rows = False
-    read_options: ClassVar = {}
-    # The lock is taken at once: a writer that began as a reader could not become one after another commit
-    # (SQLITE_BUSY_SNAPSHOT, https://www.sqlite.org/isolation.html).
-    write_options: ClassVar = {"begin": "IMMEDIATE"}
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
         self._writing = asyncio.Lock()
         self.claims = OwnClaims()
-        self.engine = create_async_engine(
-            f"sqlite+aiosqlite:///{path}", async_creator=lambda: VisitedConnection(path)
-        )
-        _configure(self.engine)
+        self.reading = _engine(path, "DEFERRED")
+        # The lock is taken at once: a writer that began as a reader could not become one after another commit
+        # (SQLITE_BUSY_SNAPSHOT, https://www.sqlite.org/isolation.html).
+        self.writing = _engine(path, "IMMEDIATE")
 
     def is_full(self, error: BaseException | None) -> bool:
         return isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
@@ -62,7 +58,7 @@ class SQLite(Backend):
         `secure_delete` overwrites what is deleted, but not the copies that SQLite leaves where it moves rows
         from page to page; and the write-ahead log has pages as they were.
         """
-        async with self.engine.connect() as connection:
+        async with self.writing.connect() as connection:
             # Beside SQLAlchemy, which would begin a transaction: neither works in one.
             driver: Any = (await connection.get_raw_connection()).driver_connection
             async with self._writing:
@@ -91,11 +87,10 @@ class VisitedConnection(aiosqlite.Connection):
     that comes by nobody else could write.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(lambda: sqlite3.connect(path), ROWS_AT_ONCE)
+    def __init__(self, path: Path, begin: str) -> None:
+        super().__init__(lambda: _connected(path), ROWS_AT_ONCE)
         self._thread.daemon = True  # else one that is never closed would keep the process from ending
-        self.begins_with: str | None = None
-        """What begins the transaction, which the next statement does."""
+        self._begin = f"BEGIN {begin}"
 
     def cursor(self) -> Any:
         return _WholeCursor(self)
@@ -107,20 +102,17 @@ class VisitedConnection(aiosqlite.Connection):
         await self._execute(partial(self._work, work))  # type: ignore[no-untyped-call]
 
     def _work(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        if self.begins_with is not None:
-            self._conn.execute(self.begins_with)
-            self.begins_with = None
+        if not self._conn.in_transaction:
+            self._conn.execute(self._begin)
         work(self._conn)
 
     async def commit(self) -> None:
         if self.in_transaction:
             await super().commit()
-        self.begins_with = None
 
     async def rollback(self) -> None:
         if self.in_transaction:
             await super().rollback()
-        self.begins_with = None
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -168,34 +160,32 @@ class _WholeCursor:
             self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
 
 
-def _configure(engine: AsyncEngine) -> None:
-    """Take over from the driver when transactions begin, so that reads are snapshots too."""
-    event.listen(engine.sync_engine, "connect", _leave_transactions_to_us)
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        driver.begins_with = _beginning(connection)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA secure_delete=ON")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.close()
+def _engine(path: Path, begin: str) -> AsyncEngine:
+    """Gives connections whose transactions begin in that way. As events of SQLAlchemy would tell of each
+    beginning, they would be looked for with each statement.
+    """
+    return create_async_engine(
+        f"sqlite+aiosqlite:///{path}", async_creator=lambda: VisitedConnection(path, begin)
+    )
 
 
-def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
-    """The driver would begin none for what changes the schema: a migration cut off would stay half."""
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    _leave_transactions_to_us(connection)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _leave_transactions_to_us(connection: sqlite3.Connection, _record: Any = None) -> None:
+    """So that reads are snapshots too. And the driver would begin none for what changes the schema: a
+    migration cut off would stay half.
+    """
     connection.isolation_level = None
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(_beginning(connection))
-
-
-def _beginning(connection: Connection) -> str:
-    return f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}"
+    connection.exec_driver_sql("BEGIN")
