@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -256,9 +256,8 @@ class RunningTurn:
                 status="complete" if complete else "interrupted",
                 finish_reason=end.reason if isinstance(end, Finished) else "error",
                 usage=self._usage(end, self._started),
+                sources=await sources_of(session, turn.owner, turn.context) if turn.from_documents else None,
             )
-            if turn.from_documents:
-                reply.sources = await sources_of(session, turn.owner, turn.context)
             if turn.replaces is not None and complete and end.text:
                 await MessageTree(session, turn.owner).activate(reply)
             if end.token_ids or not end.text:  # else the index is brought up from the text, later
@@ -285,6 +284,7 @@ class RunningTurn:
         status: MessageStatus,
         finish_reason: str | None = None,
         usage: dict[str, object] | None = None,
+        sources: list[dict[str, Any]] | None = None,
     ) -> MessageRow:
         if not self._is_stored:
             draft = MessageDraft(
@@ -295,6 +295,7 @@ class RunningTurn:
                 model=self._model.engine.model.name,
                 finish_reason=finish_reason,
                 usage=usage,
+                sources=sources,
             )
             if self.admitted.replaces is not None:
                 reply = await messages.add_alternative(self.admitted.replaces, draft)
@@ -308,7 +309,7 @@ class RunningTurn:
         stored = await messages.get(self.reply_id)
         assert stored is not None
         stored.content, stored.status = self._text, status
-        stored.finish_reason, stored.usage = finish_reason, usage
+        stored.finish_reason, stored.usage, stored.sources = finish_reason, usage, sources
         return stored
 
     def _usage(self, end: Finished | Failed, started: Started) -> dict[str, object]:

@@ -73,19 +73,29 @@ class StoredHistory(Repository):
         return tokens_before
 
     async def first_turn_from(self, tokens: int) -> int:
-        query = (
-            self.select_columns(MessageTokensRow, MessageTokensRow.turn)
+        found = await self.ask(
+            self._first_from, session=self.session_id, tokens=tokens, turn_count=self.turn_count
+        )
+        row = found.one_or_none()
+        if row is None:
+            return self.turn_count
+        self._openings[row.turn] = (row.position, row.tokens_before)
+        return int(row.turn)
+
+    @prepared
+    def _first_from(self) -> Select[Any]:
+        index = MessageTokensRow
+        return (
+            self.select_columns(index, index.turn, index.position, index.tokens_before)
             .where(
-                MessageTokensRow.session_id == self.session_id,
-                MessageTokensRow.opens_turn,
-                MessageTokensRow.tokens_before >= tokens,
-                MessageTokensRow.turn < self.turn_count,
+                index.session_id == bindparam("session"),
+                index.opens_turn,
+                index.tokens_before >= bindparam("tokens"),
+                index.turn < bindparam("turn_count"),
             )
-            .order_by(MessageTokensRow.tokens_before, MessageTokensRow.turn)
+            .order_by(index.tokens_before, index.turn)
             .limit(1)
         )
-        turn = (await self.session.execute(query)).scalar_one_or_none()
-        return self.turn_count if turn is None else int(turn)
 
     async def summary(self, recipe: str, first_turn: int) -> Summary | None:
         row = await Summaries(self.session, self.owner).of_window(self.session_id, recipe, first_turn)
@@ -217,4 +227,6 @@ class StoredHistory(Repository):
 
 
 def _messages(found: Result[Any]) -> list[Message]:
-    return [Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids)) for row in found]
+    return [
+        Message(row.id, row.turn, row.role, row.content, unpack_ids(row.token_ids)) for row in found.all()
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -31,7 +31,9 @@ _NEWEST_ALTERNATIVE_BEHIND = (
 
 @dataclass(frozen=True, slots=True)
 class MessageDraft:
-    """A message to be stored. Without `created_at` it was said now. `prefix`: what was typed before it."""
+    """A message to be stored. Without `created_at` it was said now. `prefix`: what was typed before it;
+    `sources`: of a reply from documents.
+    """
 
     role: Role
     content: str
@@ -42,6 +44,7 @@ class MessageDraft:
     prefix: str | None = None
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
+    sources: list[dict[str, Any]] | None = None
 
 
 class Messages(Repository):
@@ -52,7 +55,9 @@ class Messages(Repository):
         return (await self.session.scalars(query.order_by(MessageRow.position.desc()).limit(1))).one_or_none()
 
     async def append(self, session_id: str, drafts: Sequence[MessageDraft]) -> list[MessageRow]:
-        """Store messages behind the last one of the active path."""
+        """Store messages behind the last one of the active path. Gives them as they are stored now: what is
+        changed of them later is not stored.
+        """
         await self.hold_chats([session_id])
         last, alternative = await self._last_and_next(session_id)
         parent_id = last.id if last else None
@@ -62,21 +67,35 @@ class Messages(Repository):
             last_role=cast(Role, last.role) if last else None,
         )
         first_position = last.position + 1 if last else 0
-        rows: list[MessageRow] = []
+        rows: list[dict[str, Any]] = []
         for index, (draft, turn) in enumerate(zip(drafts, turns, strict=True)):
-            row = _row(draft, session_id, parent_id, first_position + index, turn, is_active=True)
-            row.alternative = 0 if index else alternative
-            parent_id = row.id
-            self.add(row)
+            row = _row(
+                draft,
+                session_id=session_id,
+                parent_id=parent_id,
+                alternative=0 if index else alternative,
+                position=first_position + index,
+                turn=turn,
+                is_active=True,
+            )
+            parent_id = row["id"]
             rows.append(row)
-        await self.session.flush()
-        return rows
+        await self.insert(MessageRow, rows)
+        return [MessageRow(owner=self.owner, **row) for row in rows]
 
     async def add_alternative(self, to: MessageRow, draft: MessageDraft) -> MessageRow:
         """Store another message in the place of `to`, and leave the active path as it is."""
         await self.hold_chats([to.session_id])
-        row = _row(draft, to.session_id, to.parent_id, to.position, to.turn, is_active=False)
-        row.alternative = await self._next_alternative(to.session_id, to.parent_id)
+        fields = _row(
+            draft,
+            session_id=to.session_id,
+            parent_id=to.parent_id,
+            alternative=await self._next_alternative(to.session_id, to.parent_id),
+            position=to.position,
+            turn=to.turn,
+            is_active=False,
+        )
+        row = MessageRow(**fields)
         self.add(row)
         await self.session.flush()
         return row
@@ -90,17 +109,19 @@ class Messages(Repository):
         )
         return (await self.session.scalars(query.order_by(MessageRow.alternative))).all()
 
-    async def _last_and_next(self, session_id: str) -> tuple[MessageRow | None, int]:
-        """The last message, and the number of the next one behind it among those that ever stood there."""
-        found = (await self.ask(self._last_and_newest, session=session_id)).one_or_none()
-        if found is None:
+    async def _last_and_next(self, session_id: str) -> tuple[Row[Any] | None, int]:
+        """Id, position, turn and role of the last message, and the number of the next one behind it among
+        those that ever stood there.
+        """
+        last = (await self.ask(self._last_and_newest, session=session_id)).one_or_none()
+        if last is None:
             return None, await self._next_alternative(session_id, None)
-        last, number = found
-        return last, 0 if number is None else number + 1
+        return last, 0 if last.newest is None else last.newest + 1
 
     @prepared
     def _last_and_newest(self) -> Select[Any]:
-        query = self.select(MessageRow).add_columns(_NEWEST_ALTERNATIVE_BEHIND)
+        place = (MessageRow.id, MessageRow.position, MessageRow.turn, MessageRow.role)
+        query = self.select_columns(MessageRow, *place, _NEWEST_ALTERNATIVE_BEHIND.label("newest"))
         query = query.where(MessageRow.session_id == bindparam("session"), ON_ACTIVE_PATH)
         return query.order_by(MessageRow.position.desc()).limit(1)
 
@@ -171,7 +192,8 @@ class Messages(Repository):
         await self.session.execute(unfinished.values(status="interrupted"))
 
     async def keep_record(self, message: MessageRow, record: dict[str, Any]) -> None:
-        self.add(ContextRecordRow(message_id=message.id, session_id=message.session_id, record=record))
+        row = {"message_id": message.id, "session_id": message.session_id, "record": record}
+        await self.insert(ContextRecordRow, [row])
 
     async def newest_record(self, session_id: str) -> tuple[int, dict[str, Any]] | None:
         """The context record of the newest reply of the active path that has one, and the reply's turn."""
@@ -198,22 +220,18 @@ async def unfinished_replies(session: AsyncSession) -> list[tuple[str, str, str]
     return [(row.owner, row.session_id, row.id) for row in rows.all()]
 
 
-def _row(
-    draft: MessageDraft, session_id: str, parent_id: str | None, position: int, turn: int, *, is_active: bool
-) -> MessageRow:
-    return MessageRow(
-        id=draft.id or new_id("msg"),
-        session_id=session_id,
-        parent_id=parent_id,
-        position=position,
-        turn=turn,
-        is_active=is_active,
-        role=draft.role,
-        prefix=draft.prefix,
-        content=draft.content,
-        status=draft.status,
-        model=draft.model,
-        finish_reason=draft.finish_reason,
-        usage=draft.usage,
-        created_at=draft.created_at or datetime.now(UTC),
-    )
+def _row(draft: MessageDraft, **place: Any) -> dict[str, Any]:
+    """A message by its columns; `place`: those that say where it stands."""
+    return {
+        **place,
+        "id": draft.id or new_id("msg"),
+        "role": draft.role,
+        "prefix": draft.prefix,
+        "content": draft.content,
+        "sources": draft.sources,
+        "status": draft.status,
+        "model": draft.model,
+        "finish_reason": draft.finish_reason,
+        "usage": draft.usage,
+        "created_at": draft.created_at or datetime.now(UTC),
+    }

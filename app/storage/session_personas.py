@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Select, bindparam
+from sqlalchemy import Row, Select, bindparam
 
 from app.storage.messages import Messages
 from app.storage.repository import Repository, prepared
@@ -70,13 +70,15 @@ class SessionPersonas(Repository):
         """The same of the instructions of now."""
         return _last_change([(row.turn, row.instructions) for row in await self._of(session_id)])
 
-    async def _of(self, session_id: str) -> list[SessionPersonaRow]:
-        return list((await self.ask(self._given, session=session_id)).scalars().all())
+    async def _of(self, session_id: str) -> Sequence[Row[Any]]:
+        return (await self.ask(self._given, session=session_id)).all()
 
     @prepared
     def _given(self) -> Select[Any]:
-        query = self.select(SessionPersonaRow).where(SessionPersonaRow.session_id == bindparam("session"))
-        return query.order_by(SessionPersonaRow.number)
+        given = SessionPersonaRow
+        columns = (given.number, given.turn, given.persona_id, given.instructions, given.created_at)
+        query = self.select_columns(given, *columns).where(given.session_id == bindparam("session"))
+        return query.order_by(given.number)
 
     async def _next_turn(self, session_id: str) -> int:
         last = await Messages(self.session, self.owner).last(session_id)

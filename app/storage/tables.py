@@ -128,7 +128,7 @@ class SessionRow(Owned, Table):
     instructions: Mapped[str | None] = mapped_column(Text)
     lore_scan_depth: Mapped[int] = mapped_column(Integer, default=DEFAULT_SCAN_DEPTH)
     lore_token_budget: Mapped[int] = mapped_column(Integer, default=DEFAULT_TOKEN_BUDGET)
-    client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", key="client_metadata", default=dict)
     branched_from_session: Mapped[str | None] = mapped_column(String(32))
     branched_from_message: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]

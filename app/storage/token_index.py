@@ -89,6 +89,7 @@ class TokenIndex(Repository):
         indexed_to = last.position if last else -1
         tokens_before = last.tokens_before + last.token_count if last else 0
         last_turn = last.turn if last else -1
+        rows: list[dict[str, Any]] = []
         excluded_turns: set[int] = set()
         if last is None or last.has_marks:
             excluded_turns = await Marks(self.session, self.owner).excluded_turns(messages[0].session_id)
@@ -100,22 +101,23 @@ class TokenIndex(Repository):
             indexed_to = message.position
             is_excluded = message.turn in excluded_turns or message.is_note
             token_count = 0 if is_excluded else len(ids)
-            self.add(
-                MessageTokensRow(
-                    session_id=message.session_id,
-                    position=message.position,
-                    message_id=message.id,
-                    turn=message.turn,
-                    opens_turn=message.turn != last_turn,
-                    token_ids=pack_ids(ids),
-                    token_count=token_count,
-                    is_excluded=is_excluded,
-                    tokens_before=tokens_before,
-                    fingerprint=fingerprint,
-                )
+            rows.append(
+                {
+                    "session_id": message.session_id,
+                    "position": message.position,
+                    "message_id": message.id,
+                    "turn": message.turn,
+                    "opens_turn": message.turn != last_turn,
+                    "token_ids": pack_ids(ids),
+                    "token_count": token_count,
+                    "is_excluded": is_excluded,
+                    "tokens_before": tokens_before,
+                    "fingerprint": fingerprint,
+                }
             )
             tokens_before += token_count
             last_turn = message.turn
+        await self.insert(MessageTokensRow, rows)
 
     async def extend_by_read(
         self, messages: Sequence[MessageRow], token_ids: Sequence[Sequence[int]], fingerprint: str
@@ -162,9 +164,8 @@ class TokenIndex(Repository):
 
     async def keep_sampled(self, message: MessageRow, token_ids: Sequence[int], fingerprint: str) -> None:
         """Keep the ids that a reply was generated as, for whenever it is indexed."""
-        self.add(
-            SampledTokensRow(message_id=message.id, token_ids=pack_ids(token_ids), fingerprint=fingerprint)
-        )
+        row = {"message_id": message.id, "token_ids": pack_ids(token_ids), "fingerprint": fingerprint}
+        await self.insert(SampledTokensRow, [row])
 
     async def missing(
         self, session_id: str, fingerprint: str, *, limit: int

@@ -61,9 +61,12 @@ class Life:
     async def _prefixed(self, question: str) -> None:
         """A question to documents, and its answer."""
         async with self.database.write() as session:
-            drafts = [MessageDraft("user", question, prefix="qa: "), MessageDraft("assistant", "That.")]
-            [_, reply] = await Messages(session, self.owner).append(self.session_id, drafts)
-            reply.sources = [{"document_id": "doc_1", "name": "a.md", "place": "line 1"}]
+            sources = [{"document_id": "doc_1", "name": "a.md", "place": "line 1"}]
+            drafts = [
+                MessageDraft("user", question, prefix="qa: "),
+                MessageDraft("assistant", "That.", sources=sources),
+            ]
+            await Messages(session, self.owner).append(self.session_id, drafts)
 
     async def _edit(self, at: int, content: str, keep_following: bool) -> None:
         if message := await self._on_path(at):
