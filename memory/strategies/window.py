@@ -48,9 +48,9 @@ async def first_turn_by_tokens(counts: TurnCounts, *, high_water: int, low_water
     excess = counts.total_tokens - limit
     if excess <= 0:
         return 0
-    exact = await counts.first_turn_from(excess)
     step = high_water - low_water
-    if step <= 0 or exact == counts.turn_count:
-        return exact
-    stepped = await counts.first_turn_from(math.ceil(excess / step) * step)
-    return stepped if stepped < counts.turn_count else exact
+    if step > 0:
+        stepped = await counts.first_turn_from(math.ceil(excess / step) * step)
+        if stepped < counts.turn_count:
+            return stepped
+    return await counts.first_turn_from(excess)
