@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, select
+from sqlalchemy import Row, Select, and_, bindparam, func, select
 
 from app.ids import new_id
 from app.storage.recall_tables import DocumentRow
@@ -12,6 +12,16 @@ from app.storage.repository import HOLDS_ROWS, Repository, prepared
 from app.storage.tables import PersonaCardRow, PersonaRevisionRow, PersonaRow, SessionRow
 from memory.persona import ExampleExchange, Persona, SpeechRule
 from memory.reminder import Reminder
+
+_WRITTEN: tuple[Any, ...] = (
+    PersonaRow.id,
+    PersonaRevisionRow.revision,
+    PersonaRow.public,
+    PersonaRow.created_at,
+    PersonaRow.updated_at,
+    *(getattr(PersonaRevisionRow, name) for name in Persona.__dataclass_fields__),
+)
+"""What a stored persona is read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,8 @@ class Personas(Repository):
         """
         wanted = PersonaRow.revision if revision is None else revision
         query = (
-            select(PersonaRow, PersonaRevisionRow)
+            select(*_WRITTEN)
+            .select_from(PersonaRow)
             .join(
                 PersonaRevisionRow,
                 and_(PersonaRevisionRow.persona_id == PersonaRow.id, PersonaRevisionRow.revision == wanted),
@@ -71,12 +82,12 @@ class Personas(Repository):
         if self.session.info.get(HOLDS_ROWS):
             query = query.with_for_update(read=not to_remove, key_share=not to_remove, of=PersonaRow)
         row = (await self.session.execute(query)).one_or_none()
-        return _read(*row) if row else None
+        return _read(row) if row else None
 
     async def with_book(self, persona_id: str) -> tuple[StoredPersona, Any] | None:
         """The persona as it is, and the `character_book` of the card that it was imported from, if any."""
         row = (await self.ask(self._with_book, persona=persona_id)).one_or_none()
-        return (_read(row[0], row[1]), row[2]) if row else None
+        return (_read(row), row.book) if row else None
 
     @prepared
     def _with_book(self) -> Select[Any]:
@@ -85,7 +96,8 @@ class Personas(Repository):
         )
         is_its_card = and_(PersonaCardRow.persona_id == PersonaRow.id, self.is_own(PersonaCardRow))
         return (
-            select(PersonaRow, PersonaRevisionRow, PersonaCardRow.book)
+            select(*_WRITTEN, PersonaCardRow.book)
+            .select_from(PersonaRow)
             .join(PersonaRevisionRow, is_newest)
             .outerjoin(PersonaCardRow, is_its_card)
             .where(self.is_own(PersonaRow), PersonaRow.id == bindparam("persona"))
@@ -94,7 +106,8 @@ class Personas(Repository):
     async def list(self, *, after: tuple[datetime, str] | None, limit: int) -> list[StoredPersona]:
         """Newest first, from behind `after` on."""
         query = (
-            select(PersonaRow, PersonaRevisionRow)
+            select(*_WRITTEN)
+            .select_from(PersonaRow)
             .join(
                 PersonaRevisionRow,
                 and_(
@@ -108,7 +121,7 @@ class Personas(Repository):
         )
         if after:
             query = query.where(behind(PersonaRow, after))
-        return [_read(*row) for row in (await self.session.execute(query)).all()]
+        return [_read(row) for row in (await self.session.execute(query)).all()]
 
     async def revise(
         self, before: StoredPersona, persona: Persona, *, public: bool | None = None
@@ -150,9 +163,10 @@ def _revision(row: PersonaRow, persona: Persona) -> PersonaRevisionRow:
     )
 
 
-def _read(row: PersonaRow, revision: PersonaRevisionRow) -> StoredPersona:
-    persona = written_persona({name: getattr(revision, name) for name in Persona.__dataclass_fields__})
-    return StoredPersona(row.id, revision.revision, persona, row.public, row.created_at, row.updated_at)
+def _read(row: Row[Any]) -> StoredPersona:
+    """A persona out of the columns `_WRITTEN`."""
+    persona = written_persona({name: getattr(row, name) for name in Persona.__dataclass_fields__})
+    return StoredPersona(row.id, row.revision, persona, row.public, row.created_at, row.updated_at)
 
 
 def _stored(row: PersonaRow, persona: Persona) -> StoredPersona:
