@@ -92,6 +92,9 @@ def request_span(method: str, headers: Mapping[str, str], attributes: Attributes
 def stage(name: str, attributes: Attributes | None = None) -> Iterator[Span]:
     """A span under the current one, until the block ends."""
     span = _tracer.start_span(name, attributes=attributes)
+    if not span.is_recording():  # nothing under it would tell it from the current one
+        yield span
+        return
     with _current(span, ends=True):
         yield span
 
@@ -116,6 +119,8 @@ def following(name: str, attributes: Attributes) -> Iterator[Span]:
 
 def past_stage(span: Span, name: str, began_ns: int, ended_ns: int, attributes: Attributes) -> None:
     """A stage under `span` that is over: from when to when, in nanoseconds of the epoch."""
+    if not span.is_recording():
+        return
     under = trace.set_span_in_context(span, Context())
     stage_span = _tracer.start_span(name, context=under, start_time=began_ns, attributes=attributes)
     stage_span.end(max(began_ns, ended_ns))
