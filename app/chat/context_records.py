@@ -139,8 +139,10 @@ def _named(segment: dict[str, Any]) -> list[str]:
 
 def _told(segment: Segment) -> dict[str, Any]:
     """What is kept of a segment that can be had again neither from messages nor from the persona."""
-    is_stored = any(message.id for message in segment.messages)
-    if segment.since_turn is None and (is_stored or segment.kind not in ("reminder", "lore", "note")):
+    is_kept_nowhere = segment.kind in ("reminder", "lore", "note") and not any(
+        message.id for message in segment.messages
+    )
+    if segment.since_turn is None and not is_kept_nowhere:
         return {}
     return {"told": [{"role": each.role, "content": each.content} for each in segment.messages]}
 

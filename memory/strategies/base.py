@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -85,7 +86,7 @@ async def newest_turns(history: History, first_turn: int, *, reason: str, left_o
     messages = await history.messages(first_turn) if first_turn < history.turn_count else ()
     segments = tuple(
         _turn_segment(turn, list(of_turn), reason)
-        for turn, of_turn in groupby(messages, key=lambda message: message.turn)
+        for turn, of_turn in groupby(messages, key=attrgetter("turn"))
     )
     return Selection(segments, await turns_left_out(history, 0, first_turn, left_out_reason))
 
@@ -101,8 +102,8 @@ async def turns_left_out(counts: TurnCounts, start: int, end: int, reason: str) 
 def _turn_segment(turn: int, messages: list[Message], reason: str) -> Segment:
     return Segment(
         kind="turn",
-        token_ids=tuple(chain.from_iterable(message.token_ids for message in messages)),
+        token_ids=tuple(chain.from_iterable([message.token_ids for message in messages])),
         reason=reason,
-        messages=tuple(ContextMessage(message.role, message.content, message.id) for message in messages),
+        messages=tuple([ContextMessage(message.role, message.content, message.id) for message in messages]),
         turn=turn,
     )
