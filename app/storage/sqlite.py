@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, closing
 from functools import partial
 from pathlib import Path
@@ -95,11 +95,12 @@ class VisitedConnection(aiosqlite.Connection):
     def cursor(self) -> Any:
         return _WholeCursor(self)
 
-    async def visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    def visit(self, work: Callable[[sqlite3.Connection], None]) -> Awaitable[None]:
         """Do some work where the connection is, in its transaction. Cancelled, it is done all the same: then
         SQLAlchemy closes the connection.
         """
-        await self._execute(partial(self._work, work))  # type: ignore[no-untyped-call]
+        visiting: Awaitable[None] = self._execute(partial(self._work, work))  # type: ignore[no-untyped-call]
+        return visiting
 
     def _work(self, work: Callable[[sqlite3.Connection], None]) -> None:
         if not self._conn.in_transaction:
@@ -111,8 +112,9 @@ class VisitedConnection(aiosqlite.Connection):
             await super().commit()
 
     async def rollback(self) -> None:
+        """Not waited for: whoever visits next comes behind it."""
         if self.in_transaction:
-            await super().rollback()
+            self._tx.put_nowait((None, self._conn.rollback))
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -137,20 +139,17 @@ class _WholeCursor:
     async def __aenter__(self) -> Self:
         return self
 
-    async def execute(self, statement: str, parameters: Any = ()) -> None:
-        await self._visit(sqlite3.Cursor.execute, statement, parameters)
+    def execute(self, statement: str, parameters: Any = ()) -> Awaitable[None]:
+        return self._connection.visit(partial(self._run, sqlite3.Cursor.execute, statement, parameters))
 
-    async def executemany(self, statement: str, parameters: Any) -> None:
-        await self._visit(sqlite3.Cursor.executemany, statement, parameters)
+    def executemany(self, statement: str, parameters: Any) -> Awaitable[None]:
+        return self._connection.visit(partial(self._run, sqlite3.Cursor.executemany, statement, parameters))
 
     async def fetchall(self) -> list[Any]:
         return self._rows
 
     async def close(self) -> None:
         """It is closed whenever it is not at work."""
-
-    async def _visit(self, execute: Execute, statement: str, parameters: Any) -> None:
-        await self._connection.visit(partial(self._run, execute, statement, parameters))
 
     def _run(self, execute: Execute, statement: str, parameters: Any, connection: sqlite3.Connection) -> None:
         with closing(connection.cursor()) as cursor:
