@@ -137,13 +137,12 @@ class Repository:
         parameters = {_OWNER: whose.owner, **values}
         if whose.user_id is not None:
             parameters |= {_USER_ID: whose.user_id, _USER_DIGEST: whose.user_digest}
-        if holds and isinstance(built, Select):
-            built = self.held(built)
+        asked = self.held(built) if holds and isinstance(built, Select) else built
         found: Found
         if _makes_objects(built):
-            found = await self.session.execute(built, parameters)
+            found = await self.session.execute(asked, parameters)
         else:
-            found = await self.session.run_sync(_past_the_objects, built, [parameters])
+            found = await self.session.run_sync(_past_the_objects, asked, [parameters])
         return found
 
     def select(self, table: type[Row]) -> Select[Row]:
@@ -225,7 +224,7 @@ def batches(ids: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 @cache
 def _makes_objects(query: Query) -> bool:
-    """Whether a query asks for whole rows, as objects of the session."""
+    """Whether a prepared query asks for whole rows, as objects of the session."""
     return isinstance(query, Select) and any(
         isinstance(each["type"], type) for each in query.column_descriptions
     )
