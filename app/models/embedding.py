@@ -98,6 +98,7 @@ class SentenceEmbedder:
             return
         try:
             await asyncio.to_thread(self.embed, ["Is it warm?"])
+            await asyncio.to_thread(self.embed_words, ["warm"])
         except ModelError as error:
             log.warning("the embedding model could not be loaded", reason=str(error))
 

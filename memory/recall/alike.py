@@ -16,6 +16,8 @@ from memory.recall.words import GRAMMAR, terms, words
 WordVectors = Callable[[Sequence[str]], NDArray[np.float32]]
 """Vectors of unit length [words, width] of single words; zeros for a word that has none."""
 
+COMPARED = 64
+"""Words of a question; of a longer one the last, since what is asked mostly stands at the end."""
 SAME = 0.9
 """A word so near is the question's own, in whatever form."""
 
@@ -30,6 +32,7 @@ def alike(
     """
     passed_over = {word for name in names for word in words(name)}
     asked = [word for word in dict.fromkeys(words(question)) if _counts(word) and word not in passed_over]
+    asked = asked[-COMPARED:]
     if not asked:
         return np.zeros(len(texts))
     places = {part: place for place, part in enumerate(dict.fromkeys(chain.from_iterable(texts)))}

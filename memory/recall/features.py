@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memory.messages import Role
-from memory.recall.alike import WordVectors, alike
+from memory.recall.alike import COMPARED, WordVectors, alike
 from memory.recall.cues import Period, cues, named, says_time
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
@@ -155,7 +155,7 @@ def _around(
 
     Rare terms count more, and words of grammar nothing.
     """
-    asked = sorted(set(terms(question)) - GRAMMAR)
+    asked = [term for term in dict.fromkeys(terms(question)) if term not in GRAMMAR][-COMPARED:]
     if not asked:
         return np.zeros(len(passages))
     told = shared(asked, [[*p.speaker.split(), *words] for p, words in zip(passages, parts, strict=True)])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from memory.recall.alike import SAME, alike
+from memory.recall.alike import COMPARED, SAME, alike
 from memory.recall.words import GRAMMAR, terms, words
 
 NEAR = {"pets": (1.0, 0.0), "beagle": (0.8, 0.6), "rain": (0.0, 1.0), "cold": (-0.6, 0.8)}
@@ -56,6 +56,22 @@ def test_it_is_the_weighted_mean_of_the_best_cosines(question: list[str], texts:
     else:
         expected = np.zeros(len(texts))
     np.testing.assert_allclose(alike(" ".join(question), (), texts, vectors), expected, atol=1e-6)
+
+
+def test_of_a_very_long_question_its_last_words_are_compared() -> None:
+    compared = 0
+
+    def counted(asked: Sequence[str]) -> NDArray[np.float32]:
+        nonlocal compared
+        compared = max(compared, len(asked))
+        return vectors(asked)
+
+    long = " ".join(f"w{number}" for number in range(20_000))
+    [last, first] = (
+        alike(question, (), [["beagle"]], counted) for question in (f"{long} pets", f"pets {long}")
+    )
+    assert last > first == 0
+    assert compared == COMPARED
 
 
 def counting(parts: Sequence[str]) -> list[str]:
