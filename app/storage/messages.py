@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, make_transient_to_detached
 
 from app.ids import new_id
 from app.storage.repository import Repository, batches, prepared
@@ -55,9 +55,7 @@ class Messages(Repository):
         return (await self.session.scalars(query.order_by(MessageRow.position.desc()).limit(1))).one_or_none()
 
     async def append(self, session_id: str, drafts: Sequence[MessageDraft]) -> list[MessageRow]:
-        """Store messages behind the last one of the active path. Gives them as they are stored now: what is
-        changed of them later is not stored.
-        """
+        """Store messages behind the last one of the active path."""
         await self.hold_chats([session_id])
         last, alternative = await self._last_and_next(session_id)
         parent_id = last.id if last else None
@@ -81,7 +79,13 @@ class Messages(Repository):
             parent_id = row["id"]
             rows.append(row)
         await self.insert(MessageRow, rows)
-        return [MessageRow(owner=self.owner, **row) for row in rows]
+        return [self._stored(MessageRow(owner=self.owner, **row)) for row in rows]
+
+    def _stored(self, row: MessageRow) -> MessageRow:
+        """A row that has been inserted as plain data, as an object of the session."""
+        make_transient_to_detached(row)
+        self.session.add(row)
+        return row
 
     async def add_alternative(self, to: MessageRow, draft: MessageDraft) -> MessageRow:
         """Store another message in the place of `to`, and leave the active path as it is."""
@@ -221,9 +225,11 @@ async def unfinished_replies(session: AsyncSession) -> list[tuple[str, str, str]
 
 
 def _row(draft: MessageDraft, **place: Any) -> dict[str, Any]:
-    """A message by its columns; `place`: those that say where it stands."""
+    """A message by its columns, all of them; `place`: those that say where it stands."""
     return {
         **place,
+        "forgotten_at": None,
+        "copied_from": None,
         "id": draft.id or new_id("msg"),
         "role": draft.role,
         "prefix": draft.prefix,
