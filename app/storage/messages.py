@@ -78,19 +78,21 @@ class Messages(Repository):
             )
             parent_id = row["id"]
             rows.append(row)
-        await self.insert(MessageRow, rows)
-        return [self._stored(MessageRow(owner=self.owner, **row)) for row in rows]
+        return await self._insert_messages(rows)
 
-    def _stored(self, row: MessageRow) -> MessageRow:
-        """A row that has been inserted as plain data, as an object of the session."""
-        make_transient_to_detached(row)
-        self.session.add(row)
-        return row
+    async def _insert_messages(self, rows: Sequence[dict[str, Any]]) -> list[MessageRow]:
+        """Store rows as plain data, and give them as objects of the session."""
+        await self.insert(MessageRow, rows)
+        stored = [MessageRow(owner=self.owner, **row) for row in rows]
+        for row in stored:
+            make_transient_to_detached(row)
+            self.session.add(row)
+        return stored
 
     async def add_alternative(self, to: MessageRow, draft: MessageDraft) -> MessageRow:
         """Store another message in the place of `to`, and leave the active path as it is."""
         await self.hold_chats([to.session_id])
-        fields = _row(
+        row = _row(
             draft,
             session_id=to.session_id,
             parent_id=to.parent_id,
@@ -99,10 +101,8 @@ class Messages(Repository):
             turn=to.turn,
             is_active=False,
         )
-        row = MessageRow(**fields)
-        self.add(row)
-        await self.session.flush()
-        return row
+        [stored] = await self._insert_messages([row])
+        return stored
 
     async def alternatives(self, message: MessageRow) -> Sequence[MessageRow]:
         """The messages that stand or stood in the place of this one, itself included, oldest first."""

@@ -139,6 +139,7 @@ class RecallBenchmark:
         settings = self._settings
         bare_model = load_sentence_transformer(settings.embedding_model, settings.models_folder)
         texts = [self._text() for _ in range(self._sizes.indexed)]
+        said = [embedded_text(_passage(n, text)) for n, text in enumerate(texts)]
         rounds = []
         for number in range(INDEXING_ROUNDS):
             self._progress("indexing", number, INDEXING_ROUNDS)
@@ -147,7 +148,6 @@ class RecallBenchmark:
             await recall.bring_up(OWNER, session_id)
             ours = len(texts) / (time.perf_counter() - began)
             began = time.perf_counter()
-            said = [embedded_text(_passage(n, text)) for n, text in enumerate(texts)]
             bare_model.encode(said, normalize_embeddings=True, show_progress_bar=False)
             bare = len(texts) / (time.perf_counter() - began)
             rounds.append({"indexing": ours, "bare": bare, "ratio": ours / bare})
