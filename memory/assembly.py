@@ -55,9 +55,9 @@ class ChatState:
     `persona`: from `persona_segments`; it stands first, whole, whatever the strategy selects. Its first
     `public_tokens` are the text of a persona marked public, and nothing of the chat. `pinned`: turns that
     stand behind it where they are older than the window. `excluded`: turns that are never in the window, with
-    the tokens that they would take. `reminder` stands near the end, and of `lore` as much before the message
-    as its budgets and the window allow; behind it, of what was `recalled` for the message, what the strategy
-    has room for.
+    the tokens that they would take. Of `lore` as much stands behind the turns as its budgets and the window
+    allow; behind it, of what was `recalled` for the message, what the strategy has room for. `reminder`
+    stands before the last turns, or behind all of this.
     """
 
     persona: Sequence[Segment]
@@ -110,19 +110,19 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
     Raises MessageTooLargeError if the message does not fit beside persona and reply, and WindowFullError
     if the strategy keeps more than fits. Nothing is cut to fit.
     """
-    limits, window = chat.limits, chat.limits.context_window
+    limits = chat.limits
     room = chat.room(message.tokens if message else 0)
     if room.now < 0:
         tail_tokens = (message.tokens if message else 0) + len(chat.generation_prompt)
         raise MessageTooLargeError(
             f"the message takes {tail_tokens} tokens, the persona {chat.persona_tokens}, "
             f"{f'pinned turns {chat.pinned_tokens} ' if chat.pinned_tokens else ''}and the reply up to "
-            f"{limits.reply_tokens}: together more than the context window of {window}",
+            f"{limits.reply_tokens}: together more than the context window of {limits.context_window}",
             message_tokens=tail_tokens,
             persona_tokens=chat.persona_tokens,
             pinned_tokens=chat.pinned_tokens,
             reply_tokens=limits.reply_tokens,
-            context_window=window,
+            context_window=limits.context_window,
         )
     lore = lore_within(chat.lore, room.now)
     room = replace(room, now=room.now - sum(segment.tokens for segment in lore))
@@ -134,28 +134,28 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         pinned={segment.turn for segment in pinned if segment.turn is not None},
         excluded=chat.excluded,
     )
-    turns = chat.reminder.put_into(selection.segments) if chat.reminder else selection.segments
-    before_message = (recalled,) if recalled else ()
+    window = (*selection.segments, *lore, *((recalled,) if recalled else ()))
+    window = chat.reminder.put_into(window) if chat.reminder else window
     asks = Segment(
         kind="generation_prompt", token_ids=chat.generation_prompt, reason="asks the model to reply"
     )
     said = _said(message, has_quotes=recalled is not None) if message else ()
     context = Context(
-        segments=(*chat.persona, *pinned, *turns, *lore, *before_message, *said, asks),
+        segments=(*chat.persona, *pinned, *window, *said, asks),
         left_out=left_out,
         strategy=chat.strategy.model_dump(mode="json"),
-        context_window=window,
+        context_window=limits.context_window,
         reply_tokens=limits.reply_tokens,
         recall=chat.recalled.report if chat.recalled and message else None,
         public_tokens=chat.public_tokens,
     )
-    if context.tokens + context.reply_tokens > window:
+    if context.tokens + context.reply_tokens > limits.context_window:
         raise OverBudgetError(
             f"strategy {chat.strategy.strategy!r} selected {context.tokens} tokens in all; with a reply of "
-            f"{limits.reply_tokens} that is more than the context window of {window}",
+            f"{limits.reply_tokens} that is more than the context window of {limits.context_window}",
             prompt_tokens=context.tokens,
             reply_tokens=limits.reply_tokens,
-            context_window=window,
+            context_window=limits.context_window,
         )
     return context
 

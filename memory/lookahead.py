@@ -11,17 +11,19 @@ from itertools import chain, takewhile
 from memory.assembly import ChatState, assemble
 from memory.protocols import TurnCounts
 from memory.strategies.base import Room, Selection, Strategy
+from memory.strategies.recalling import recalling
 
 
 async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
     """Token ids, those that are needed soonest first: the window as it stands, up to lore or what is
-    recalled, or to a reminder that will tell another time; then, if the chat goes on as it did and turns of
-    now stay, the window after its next cut, without the turns that a reminder may stand among.
+    recalled, or to a reminder that will stand behind them or tell another time; then, if the chat goes on as
+    it did and turns of now stay, the window after its next cut, without the turns that a reminder may stand
+    among.
 
     Raises like `assemble`.
     """
     context = await assemble(chat)
-    changing = ("lore", "recalled", "generation_prompt", *(["reminder"] if _tells_time(chat) else []))
+    changing = ("lore", "recalled", "generation_prompt", *(["reminder"] if _reminder_changes(chat) else []))
     known = takewhile(lambda segment: segment.kind not in changing, context.segments)
     prefixes = [tuple(chain.from_iterable(segment.token_ids for segment in known))]
     room = chat.room()
@@ -33,8 +35,13 @@ async def coming_prefixes(chat: ChatState) -> list[tuple[int, ...]]:
     return prefixes
 
 
-def _tells_time(chat: ChatState) -> bool:
-    return chat.reminder is not None and chat.reminder.tells_time
+def _reminder_changes(chat: ChatState) -> bool:
+    """Whether it tells the time, or will stand behind what is told for a message that is not known yet."""
+    reminder = chat.reminder
+    if reminder is None:
+        return False
+    is_behind_others = bool(chat.lore) or recalling(chat.strategy) is not None
+    return reminder.tells_time or (reminder.depth == 0 and is_behind_others)
 
 
 def _before_reminder(chat: ChatState, coming: Selection) -> tuple[int, ...]:

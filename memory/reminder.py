@@ -1,13 +1,12 @@
 """The reminder: a short text near the end of the window, so that a persona does not drift in a long chat.
 
-It stands a number of turns before the end, and so moves with every turn. What stands before it stays as it
-is; the turns behind it are computed again after each turn.
+It stands a number of turns before the end, or right before the message, and so moves with every turn. What
+stands before it stays as it is; the turns behind it are computed again after each turn.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
 
 from memory.context import ContextMessage, Segment
 from memory.protocols import ChatEncoder
@@ -35,9 +34,10 @@ class StandingReminder:
     tells_time: bool
 
     def put_into(self, window: Sequence[Segment]) -> tuple[Segment, ...]:
-        """`window` with the reminder before its last `depth` turns; before all, if they are fewer."""
-        behind = list(takewhile(lambda each: each.kind == "turn", reversed(window)))
-        place = len(window) - min(self.depth, len(behind))
+        """`window` with the reminder before its last `depth` turns, or before all, if they are fewer; at its
+        end with a depth of 0, so that nothing that was recalled comes between it and the message."""
+        turns = [place for place, segment in enumerate(window) if segment.kind == "turn"]
+        place = turns[-self.depth :][0] if self.depth and turns else len(window)
         return (*window[:place], self.segment, *window[place:])
 
 
