@@ -1,14 +1,18 @@
-"""Fits the weights of ranking, and shows what they are worth on a conversation that they were not fitted on.
+"""Fits the weights of ranking, and shows what they are worth on conversations that they were not fitted on.
 
     python -m evals.recall.tune locomo10.json
 
-The loss is listwise: each piece of evidence against all other candidates of its question, with a penalty on
-large weights. Each conversation is held out once.
+They are fitted on long conversations, where what matters stands among what belongs to it, and on generated
+chats, where it stands alone. The loss is listwise: each piece of evidence against all other candidates of its
+question, with a penalty on large weights. Each conversation is held out once, and so is each half of the
+kinds of facts of generated chats.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +27,7 @@ from torch.nn.functional import softplus
 from app.cli.progress import stage_progress
 from app.models.embedding import SentenceEmbedder
 from app.settings import Settings
+from evals.recall.generated import generated_conversations
 from evals.recall.locomo import Conversation, read_locomo
 from evals.recall.shelf import Shelves, temporary_shelves
 from llm.progress import Progress
@@ -32,18 +37,20 @@ from memory.recall.search import Question
 
 PENALTY = 1e-3
 COLUMNS = ("recall at 5", "at 10", "at 50", "all sessions in 5")
+GENERATED_SEEDS = range(100, 105)
+"""Others than those that `eval retention` is run with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The candidates of a question: features [candidates, features], which are evidence, their sessions.
+    """The candidates of a question: features [candidates, features], which are evidence, their episodes.
 
     `evidence`: how many turns are evidence, found or not; `sessions`: those that they are of.
     """
 
     features: NDArray[np.float64]
     is_evidence: NDArray[np.bool_]
-    sources: tuple[str, ...]
+    episodes: tuple[tuple[str, date | None], ...]
     evidence: int
     sessions: frozenset[str]
 
@@ -52,31 +59,45 @@ def main(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> 
     """Print the weights and the table of held-out figures."""
     conversations, _ = read_locomo(data)
     with stage_progress() as progress, temporary_shelves(SentenceEmbedder(Settings())) as shelves:
-        examples = {
-            conversation.name: asyncio.run(_examples(conversation, shelves, progress))
-            for conversation in conversations
-        }
-    everything = [example for found in examples.values() for example in found]
-    fitted = fit(everything)
+
+        def examples(conversation: Conversation) -> list[Example]:
+            return asyncio.run(_examples(conversation, shelves, progress))
+
+        given = {conversation.name: examples(conversation) for conversation in conversations}
+        of_chats = [examples(chat) for chat in generated_conversations(GENERATED_SEEDS)]
+    generated = {
+        "generated, every other kind": [each for asked in of_chats for each in asked[::2]],
+        "generated, the other kinds": [each for asked in of_chats for each in asked[1::2]],
+    }
+    fitted = fit(list(chain.from_iterable((given | generated).values())))
     table = Table("held out", "questions", *COLUMNS, box=None)
-    held_out = []
-    for name, found in examples.items():
-        others = [example for other, rest in examples.items() if other != name for example in rest]
-        weights = fit(others)
-        figures = [_figures(example, weights) for example in found]
-        held_out += figures
-        table.add_row(name, str(len(found)), *_cells(figures))
-    table.add_row("held-out mean", str(len(everything)), *_cells(held_out))
-    table.add_row(
-        "fitted on all", str(len(everything)), *_cells([_figures(example, fitted) for example in everything])
-    )
-    current = np.array([WEIGHTS[name] for name in FEATURES])
-    table.add_row(
-        "as they stand", str(len(everything)), *_cells([_figures(example, current) for example in everything])
-    )
+    for name, group in (("given", given), ("generated", generated)):
+        _add_rows(table, name, group, given | generated, fitted)
     console = Console()
     console.print(table)
     console.print({name: round(float(weight), 2) for name, weight in zip(FEATURES, fitted, strict=True)})
+
+
+def _add_rows(
+    table: Table,
+    name: str,
+    group: Mapping[str, Sequence[Example]],
+    everything: Mapping[str, Sequence[Example]],
+    fitted: NDArray[np.float64],
+) -> None:
+    """What each of a group reaches when it is held out of everything; and the means of them all."""
+    held_out: list[tuple[float, ...]] = []
+    for left_out, found in group.items():
+        weights = fit([each for other, rest in everything.items() if other != left_out for each in rest])
+        figures = [_figures(example, weights) for example in found]
+        held_out += figures
+        table.add_row(left_out, str(len(found)), *_cells(figures))
+    examples = list(chain.from_iterable(group.values()))
+    current = np.array([WEIGHTS[feature] for feature in FEATURES])
+    table.add_row(f"{name}: held-out mean", str(len(examples)), *_cells(held_out))
+    for what, weights in (("fitted on all", fitted), ("as they stand", current)):
+        figures = [_figures(example, weights) for example in examples]
+        table.add_row(f"{name}: {what}", str(len(examples)), *_cells(figures))
 
 
 async def _examples(conversation: Conversation, shelves: Shelves, progress: Progress) -> list[Example]:
@@ -89,7 +110,7 @@ async def _examples(conversation: Conversation, shelves: Shelves, progress: Prog
             Example(
                 features(asked.text, conversation.asked_at, passages, found, shelves.embedder.embed_words),
                 np.array([passage.key in asked.evidence for passage in passages]),
-                tuple(passage.key.source for passage in passages),
+                tuple(passage.episode for passage in passages),
                 len(asked.evidence),
                 frozenset(key.source for key in asked.evidence),
             )
@@ -128,10 +149,10 @@ def fit(examples: Sequence[Example]) -> NDArray[np.float64]:
 
 
 def _figures(example: Example, weights: NDArray[np.float64]) -> tuple[float, ...]:
-    scores = spread(example.features @ weights, example.sources)
+    scores = spread(example.features @ weights, example.episodes)
     order = np.argsort(-scores, kind="stable")
     recalls = [example.is_evidence[order[:top]].sum() / example.evidence for top in (5, 10, 50)]
-    sources = list(dict.fromkeys(example.sources[place] for place in order))[:5]
+    sources = list(dict.fromkeys(example.episodes[place][0] for place in order))[:5]
     return (*recalls, float(example.sessions.issubset(sources)))
 
 

@@ -14,21 +14,21 @@ from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
 WEIGHTS = {
-    "words": 0.48,
-    "sense": 0.93,
-    "either": 1.8,
-    "beside": 1.37,
-    "near": 1.03,
-    "answers": 2.25,
-    "alike": 2.17,
-    "near_alike": 3.74,
-    "around": 2.8,
-    "episode": 1.46,
-    "speaker": 1.24,
-    "when": 1.72,
-    "period": 2.64,
-    "long": 0.96,
-    "asks": -1.05,
+    "words": 1.12,
+    "sense": 1.13,
+    "either": 2.25,
+    "beside": 0.93,
+    "near": 0.86,
+    "answers": 2.3,
+    "alike": 0.8,
+    "near_alike": 3.06,
+    "around": 3.64,
+    "episode": 1.0,
+    "speaker": 1.5,
+    "when": 1.67,
+    "period": 2.47,
+    "long": 1.93,
+    "asks": -1.16,
 }
 """How much each counts; fitted by `python -m evals.recall.tune`."""
 

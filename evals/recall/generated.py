@@ -1,0 +1,30 @@
+"""Chats of `eval retention` as conversations: facts of one message each, amid small talk."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from evals.recall.locomo import Asked, Conversation
+from evals.retention.chats import LANGUAGES, RetentionChat, retention_chat
+from memory.recall.passage import Passage, PassageKey
+
+SINGLE_HOP = 4
+TURNS = 200
+
+
+def generated_conversations(seeds: Sequence[int]) -> Iterator[Conversation]:
+    """One in each language for each seed. Each kind of fact is asked for once, in the same order in all."""
+    for language, seed in product(LANGUAGES.values(), seeds):
+        made = retention_chat(seed, language, TURNS)
+        name = made.chat.name.replace(" ", "-")
+        questions = tuple(
+            Asked(told.kind.question, SINGLE_HOP, frozenset([PassageKey(name, 2 * told.turn)]), told.value)
+            for told in sorted(made.told, key=lambda told: language.kinds.index(told.kind))
+        )
+        yield Conversation(name, tuple(_passages(made, name)), questions, made.chat.said_at(TURNS))
+
+
+def _passages(made: RetentionChat, name: str) -> Iterator[Passage]:
+    for turn, (message, reply) in enumerate(made.chat.turns):
+        said_at = made.chat.said_at(turn)
+        yield Passage(PassageKey(name, 2 * turn), message, "User", "user", said_at, turn)
+        yield Passage(PassageKey(name, 2 * turn + 1), reply, "Assistant", "assistant", said_at, turn)
