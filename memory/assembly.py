@@ -134,8 +134,8 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         pinned={segment.turn for segment in pinned if segment.turn is not None},
         excluded=chat.excluded,
     )
-    window = (*selection.segments, *lore, *((recalled,) if recalled else ()))
-    window = chat.reminder.put_into(window) if chat.reminder else window
+    turns, behind = selection.segments, (*lore, *((recalled,) if recalled else ()))
+    window = chat.reminder.put_into(turns, behind) if chat.reminder else (*turns, *behind)
     asks = Segment(
         kind="generation_prompt", token_ids=chat.generation_prompt, reason="asks the model to reply"
     )

@@ -7,6 +7,7 @@ stands before it stays as it is; the turns behind it are computed again after ea
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 
 from memory.context import ContextMessage, Segment
 from memory.protocols import ChatEncoder
@@ -33,12 +34,15 @@ class StandingReminder:
     usual_tokens: int
     tells_time: bool
 
-    def put_into(self, window: Sequence[Segment]) -> tuple[Segment, ...]:
-        """`window` with the reminder before its last `depth` turns, or before all, if they are fewer; at its
-        end with a depth of 0, so that nothing that was recalled comes between it and the message."""
-        turns = [place for place, segment in enumerate(window) if segment.kind == "turn"]
-        place = turns[-self.depth :][0] if self.depth and turns else len(window)
-        return (*window[:place], self.segment, *window[place:])
+    def put_into(self, window: Sequence[Segment], behind: Sequence[Segment]) -> tuple[Segment, ...]:
+        """`window` with the reminder before its last `depth` turns, before all, if they are fewer; then what
+        stands `behind` the turns. With a depth of 0 it stands behind that too, right before the message.
+        """
+        if self.depth == 0:
+            return (*window, *behind, self.segment)
+        turns = list(takewhile(lambda each: each.kind == "turn", reversed(window)))
+        place = len(window) - min(self.depth, len(turns))
+        return (*window[:place], self.segment, *window[place:], *behind)
 
 
 def standing_reminder(reminder: Reminder, encoder: ChatEncoder, now: datetime) -> StandingReminder:

@@ -104,6 +104,22 @@ def test_what_was_recalled_stands_behind_all_that_changes_less_often(chat_tokeni
     ]
 
 
+@pytest.mark.parametrize("depth", [0, 3])
+@pytest.mark.parametrize("turns", [0, 2, 20])
+def test_what_is_prepared_with_a_reminder_begins_the_prompt_whatever_is_recalled(
+    chat_tokenizer: ChatTokenizer, turns: int, depth: int
+) -> None:
+    chat = replace(
+        state(chat_tokenizer, VECTOR, passage(RABBIT)),
+        history=history_of(SAID[: 2 * turns], chat_tokenizer),
+        reminder=standing_reminder(Reminder("Stay kind.", depth), chat_tokenizer, NOON),
+    )
+    [prepared, *_] = asyncio.run(coming_prefixes(chat))
+    asked = context(chat, chat_tokenizer)
+    assert told(asked) == [RABBIT]
+    assert asked.token_ids[: len(prepared)] == prepared
+
+
 @pytest.mark.parametrize("memory", [VECTOR, COMBINED])
 def test_a_recalled_passage_says_where_it_is_from_why_it_is_there_and_what_it_costs(
     chat_tokenizer: ChatTokenizer, memory: dict[str, Any]

@@ -92,8 +92,10 @@ def test_the_next_prompt_begins_with_what_is_prepared_at_whatever_time_it_comes(
     message = message_of("And now?", chat_tokenizer)
     prompt = asyncio.run(assemble(later, message)).token_ids
     assert prompt[: len(first)] == first
-    if "{{" not in reminder.text and (reminder.depth or not recalling(plain.strategy)):
-        assert prompt == first + message.token_ids + plain.generation_prompt
+    if "{{" not in reminder.text:
+        is_last = reminder.depth == 0 and recalling(plain.strategy) is not None
+        waits = later.reminder.segment.token_ids if is_last and later.reminder else ()
+        assert prompt == first + waits + message.token_ids + plain.generation_prompt
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 50])
