@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from evals.recall.locomo import Asked, Conversation
+from evals.harness.chats import as_messages
+from evals.recall.locomo import SINGLE_HOP, Asked, Conversation
 from evals.retention.chats import LANGUAGES, RetentionChat, retention_chat
 from memory.recall.passage import Passage, PassageKey
 
-SINGLE_HOP = 4
 TURNS = 200
 
 
@@ -24,7 +24,7 @@ def generated_conversations(seeds: Sequence[int]) -> Iterator[Conversation]:
 
 
 def _passages(made: RetentionChat, name: str) -> Iterator[Passage]:
-    for turn, (message, reply) in enumerate(made.chat.turns):
+    for number, (role, text) in enumerate(as_messages(made.chat.turns)):
+        turn = number // 2
         said_at = made.chat.said_at(turn)
-        yield Passage(PassageKey(name, 2 * turn), message, "User", "user", said_at, turn)
-        yield Passage(PassageKey(name, 2 * turn + 1), reply, "Assistant", "assistant", said_at, turn)
+        yield Passage(PassageKey(name, number), text, role.capitalize(), role, said_at, turn)

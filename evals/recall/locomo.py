@@ -13,8 +13,14 @@ from typing import Any
 
 from memory.recall.passage import Passage, PassageKey
 
-ADVERSARIAL = 5
-CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", ADVERSARIAL: "adversarial"}
+SINGLE_HOP, ADVERSARIAL = 4, 5
+CATEGORIES = {
+    1: "multi-hop",
+    2: "temporal",
+    3: "open-domain",
+    SINGLE_HOP: "single-hop",
+    ADVERSARIAL: "adversarial",
+}
 
 _SESSION = re.compile(r"session_(\d+)")
 _TURN_ID = re.compile(r"D:?(\d+):(\d+)")

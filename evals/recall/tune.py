@@ -69,10 +69,11 @@ def main(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> 
         "generated, every other kind": [each for asked in of_chats for each in asked[::2]],
         "generated, the other kinds": [each for asked in of_chats for each in asked[1::2]],
     }
-    fitted = fit(list(chain.from_iterable((given | generated).values())))
+    everything = given | generated
+    fitted = fit(list(chain.from_iterable(everything.values())))
     table = Table("held out", "questions", *COLUMNS, box=None)
     for name, group in (("given", given), ("generated", generated)):
-        _add_rows(table, name, group, given | generated, fitted)
+        _add_rows(table, name, group, everything, fitted)
     console = Console()
     console.print(table)
     console.print({name: round(float(weight), 2) for name, weight in zip(FEATURES, fitted, strict=True)})
