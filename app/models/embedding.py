@@ -14,7 +14,6 @@ import structlog
 from numpy.typing import NDArray
 
 from app.models.loading import folder_or_id, loading
-from app.models.packed_layers import pack_layers
 from app.models.word_vectors import WordTable
 from app.settings import Settings
 from llm.catalog import ensure_model
@@ -114,8 +113,10 @@ class SentenceEmbedder:
 
     @cached_property
     def _model(self) -> "SentenceTransformer":
+        from app.models.onnx_bert import run_in_onnx  # noqa: PLC0415
+
         model = load_sentence_transformer(self.name, self._models_folder)
-        pack_layers(model)
+        run_in_onnx(model)
         return model
 
     @cached_property

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.models.loading import folder_or_id, loading
-from app.models.packed_layers import pack_layers
 from app.settings import Settings
 from llm.errors import ModelNotFoundError
 from memory.recall.ranking import Ranked, indexed_text
@@ -74,6 +73,8 @@ class Reranker:
         # Here, because it takes seconds, and most services have none.
         from sentence_transformers import CrossEncoder  # noqa: PLC0415
 
+        from app.models.onnx_bert import run_in_onnx  # noqa: PLC0415
+
         with loading(f"the cross-encoder {self._name!r}"):
             model: CrossEncoder = CrossEncoder(
                 folder_or_id(self._name), device="cpu", cache_folder=str(self._cache)
@@ -82,5 +83,5 @@ class Reranker:
             raise ModelNotFoundError(
                 f"{self._name!r} is no cross-encoder for search: it gives {model.num_labels} scores, not one"
             )
-        pack_layers(model)
+        run_in_onnx(model)
         return model
