@@ -11,7 +11,6 @@ kinds of facts of generated chats.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +30,7 @@ from evals.recall.generated import generated_conversations
 from evals.recall.locomo import Conversation, read_locomo
 from evals.recall.shelf import Shelves, temporary_shelves
 from llm.progress import Progress
+from memory.recall.episodes import episodes_of
 from memory.recall.features import FEATURES, features
 from memory.recall.ranking import WEIGHTS, spread
 from memory.recall.search import Question
@@ -43,14 +43,16 @@ GENERATED_SEEDS = range(100, 105)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The candidates of a question: features [candidates, features], which are evidence, their episodes.
+    """The candidates of a question: features [candidates, features], which are evidence, their episodes and
+    sources.
 
     `evidence`: how many turns are evidence, found or not; `sessions`: those that they are of.
     """
 
     features: NDArray[np.float64]
     is_evidence: NDArray[np.bool_]
-    episodes: tuple[tuple[str, date | None], ...]
+    episodes: NDArray[np.intp]
+    sources: tuple[str, ...]
     evidence: int
     sessions: frozenset[str]
 
@@ -111,7 +113,8 @@ async def _examples(conversation: Conversation, shelves: Shelves, progress: Prog
             Example(
                 features(asked.text, conversation.asked_at, passages, found, shelves.embedder.embed_words),
                 np.array([passage.key in asked.evidence for passage in passages]),
-                tuple(passage.episode for passage in passages),
+                episodes_of(passages),
+                tuple(passage.key.source for passage in passages),
                 len(asked.evidence),
                 frozenset(key.source for key in asked.evidence),
             )
@@ -153,7 +156,7 @@ def _figures(example: Example, weights: NDArray[np.float64]) -> tuple[float, ...
     scores = spread(example.features @ weights, example.episodes)
     order = np.argsort(-scores, kind="stable")
     recalls = [example.is_evidence[order[:top]].sum() / example.evidence for top in (5, 10, 50)]
-    sources = list(dict.fromkeys(example.episodes[place][0] for place in order))[:5]
+    sources = list(dict.fromkeys(example.sources[place] for place in order))[:5]
     return (*recalls, float(example.sessions.issubset(sources)))
 
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from memory.messages import Role
 from memory.recall.alike import COMPARED, WordVectors, alike
 from memory.recall.cues import Period, cues, named, says_time
+from memory.recall.episodes import episodes_of, standing
+from memory.recall.parts import Parts
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
-from memory.recall.words import GRAMMAR, shared, terms
+from memory.recall.words import GRAMMAR, terms, terms_of_part
 
 FEATURES = (
     "words",
@@ -72,7 +74,7 @@ def features(
     places = _Places(passages)
     score = np.array([found.both.get(passage.key, 0.0) for passage in passages])
     asks = np.array([_asks(passage.text) for passage in passages])
-    parts = [passage.text.split() for passage in passages]
+    parts = Parts([passage.text for passage in passages])
     near_in_sense = alike(question, {passage.speaker for passage in passages}, parts, vectors)
     before = places.shifted(score, -1)
     words = np.array([found.words.get(passage.key, 0.0) for passage in passages])
@@ -87,19 +89,18 @@ def features(
         "alike": near_in_sense,
         "near_alike": np.max([places.shifted(near_in_sense, distance) for distance in range(-2, 3)], axis=0),
         "around": _around(question, passages, parts, places),
-        "episode": _best_three(score, places),
+        "episode": _best_three(score, episodes_of(passages)),
         "speaker": [who.is_meant(passage) for passage in passages],
         "when": [told.asks_when and says_time(passage.text) for passage in passages],
         "period": [_nearness(passage, told.period) for passage in passages],
-        "long": np.minimum(1.0, np.log1p([len(each) for each in parts]) / np.log1p(LONG)),
+        "long": np.minimum(1.0, np.log1p(parts.lengths) / np.log1p(LONG)),
         "asks": asks,
     }
     return np.column_stack([np.asarray(columns[name], dtype=np.float64) for name in FEATURES])
 
 
 class _Places:
-    """Which of some passages stand beside each other, and which are of one episode: a day of a chat, or a
-    document."""
+    """Which of some passages stand beside each other."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         sources = {source: at for at, source in enumerate({passage.key.source for passage in passages})}
@@ -107,12 +108,6 @@ class _Places:
         self._stands = np.array([sources[each.key.source] * FAR + each.key.number for each in passages])
         self._order = np.argsort(self._stands)
         self._shifts: dict[int, NDArray[np.intp]] = {}
-        names = [passage.episode for passage in passages]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        self.episode = np.array([numbers[name] for name in names])
-        """The number of each passage's episode."""
-        self.episodes = [np.flatnonzero(self.episode == number) for number in range(len(numbers))]
-        """The places of the passages of each."""
 
     def shifted(self, values: NDArray[Any], distance: int) -> NDArray[Any]:
         """For each passage the value of the one so far behind it; zero where that is not among them."""
@@ -148,18 +143,17 @@ def _scaled(hits: Sequence[Hit], low: float) -> dict[PassageKey, float]:
     return {hit.key: (hit.score - low) / (high - low) if high > low else 1.0 for hit in hits}
 
 
-def _around(
-    question: str, passages: Sequence[Passage], parts: Sequence[Sequence[str]], places: _Places
-) -> NDArray[np.float64]:
+def _around(question: str, passages: Sequence[Passage], parts: Parts, places: _Places) -> NDArray[np.float64]:
     """The share of the question's terms that are in a passage or the three on either side.
 
-    Rare terms count more, and words of grammar nothing.
+    Rare terms count more, and words of grammar nothing. What is said has its speaker's name.
     """
     asked = [term for term in dict.fromkeys(terms(question)) if term not in GRAMMAR][-COMPARED:]
     if not asked:
         return np.zeros(len(passages))
-    told = shared(asked, [[*p.speaker.split(), *words] for p, words in zip(passages, parts, strict=True)])
-    has = np.array([[term in found for term in asked] for found in told])
+    of_speakers = {name: set(terms(name)) for name in {passage.speaker for passage in passages}}
+    by_name = np.array([[term in of_speakers[passage.speaker] for term in asked] for passage in passages])
+    has = by_name | parts.greatest(_having(asked, parts.each)).T
     weight = np.log(1 + (len(passages) + 0.5) / (has.sum(0) + 0.5))
     around = has.copy()
     for distance in (-3, -2, -1, 1, 2, 3):
@@ -168,11 +162,22 @@ def _around(
     return share
 
 
-def _best_three(score: NDArray[np.float64], places: _Places) -> NDArray[np.float64]:
+def _having(asked: Sequence[str], parts: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the parts have which of the terms [terms, parts]."""
+    rows = {term: row for row, term in enumerate(asked)}
+    wanted = frozenset(asked)
+    having = np.zeros((len(asked), len(parts)), dtype=np.bool_)
+    for column, part in enumerate(parts):
+        if not wanted.isdisjoint(found := terms_of_part(part)):
+            having[[rows[term] for term in wanted & found], column] = True
+    return having
+
+
+def _best_three(score: NDArray[np.float64], episodes: NDArray[np.intp]) -> NDArray[np.float64]:
     """How well each passage's episode matches: the mean of its three best passages."""
-    means = np.array([np.sort(score[episode])[-3:].sum() / 3 for episode in places.episodes])
-    best: NDArray[np.float64] = means[places.episode]
-    return best
+    best = np.where(standing(score, episodes) < 3, score, 0.0)
+    means: NDArray[np.float64] = np.bincount(episodes, best)[episodes] / 3
+    return means
 
 
 def _nearness(passage: Passage, period: Period | None) -> float:

@@ -1,8 +1,6 @@
 """Ranking: one order out of what the dense and the lexical index found."""
 
-import math
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memory.recall.alike import WordVectors
+from memory.recall.episodes import episodes_of, standing
 from memory.recall.features import FEATURES, Matches, features
 from memory.recall.passage import Passage
 
@@ -90,7 +89,7 @@ def rank(
     passages = sorted(passages, key=lambda passage: passage.key)
     weights = np.array([WEIGHTS[name] for name in FEATURES])
     parts = features(question, asked_at, passages, found, vectors) * weights
-    scores = spread(parts.sum(1), [passage.episode for passage in passages]).round(6)
+    scores = spread(parts.sum(1), episodes_of(passages)).round(6)
     best = np.argsort(-scores, kind="stable")[:limit]
     reasons = _why(parts[best] * TOLD)
     return [
@@ -98,14 +97,9 @@ def rank(
     ]
 
 
-def spread(scores: NDArray[np.float64], episodes: Sequence[Hashable]) -> NDArray[np.float64]:
+def spread(scores: NDArray[np.float64], episodes: NDArray[np.intp]) -> NDArray[np.float64]:
     """The scores, less for each further passage of an episode: so that one does not crowd out the others."""
-    told: Counter[Hashable] = Counter()
-    less = np.zeros(len(scores))
-    for place in np.argsort(-scores, kind="stable"):
-        told[episodes[place]] += 1
-        less[place] = SPREAD * math.log(told[episodes[place]])
-    return scores - less
+    return scores - SPREAD * np.log1p(standing(scores, episodes))
 
 
 def _why(parts: NDArray[np.float64]) -> list[str]:

@@ -8,7 +8,6 @@ particles to them, give overlapping pairs of characters, as Lucene's CJK analyse
 import re
 import threading
 import unicodedata
-from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import Stemmer
@@ -47,22 +46,16 @@ def words(text: str) -> list[str]:
     return [_without_owner(word) for word in _WORD.findall(_folded(text))]
 
 
-def shared(asked: Collection[str], texts: Sequence[Sequence[str]]) -> list[set[str]]:
-    """Of each text, given as its parts between spaces, those terms that are among the `asked` ones.
+def terms_of_part(part: str) -> frozenset[str]:
+    """The terms of a text without spaces, remembered unless it is long.
 
-    The same as by `terms`, but each part is looked at once, in however many texts it is.
+    A text has the terms of its parts between spaces.
     """
-    wanted = set(asked)
-    having = {}
-    for part in set[str]().union(*texts):
-        found = _known_terms(part) if len(part) <= LONGEST_PART else frozenset(terms(part))
-        if not wanted.isdisjoint(found):
-            having[part] = found & wanted
-    return [set().union(*(having[part] for part in having.keys() & parts)) for parts in texts]
+    return _remembered(part) if len(part) <= LONGEST_PART else frozenset(terms(part))
 
 
 @lru_cache(maxsize=50_000)
-def _known_terms(part: str) -> frozenset[str]:
+def _remembered(part: str) -> frozenset[str]:
     return frozenset(terms(part))
 
 

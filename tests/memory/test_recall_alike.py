@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from memory.recall.alike import COMPARED, SAME, alike
+from memory.recall.parts import Parts
 from memory.recall.words import GRAMMAR, terms, words
 
 NEAR = {"pets": (1.0, 0.0), "beagle": (0.8, 0.6), "rain": (0.0, 1.0), "cold": (-0.6, 0.8)}
@@ -21,9 +22,7 @@ def vectors(asked: Sequence[str]) -> NDArray[np.float32]:
 
 
 def near(question: str, *texts: str, names: Sequence[str] = ()) -> list[float]:
-    return [
-        round(float(each), 3) for each in alike(question, names, [text.split() for text in texts], vectors)
-    ]
+    return [round(float(each), 3) for each in alike(question, names, Parts(texts), vectors)]
 
 
 def test_a_text_is_as_near_as_its_nearest_word_whatever_else_it_says() -> None:
@@ -55,7 +54,8 @@ def test_it_is_the_weighted_mean_of_the_best_cosines(question: list[str], texts:
         expected = weights @ best / weights.sum()
     else:
         expected = np.zeros(len(texts))
-    np.testing.assert_allclose(alike(" ".join(question), (), texts, vectors), expected, atol=1e-6)
+    given_texts = Parts([" ".join(text) for text in texts])
+    np.testing.assert_allclose(alike(" ".join(question), (), given_texts, vectors), expected, atol=1e-6)
 
 
 def test_of_a_very_long_question_its_last_words_are_compared() -> None:
@@ -68,7 +68,7 @@ def test_of_a_very_long_question_its_last_words_are_compared() -> None:
 
     long = " ".join(f"w{number}" for number in range(20_000))
     [last, first] = (
-        alike(question, (), [["beagle"]], counted) for question in (f"{long} pets", f"pets {long}")
+        alike(question, (), Parts(["beagle"]), counted) for question in (f"{long} pets", f"pets {long}")
     )
     assert last > first == 0
     assert compared == COMPARED
