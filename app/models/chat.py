@@ -36,9 +36,11 @@ class ChatModel:
 def open_chat_model(settings: Settings, progress: Progress = silent) -> ChatModel:
     """Load the model that the settings name, fetching it first if need be, or reach its server. Blocks.
 
-    Raises ModelError if it cannot be had, SettingsError if it leaves no room for what the settings want.
+    Raises ModelError if it cannot be had, SettingsError if the settings want of it what it cannot do.
     """
     if settings.remote_url is not None:
+        if settings.persona_share is not None:
+            raise SettingsError("PERDURE_PERSONA_SHARE is of a model that runs here, not of a remote one")
         engine, tokenizer = open_remote_model(settings.remote_url, settings, progress)
         try:
             _check_room(settings, engine.model.context_window)
@@ -62,6 +64,10 @@ def start_engine(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settin
     own_window = loaded.config.context_window
     context_window = min(settings.context_window or own_window, own_window)
     _check_room(settings, context_window)
+    if settings.persona_share is not None and not tokenizer.has_own_preamble:
+        raise SettingsError(
+            f"PERDURE_PERSONA_SHARE: the chat template of {loaded.name} has no system message of its own"
+        )
     engine = LocalEngine(
         loaded,
         tokenizer,
@@ -72,6 +78,7 @@ def start_engine(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settin
         queue_timeout_s=settings.queue_timeout_s,
         threads=settings.threads,
         prompt_lookup=settings.prompt_lookup,
+        preamble_share=settings.persona_share,
         kv_folder=settings.kv_folder,
         kv_folder_bytes=settings.kv_disk_mb * 2**20,
     )

@@ -28,6 +28,7 @@ from llm.engine.scheduler import Scheduler
 from llm.engine.score import ScoreJob
 from llm.errors import EngineClosedError
 from llm.loading import LoadedModel
+from llm.model.hold import Hold
 from llm.text.chat_format import ChatTokenizer
 
 WORTH_PREPARING = 16
@@ -44,6 +45,8 @@ class LocalEngine:
     running requests, and what is kept for later turns.
     `threads`: CPU threads of the model, by default one for each core.
     `prompt_lookup`: guess what repeats the context, and check it in one step, while few replies run.
+    `preamble_share`: what of attention the message that begins a prompt keeps (`llm.model.hold`); by default
+    what the model gives it.
     `kv_folder`: where keys and values of idle chats are kept, up to `kv_folder_bytes`; nowhere by default.
     """
 
@@ -59,17 +62,23 @@ class LocalEngine:
         queue_timeout_s: float = 60.0,
         threads: int | None = None,
         prompt_lookup: bool = True,
+        preamble_share: float | None = None,
         kv_folder: Path | None = None,
         kv_folder_bytes: int = 0,
     ) -> None:
         self.decoder = loaded.decoder
         self.tokenizer = tokenizer
-        files = BlockFiles(kv_folder, loaded.fingerprint, kv_folder_bytes) if kv_folder is not None else None
-        self.store = KVStore(loaded.fingerprint, kv_cache_bytes, files)
+        fingerprint = loaded.fingerprint
+        if preamble_share is not None:
+            # What is behind a preamble rests on its share too.
+            fingerprint += f" {preamble_share}"
+        files = BlockFiles(kv_folder, fingerprint, kv_folder_bytes) if kv_folder is not None else None
+        self.store = KVStore(fingerprint, kv_cache_bytes, files)
         self._saver = IdleSaver(self.store, files) if files is not None else None
         self._files = files
         self.queue = AdmissionQueue(max_waiting_tokens, queue_timeout_s)
         self._kv_cache_bytes = kv_cache_bytes
+        self._preamble_share = preamble_share
         self._model = ModelInfo(
             name=loaded.name,
             architecture=loaded.config.architecture,
@@ -77,7 +86,7 @@ class LocalEngine:
             context_window=context_window,
             dtype=loaded.number_format,
             device=str(loaded.decoder.device),
-            fingerprint=loaded.fingerprint,
+            fingerprint=fingerprint,
         )
         self._scheduler = Scheduler(
             self.decoder,
@@ -86,6 +95,7 @@ class LocalEngine:
             max_running=max_running,
             max_bytes=kv_cache_bytes,
             prompt_lookup=prompt_lookup,
+            hold_of=self._hold_of,
         )
         self._worker = threading.Thread(target=self._work, args=(threads,), name="engine", daemon=True)
         self._worker.start()
@@ -190,6 +200,12 @@ class LocalEngine:
         if self.queue.withdraw(job):
             job.end_cancelled()
             job.report_end()
+
+    def _hold_of(self, token_ids: Sequence[int]) -> Hold | None:
+        if self._preamble_share is None:
+            return None
+        tokens = self.tokenizer.preamble_length(token_ids)
+        return Hold(tokens, self._preamble_share) if tokens else None
 
     def _work(self, threads: int | None) -> None:
         if threads is not None:

@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm.engine.blocks import Sharing, common_prefix
+from llm.model.hold import Hold
 from llm.model.kv_cache import KVCache
+
+HoldOf = Callable[[Sequence[int]], Hold | None]
+
+
+def hold_nothing(_token_ids: Sequence[int]) -> Hold | None:
+    """Attention as the model was trained."""
+    return None
 
 
 @dataclass(slots=True)
@@ -23,11 +31,15 @@ class IdleSlot:
 class SlotPool:
     """Idle slots, up to `max_idle`, least recently used first. The scheduler's thread's alone.
 
-    `new_cache(room)` makes a cache with room for so many tokens.
+    `new_cache(room)` makes a cache with room for so many tokens. `hold_of(token_ids)`: what of a sequence
+    keeps its share of attention.
     """
 
-    def __init__(self, new_cache: Callable[[int], KVCache], max_idle: int) -> None:
+    def __init__(
+        self, new_cache: Callable[[int], KVCache], max_idle: int, hold_of: HoldOf = hold_nothing
+    ) -> None:
         self._new_cache = new_cache
+        self._hold_of = hold_of
         self._max_idle = max_idle
         self._idle: list[IdleSlot] = []
 
@@ -41,6 +53,11 @@ class SlotPool:
         It holds what the conversation's own slot has in common with the first `limit` of `token_ids`, or
         nothing.
         """
+        cache = self._taken(token_ids, sharing, limit, room)
+        cache.hold = self._hold_of(token_ids)
+        return cache
+
+    def _taken(self, token_ids: Sequence[int], sharing: Sharing | None, limit: int, room: int) -> KVCache:
         own, known = self._own(sharing), 0
         if own is not None:
             self._idle.remove(own)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from llm.model.attention import AttentionPath, mask_for, seen_tokens
+from llm.model.attention import AttentionPath, causal_mask, mask_for, seen_tokens
 from llm.model.block import Batch, Block, SelfAttention, View
 from llm.model.config import LayerKind, ModelConfig
 from llm.model.kv_cache import KVCache
@@ -202,9 +202,16 @@ class Decoder(nn.Module):
         return _GrowingBatch(spans, starts, views, generated)
 
     def _mask(self, span: Span, window: int | None) -> Tensor | None:
-        tokens = len(span.token_ids)
-        mask = mask_for(self._attention, self.device)
-        return mask(tokens, span.cache.length + tokens, self.dtype, self.device, window)
+        tokens, hold = len(span.token_ids), span.cache.hold
+        length = span.cache.length + tokens
+        if hold is None:
+            mask = mask_for(self._attention, self.device)
+            return mask(tokens, length, self.dtype, self.device, window)
+        positions = torch.arange(length, device=self.device)
+        keys = positions[length - seen_tokens(tokens, length, window) :]
+        added = hold.added(positions[length - tokens :], keys).to(self.dtype)
+        hidden = causal_mask(tokens, length, self.dtype, self.device, window)
+        return added if hidden is None else added + hidden
 
 
 def _logits_count(span: Span) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from llm.model.block import SelfAttention, View
 from llm.model.config import LayerKind
 from llm.model.decoder import Decoder, Span
+from llm.model.hold import held
 
 LEAST_PLACES = 256
 
@@ -37,6 +38,7 @@ class FixedStep:
     def __init__(self, decoder: Decoder, spans: Sequence[Span]) -> None:
         self._decoder = decoder
         self._inputs = _inputs(spans).to(decoder.device)
+        self._holds = _holds(spans).to(decoder.device)
         caches = [span.cache for span in spans]
         self._storages = [weakref.ref(cache.storage) for cache in caches]
         self._places = [places_read(cache.length + 1, cache.capacity) for cache in caches]
@@ -51,6 +53,7 @@ class FixedStep:
     def load(self, spans: Sequence[Span]) -> None:
         """Make it the step of these spans, of the same caches."""
         self._inputs.copy_(_inputs(spans))
+        self._holds.copy_(_holds(spans))
 
     def __call__(self) -> Tensor:
         """Write the tokens' keys and values to the caches. Gives the logits `[sequences, vocab]`, float32.
@@ -78,7 +81,7 @@ class FixedStep:
         hidden = positions > own
         if window is not None:
             hidden |= positions <= own - window
-        mask = torch.zeros(hidden.shape, dtype=self._decoder.dtype, device=lengths.device)
+        mask = held(own, positions, *self._holds.unsqueeze(2)).to(self._decoder.dtype)
         mask.masked_fill_(hidden, float("-inf"))
         return [row[:, :places] for row, places in zip(torch.split(mask, 1), self._places, strict=True)]
 
@@ -86,6 +89,17 @@ class FixedStep:
 def _inputs(spans: Sequence[Span]) -> Tensor:
     """The ids of the tokens, and how many tokens each cache holds before them: `[2, sequences]`, int64."""
     return torch.tensor([[span.token_ids[0] for span in spans], [span.cache.length for span in spans]])
+
+
+def _holds(spans: Sequence[Span]) -> Tensor:
+    """How many tokens each cache holds up, and how often they count for each before one: `[2, sequences]`."""
+    holds = [span.cache.hold for span in spans]
+    return torch.tensor(
+        [
+            [hold.tokens if hold else 0.0 for hold in holds],
+            [hold.copies_per_token if hold else 0.0 for hold in holds],
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)

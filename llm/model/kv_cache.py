@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from llm.model.config import ModelConfig
+from llm.model.hold import Hold
 
 FIRST_CAPACITY = 256
 
@@ -25,6 +26,8 @@ class KVCache:
         self._kv = torch.empty(shape, dtype=dtype, device=device)
         self._longest = 0
         self.length = 0
+        self.hold: Hold | None = None
+        """What of the sequence keeps its share of attention; set before its tokens are computed."""
 
     @property
     def nbytes(self) -> int:

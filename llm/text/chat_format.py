@@ -182,6 +182,24 @@ class ChatEncoding(ABC):
             return self.encode_template(self.format.default_preamble)
         return self._encode_framed(self.format.preamble, system)
 
+    @property
+    def has_own_preamble(self) -> bool:
+        """Whether the ids of a system message that begins a prompt tell that it is none of its turns."""
+        return bool(self._preamble_end)
+
+    def preamble_length(self, token_ids: Sequence[int]) -> int:
+        """How many of the first ids of a prompt are a whole system message.
+
+        0 without one, if it is but the template's own, and in a format without `has_own_preamble`.
+        """
+        start, end = self._preamble_start, self._preamble_end
+        if not end or tuple(token_ids[: len(start)]) != start or end[0] not in token_ids[len(start) :]:
+            return 0
+        # No content holds that id: it is a control token.
+        length = token_ids.index(end[0], len(start)) + len(end)
+        is_own = tuple(token_ids[:length]) == self._default_preamble
+        return 0 if is_own else length
+
     def encode_message(self, role: Role, content: str) -> tuple[int, ...]:
         """A message with all that the template puts around it."""
         frames = {
@@ -232,8 +250,18 @@ class ChatEncoding(ABC):
         self._split_frames: dict[Frame, tuple[tuple[int, ...], str, str, tuple[int, ...]]] = {}
         self.generation_prompt = self.encode_template(self.format.generation_prompt)
         self._reply_tail = self.encode_template(self.format.assistant.tail)
+        self._preamble_start, self._preamble_end = self._ends_of_preamble()
+        self._default_preamble = self.encode_preamble(None)
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
         self.end_of_turn_ids = end_ids | ends
+
+    def _ends_of_preamble(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids that every preamble begins with, and those that it ends with; none if it is a turn."""
+        preamble, user = self.format.preamble, self.format.user
+        if preamble == Frame(self.format.default_preamble + user.head, user.tail):
+            return (), ()
+        head_ids, before, _after, tail_ids = self._split(preamble)
+        return (*head_ids, *self.encode_text(before)[:1]), tail_ids
 
 
 class ChatTokenizer(Tokenizer, ChatEncoding):

@@ -165,6 +165,28 @@ def test_with_a_system_message_too_where_the_template_frames_it(
     assert joined(tokenizer, system, turns, question) == rendered(tokenizer, system, turns, question)
 
 
+@settings(max_examples=80, deadline=None)
+@given(name=st.sampled_from(FRAMING_SYSTEM), system=words, turns=turns_of_words, question=words)
+def test_where_the_system_message_of_a_prompt_ends_is_known(
+    tokenizers: dict[str, ChatTokenizer], name: str, system: str, turns: Turns, question: str
+) -> None:
+    tokenizer = tokenizers[name]
+    assert tokenizer.has_own_preamble
+    preamble = tokenizer.encode_preamble(system)
+    assert tokenizer.preamble_length(joined(tokenizer, system, turns, question)) == len(preamble)
+    assert tokenizer.preamble_length(joined(tokenizer, None, turns, question)) == 0
+    assert tokenizer.preamble_length(preamble[:-2]) == 0
+
+
+@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(FRAMING_SYSTEM)))
+def test_a_system_message_that_is_a_turn_of_the_user_is_no_preamble(
+    tokenizers: dict[str, ChatTokenizer], name: str
+) -> None:
+    tokenizer = tokenizers[name]
+    assert not tokenizer.has_own_preamble
+    assert tokenizer.preamble_length(tokenizer.encode_preamble("You are Anne.")) == 0
+
+
 @pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(FRAMING_SYSTEM)))
 def test_a_system_message_that_the_template_melts_into_a_turn_is_a_turn_of_the_user(
     tokenizers: dict[str, ChatTokenizer], name: str
