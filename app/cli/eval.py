@@ -59,6 +59,10 @@ def retention(
         bool, typer.Option("--scores/--no-scores", help="Ask the model how likely the answers are.")
     ] = True,
     replies: Annotated[bool, typer.Option("--replies", help="Have it answer, too.")] = False,
+    persona: Annotated[bool, typer.Option("--persona", help="Tell the facts to a character.")] = False,
+    reminder_depth: Annotated[
+        int | None, typer.Option(min=0, help="Turns between the character's reminder and the question.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: JsonFile = None,
@@ -76,6 +80,8 @@ def retention(
             languages=_each_once(language) or Plan.languages,
             with_scores=scores,
             with_replies=replies,
+            with_persona=persona,
+            reminder_depth=reminder_depth,
         )
         _give(_result(evaluate, plan, url, key), as_json, html)
 

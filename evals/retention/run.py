@@ -1,7 +1,7 @@
 """Runs `perdure eval retention`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.settings import Settings
@@ -13,6 +13,7 @@ from evals.harness.result import Figure, Result, Row, digest, made_result
 from evals.harness.service import EvaluatedService
 from evals.harness.strategies import STRATEGIES, check_budgets
 from evals.harness.windows import Memory
+from evals.persona.made import made_pair
 from evals.retention.chats import LANGUAGES, RetentionChat, Told, retention_chat
 from evals.retention.measure import CURVES, FIGURES, row
 from llm.progress import Progress, silent
@@ -27,7 +28,10 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured. `with_scores`: the model's likelihoods too; `with_replies`: its replies."""
+    """What is to be measured. `with_scores`: the model's likelihoods too; `with_replies`: its replies.
+
+    `with_persona`: the facts are told to a character of `eval persona`; `reminder_depth`: with a reminder.
+    """
 
     seeds: int = 3
     turns: int = 200
@@ -36,11 +40,15 @@ class Plan:
     languages: Sequence[str] = tuple(LANGUAGES)
     with_scores: bool = True
     with_replies: bool = False
+    with_persona: bool = False
+    reminder_depth: int | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.languages) - LANGUAGES.keys():
             known = ", ".join(LANGUAGES)
             raise EvaluationError(f"there are no chats in {', '.join(sorted(unknown))}; there are {known}")
+        if self.reminder_depth is not None and not self.with_persona:
+            raise EvaluationError("only a persona has a reminder")
         check_budgets(self.budgets)
 
 
@@ -52,8 +60,7 @@ def evaluate(
     Raises EvaluationError and ServiceError.
     """
     chats = {
-        language: [retention_chat(seed, LANGUAGES[language], plan.turns) for seed in range(plan.seeds)]
-        for language in plan.languages
+        language: [_chat(seed, language, plan) for seed in range(plan.seeds)] for language in plan.languages
     }
     everything = [each for of_language in chats.values() for each in of_language]
     encoder = service_encoder(service, settings, everything[0].chat, progress)
@@ -80,7 +87,12 @@ def evaluate(
             "languages": list(plan.languages),
             "chats": digest([each.chat for each in everything]),
         },
-        settings={"budgets": list(plan.budgets), "memories": made},
+        settings={
+            "budgets": list(plan.budgets),
+            "memories": made,
+            "persona": plan.with_persona,
+            "reminder_depth": plan.reminder_depth,
+        },
         figures=_figures(plan),
         splits=("language", "budget"),
         keys=("chat", "fact"),
@@ -88,6 +100,15 @@ def evaluate(
         notes=NOTES,
         rows=tuple(rows),
     )
+
+
+def _chat(seed: int, language: str, plan: Plan) -> RetentionChat:
+    made = retention_chat(seed, LANGUAGES[language], plan.turns)
+    if not plan.with_persona:
+        return made
+    character = made_pair(language, seed).characters[0]
+    persona = character.persona(with_examples=True, reminder_depth=plan.reminder_depth)
+    return replace(made, chat=replace(made.chat, persona=persona))
 
 
 def _row(chat: RetentionChat, told: Told, memory: Memory, service: EvaluatedService, plan: Plan) -> Row:

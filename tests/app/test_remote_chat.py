@@ -241,6 +241,7 @@ def test_a_server_that_goes_away_is_reported_and_nothing_is_stored(
         ("vllm", {"remote_model": "other"}, "PERDURE_REMOTE_MODEL names no model of the server"),
         ("vllm", {"remote_tokenizer": "all-minilm-l6-v2"}, "gives other token ids than the server's own"),
         ("vllm", {"context_window": 300}, "PERDURE_REPLY_TOKENS is 256: a context window of 300 tokens"),
+        ("vllm", {"persona_share": 0.5}, "PERDURE_PERSONA_SHARE is of a model that runs here"),
     ],
 )
 def test_what_must_be_set_is_said_at_the_start(

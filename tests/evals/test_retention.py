@@ -3,6 +3,7 @@ known."""
 
 import json
 import re
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from evals.harness.strategies import STRATEGIES
 from evals.retention.chats import LANGUAGES, retention_chat
 from evals.retention.language import Language, filled
 from evals.retention.measure import FIGURES, tells
+from evals.retention.run import Plan, evaluate
 from llm.text.chat_format import ChatTokenizer
 
 each_language = pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
@@ -146,6 +148,27 @@ def test_the_result_says_what_it_was_made_with(result: Result) -> None:
     assert result.settings["embedding_model"]
 
 
+def test_with_a_persona_the_same_facts_are_asked_for_behind_it(service_url: str, settings: Settings) -> None:
+    plan = Plan(
+        seeds=1, turns=18, languages=("English",), memories=("none", "token_buffer"), with_scores=False
+    )
+    told = []
+    for each in (
+        plan,
+        replace(plan, with_persona=True),
+        replace(plan, with_persona=True, reminder_depth=0),
+    ):
+        with evaluated_service(settings, service_url) as service:
+            told.append(evaluate(each, service, settings))
+    for memory in plan.memories:
+        facts, *others = ([row["fact"] for row in each.of(memory, each.rows)] for each in told)
+        assert others == [facts, facts]
+    prompts = [each.of("none", each.rows)[0]["prompt_tokens"] for each in told]
+    assert prompts[1] > prompts[0] + 50, "the control knows the persona, and no reminder"
+    reminded = [each.of("token_buffer", each.rows)[0]["prompt_tokens"] for each in told[1:]]
+    assert reminded[1] > reminded[0]
+
+
 def test_nothing_is_left_on_the_service(result: Result, service_url: str) -> None:
     assert result.rows
     assert httpx.get(f"{service_url}/v1/sessions").json()["data"] == []
@@ -207,6 +230,7 @@ def test_every_figure_and_every_memory_is_documented() -> None:
     [
         (["--language", "Latin"], "no chats in Latin"),
         (["--budget", "100"], "budget of 100 tokens is too small"),
+        (["--reminder-depth", "0"], "only a persona has a reminder"),
         (["--url", "http://127.0.0.1:9"], "no service is ready"),
     ],
 )

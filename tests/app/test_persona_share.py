@@ -1,0 +1,68 @@
+"""With a share of attention a persona is heeded in a long chat; without one nothing changes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.models.chat import start_engine
+from app.settings import Settings, SettingsError
+from llm.loading import LoadedModel
+from llm.text.chat_format import PLAIN, ChatTokenizer
+from tests.app.service import StartService
+
+PERSONA = "You are Pippa, who sails. Your ship is called the Gull. Your cat is called Biscuit."
+SMALL_TALK = [
+    {"role": role, "content": content}
+    for number in range(30)
+    for role, content in (
+        ("user", f"It rained for {number} hours, and the bus was late. What do you make of it?"),
+        ("assistant", "The weather does as it likes, and the bus follows it. Have some tea."),
+    )
+]
+QUESTION = {"role": "user", "content": "What is your ship called?"}
+ANSWERS = ("My ship is called the Gull.", "My ship is called the Heron.")
+
+
+def margin(client: httpx.Client, said: Sequence[object]) -> float:
+    """By how much the right answer is likelier than the wrong one, in nats."""
+    answer = client.post("/v1/scores", json={"messages": [*said], "candidates": ANSWERS})
+    right, wrong = answer.raise_for_status().json()["candidates"]
+    return float(right["log_probability"] - wrong["log_probability"])
+
+
+def test_what_a_persona_says_of_itself_counts_for_more_in_a_long_chat(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    fading = start_service(home=tmp_path / "fading")
+    holding = start_service(home=tmp_path / "holding", persona_share=0.5)
+    system = {"role": "system", "content": PERSONA}
+    long, no_persona = [system, *SMALL_TALK, QUESTION], [*SMALL_TALK, QUESTION]
+    assert margin(holding, long) > margin(fading, long) + 0.5
+    assert margin(holding, no_persona) == pytest.approx(margin(fading, no_persona), abs=1e-3)
+
+
+def test_a_chat_with_a_share_goes_on_from_what_is_cached(start_service: StartService, tmp_path: Path) -> None:
+    client = start_service(home=tmp_path / "home", persona_share=0.5)
+    persona = client.post("/v1/personas", json={"name": "Pippa", "instructions": PERSONA}).json()["id"]
+    session = client.post("/v1/sessions", json={"persona_id": persona}).json()["id"]
+    cached = []
+    for content in ("Hello!", "Where do you sail?", "And then?"):
+        said = {"content": content, "max_tokens": 8}
+        reply = client.post(f"/v1/sessions/{session}/messages", json=said).raise_for_status().json()
+        usage = reply["usage"]
+        cached.append(usage["prompt_tokens_details"]["cached_tokens"])
+        assert usage["prompt_tokens"] > cached[-1]
+    assert 0 < cached[1] < cached[2]
+
+
+def test_a_model_without_system_messages_is_refused_a_share(
+    default_model: LoadedModel, model_folder: Path
+) -> None:
+    tokenizer = ChatTokenizer(model_folder)
+    tokenizer.format = replace(PLAIN)
+    tokenizer._encode_pieces()
+    with pytest.raises(SettingsError, match=r"PERDURE_PERSONA_SHARE: the chat template of .* has no system"):
+        start_engine(default_model, tokenizer, Settings(persona_share=0.5))
