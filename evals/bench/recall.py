@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -31,6 +32,9 @@ from memory.recall.lexical import TantivyIndex
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.ranking import embedded_text
 from memory.recall.words import terms
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 OWNER = "bench"
 CHAT_MESSAGES = 500
@@ -105,11 +109,13 @@ class RecallBenchmark:
                 self._progress("storing what others said", number + 1, sizes.others)
             shared = await self._asked(recall, embedder, "asking among others")
             embedder.is_mixing = False
-            indexing = await self._indexed(database, recall)
+            bare = load_sentence_transformer(settings.embedding_model, settings.models_folder)
+            embedding = self._embedding(real, bare)
+            indexing = await self._indexed(database, recall, bare)
         finally:
             await recall.close()
             await database.close()
-        return [_queries(alone, shared, sizes), indexing, self._engines(Path(settings.home))]
+        return [_queries(alone, shared, sizes), embedding, indexing, self._engines(Path(settings.home))]
 
     async def _fill(
         self, database: Database, recall: Recall, user: str, count: int, *, shown: bool = True
@@ -134,10 +140,23 @@ class RecallBenchmark:
         embedder.is_mixing = True
         return times[5:]
 
-    async def _indexed(self, database: Database, recall: Recall) -> Section:
+    def _embedding(self, real: SentenceEmbedder, bare: "SentenceTransformer") -> Section:
+        """Questions one by one, by turns with sentence-transformers itself; the first few are not counted."""
+        times: dict[str, list[float]] = {"perdure": [], "sentence-transformers": []}
+        for number in range(self._sizes.queries + 5):
+            text = self._dice.choice(self._said)
+            began = time.perf_counter()
+            real.embed([text])
+            ours = time.perf_counter()
+            bare.encode([text], normalize_embeddings=True, show_progress_bar=False)
+            bares = time.perf_counter()
+            if number >= 5:
+                times["perdure"].append(1000 * (ours - began))
+                times["sentence-transformers"].append(1000 * (bares - ours))
+        return Section("embedding", "a question by itself", [_times(*each) for each in times.items()])
+
+    async def _indexed(self, database: Database, recall: Recall, bare: "SentenceTransformer") -> Section:
         """From the stored message to both indexes, beside what sentence-transformers does with the texts."""
-        settings = self._settings
-        bare_model = load_sentence_transformer(settings.embedding_model, settings.models_folder)
         texts = [self._text() for _ in range(self._sizes.indexed)]
         said = [embedded_text(_passage(n, text)) for n, text in enumerate(texts)]
         rounds = []
@@ -148,9 +167,9 @@ class RecallBenchmark:
             await recall.bring_up(OWNER, session_id)
             ours = len(texts) / (time.perf_counter() - began)
             began = time.perf_counter()
-            bare_model.encode(said, normalize_embeddings=True, show_progress_bar=False)
-            bare = len(texts) / (time.perf_counter() - began)
-            rounds.append({"indexing": ours, "bare": bare, "ratio": ours / bare})
+            bare.encode(said, normalize_embeddings=True, show_progress_bar=False)
+            theirs = len(texts) / (time.perf_counter() - began)
+            rounds.append({"indexing": ours, "bare": theirs, "ratio": ours / theirs})
         self._progress("indexing", INDEXING_ROUNDS, INDEXING_ROUNDS)
         rows = [
             Row(
@@ -219,14 +238,7 @@ def _passage(number: int, text: str) -> Passage:
 
 
 def _queries(alone: Sequence[float], shared: Sequence[float], sizes: RecallSizes) -> Section:
-    rows = [
-        Row(
-            name,
-            {"p50 ms": statistics.median(times), "p95 ms": percentile(times, 0.95)},
-            [{"ms": each} for each in times],
-        )
-        for name, times in (("alone", alone), (f"among {sizes.others:,} others", shared))
-    ]
+    rows = [_times("alone", alone), _times(f"among {sizes.others:,} others", shared)]
     ratio = statistics.median(shared) / statistics.median(alone)
     goals = [
         Goal("p95 ms, alone", MOST_MS, percentile(alone, 0.95)),
@@ -235,6 +247,11 @@ def _queries(alone: Sequence[float], shared: Sequence[float], sizes: RecallSizes
     ]
     about = f"a question over {sizes.turns:,} turns of one user, its embedding and the ranking included"
     return Section("query", about, rows, goals)
+
+
+def _times(name: str, times: Sequence[float]) -> Row:
+    figures = {"p50 ms": statistics.median(times), "p95 ms": percentile(times, 0.95)}
+    return Row(name, figures, [{"ms": each} for each in times])
 
 
 def _engine(
