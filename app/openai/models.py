@@ -24,6 +24,7 @@ async def list_models(service: ServiceDep, _owner: OwnerDep) -> ModelList:
                 dtype=model.dtype,
                 device=model.device,
                 fingerprint=model.fingerprint,
+                persona_share=model.preamble_share,
             ),
             EmbeddingModelView(id=service.chat.embedder.name),
         ]

@@ -206,6 +206,7 @@ class ModelView(StandardModel):
     dtype: str
     device: str
     fingerprint: str
+    persona_share: float | None = Field(description="What of attention a persona keeps. Null: it fades.")
 
 
 class EmbeddingModelView(StandardModel):

@@ -112,7 +112,7 @@ class EvaluatedService:
     def told_models(self) -> Json:
         """As results hold them."""
         model, embedding = self.models
-        told = ("id", "parameters", "context_window", "dtype", "device")
+        told = ("id", "parameters", "context_window", "dtype", "device", "persona_share")
         return {"model": {name: model[name] for name in told}, "embedding_model": embedding["id"]}
 
     @property

@@ -168,6 +168,7 @@ class ModelInfo:
     """What a client may want to know of the model that an engine runs.
 
     `token_counts`: `estimated` where a server puts its own chat template around messages.
+    `preamble_share`: what of attention the message that begins a prompt keeps; None: what the model gives it.
     """
 
     name: str
@@ -178,6 +179,7 @@ class ModelInfo:
     device: str
     fingerprint: str
     token_counts: TokenCounts = "exact"
+    preamble_share: float | None = None
     details: dict[str, str] = field(default_factory=dict)
 
     def check_length(self, prompt_tokens: int, max_tokens: int = 0) -> None:

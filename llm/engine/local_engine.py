@@ -1,5 +1,6 @@
 """The engine that runs a model in this process: a bounded queue, and a thread that computes."""
 
+import hashlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -68,17 +69,13 @@ class LocalEngine:
     ) -> None:
         self.decoder = loaded.decoder
         self.tokenizer = tokenizer
-        fingerprint = loaded.fingerprint
-        if preamble_share is not None:
-            # What is behind a preamble rests on its share too.
-            fingerprint += f" {preamble_share}"
+        fingerprint = _fingerprint(loaded, preamble_share)
         files = BlockFiles(kv_folder, fingerprint, kv_folder_bytes) if kv_folder is not None else None
         self.store = KVStore(fingerprint, kv_cache_bytes, files)
         self._saver = IdleSaver(self.store, files) if files is not None else None
         self._files = files
         self.queue = AdmissionQueue(max_waiting_tokens, queue_timeout_s)
         self._kv_cache_bytes = kv_cache_bytes
-        self._preamble_share = preamble_share
         self._model = ModelInfo(
             name=loaded.name,
             architecture=loaded.config.architecture,
@@ -87,6 +84,7 @@ class LocalEngine:
             dtype=loaded.number_format,
             device=str(loaded.decoder.device),
             fingerprint=fingerprint,
+            preamble_share=preamble_share,
         )
         self._scheduler = Scheduler(
             self.decoder,
@@ -202,10 +200,11 @@ class LocalEngine:
             job.report_end()
 
     def _hold_of(self, token_ids: Sequence[int]) -> Hold | None:
-        if self._preamble_share is None:
+        share = self._model.preamble_share
+        if share is None:
             return None
         tokens = self.tokenizer.preamble_length(token_ids)
-        return Hold(tokens, self._preamble_share) if tokens else None
+        return Hold(tokens, share) if tokens else None
 
     def _work(self, threads: int | None) -> None:
         if threads is not None:
@@ -216,3 +215,10 @@ class LocalEngine:
             log.exception("the engine has stopped")
             for job in [*self._scheduler.running, *self.queue.close()]:
                 job.refuse(error)
+
+
+def _fingerprint(loaded: LoadedModel, preamble_share: float | None) -> str:
+    """Of all that keys and values rest on: those behind a preamble rest on its share too."""
+    if preamble_share is None:
+        return loaded.fingerprint
+    return hashlib.sha256(f"{loaded.fingerprint} {preamble_share}".encode()).hexdigest()[:16]

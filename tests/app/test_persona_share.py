@@ -38,6 +38,9 @@ def test_what_a_persona_says_of_itself_counts_for_more_in_a_long_chat(
 ) -> None:
     fading = start_service(home=tmp_path / "fading")
     holding = start_service(home=tmp_path / "holding", persona_share=0.5)
+    told = [client.get("/v1/models").json()["data"][0] for client in (fading, holding)]
+    assert [model["persona_share"] for model in told] == [None, 0.5]
+    assert told[0]["fingerprint"] != told[1]["fingerprint"]
     system = {"role": "system", "content": PERSONA}
     long, no_persona = [system, *SMALL_TALK, QUESTION], [*SMALL_TALK, QUESTION]
     assert margin(holding, long) > margin(fading, long) + 0.5
