@@ -88,7 +88,8 @@ class Settings(BaseSettings):
         None, description="CPU threads of the model; by default one for each core."
     )
     persona_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="Share of attention that a persona keeps in a long chat; by default it fades."
+        None,
+        description="A persona counts as copies of it, this share of what was said; by default it fades.",
     )
     context_window: Annotated[int, Field(ge=256)] | None = Field(
         None, description="Tokens of prompt and reply together; by default, and at most, the model's own."

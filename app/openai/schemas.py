@@ -206,7 +206,9 @@ class ModelView(StandardModel):
     dtype: str
     device: str
     fingerprint: str
-    persona_share: float | None = Field(description="What of attention a persona keeps. Null: it fades.")
+    persona_share: float | None = Field(
+        description="Of what was said, what a persona counts as. Null: it fades."
+    )
 
 
 class EmbeddingModelView(StandardModel):

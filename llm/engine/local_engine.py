@@ -29,7 +29,7 @@ from llm.engine.scheduler import Scheduler
 from llm.engine.score import ScoreJob
 from llm.errors import EngineClosedError
 from llm.loading import LoadedModel
-from llm.model.hold import Hold
+from llm.model.hold import RULE, Hold
 from llm.text.chat_format import ChatTokenizer
 
 WORTH_PREPARING = 16
@@ -221,4 +221,4 @@ def _fingerprint(loaded: LoadedModel, preamble_share: float | None) -> str:
     """Of all that keys and values rest on: those behind a preamble rest on its share too."""
     if preamble_share is None:
         return loaded.fingerprint
-    return hashlib.sha256(f"{loaded.fingerprint} {preamble_share}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{loaded.fingerprint} {RULE} {preamble_share}".encode()).hexdigest()[:16]

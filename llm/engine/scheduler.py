@@ -17,7 +17,7 @@ from llm.engine.admission import AdmissionQueue
 from llm.engine.job import AwaitedJob, Job
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
-from llm.engine.slots import HoldOf, SlotPool, hold_nothing
+from llm.engine.slots import HoldOf, SlotPool
 from llm.errors import QueueTimeoutError
 from llm.model.decoder import Decoder, Span
 
@@ -70,7 +70,7 @@ class Scheduler:
         max_running: int,
         max_bytes: int,
         prompt_lookup: bool,
-        hold_of: HoldOf = hold_nothing,
+        hold_of: HoldOf | None = None,
     ) -> None:
         self.running: list[AwaitedJob] = []
         self.counts = TokenCounts()

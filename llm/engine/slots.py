@@ -14,11 +14,6 @@ from llm.model.kv_cache import KVCache
 HoldOf = Callable[[Sequence[int]], Hold | None]
 
 
-def hold_nothing(_token_ids: Sequence[int]) -> Hold | None:
-    """Attention as the model was trained."""
-    return None
-
-
 @dataclass(slots=True)
 class IdleSlot:
     """A cache that nobody writes to, the ids of what it holds, and whose they are."""
@@ -36,7 +31,7 @@ class SlotPool:
     """
 
     def __init__(
-        self, new_cache: Callable[[int], KVCache], max_idle: int, hold_of: HoldOf = hold_nothing
+        self, new_cache: Callable[[int], KVCache], max_idle: int, hold_of: HoldOf | None = None
     ) -> None:
         self._new_cache = new_cache
         self._hold_of = hold_of
@@ -54,7 +49,7 @@ class SlotPool:
         nothing.
         """
         cache = self._taken(token_ids, sharing, limit, room)
-        cache.hold = self._hold_of(token_ids)
+        cache.hold = self._hold_of(token_ids) if self._hold_of is not None else None
         return cache
 
     def _taken(self, token_ids: Sequence[int], sharing: Sharing | None, limit: int, room: int) -> KVCache:

@@ -204,7 +204,7 @@ class Decoder(nn.Module):
     def _mask(self, span: Span, window: int | None) -> Tensor | None:
         tokens, hold = len(span.token_ids), span.cache.hold
         length = span.cache.length + tokens
-        if hold is None:
+        if hold is None or not hold.acts_at(length - 1):
             mask = mask_for(self._attention, self.device)
             return mask(tokens, length, self.dtype, self.device, window)
         positions = torch.arange(length, device=self.device)

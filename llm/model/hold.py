@@ -2,7 +2,7 @@
 
 Softmax divides attention among all keys: what stands once at the beginning of a chat, as a persona does, gets
 less of it the more is said. To add ln(n) to the score of a key is to have n copies of it. So the preamble's
-keys count as if it stood there as often as makes it a fixed share of all that is before a token.
+keys count as if it stood there as often as makes its copies a fixed share of the tokens before one.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+RULE = "copies 1"
+"""Identifies what follows here and where a preamble ends: keys and values behind one rest on that."""
 SINKS = 4
 """The first keys of a sequence take attention that is meant for nothing (Xiao et al. 2023, arXiv:2309.17453);
 they get no more of it."""
@@ -17,10 +19,14 @@ they get no more of it."""
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The first `tokens` of a sequence count as if they were at least the `share` of all before a token."""
+    """The first `tokens` of a sequence count as copies of themselves, the `share` of those before a token."""
 
     tokens: int
     share: float
+
+    def acts_at(self, position: int) -> bool:
+        """Whether a token there sees more of the preamble than stands there."""
+        return position >= self.tokens and position * self.copies_per_token > 1
 
     @property
     def copies_per_token(self) -> float:

@@ -18,6 +18,7 @@ from llm.text.tokenizer import Tokenizer
 
 Role = Literal["system", "user", "assistant"]
 Render = Callable[..., str]
+FrameParts = tuple[tuple[int, ...], str, str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,20 +186,24 @@ class ChatEncoding(ABC):
     @property
     def has_own_preamble(self) -> bool:
         """Whether the ids of a system message that begins a prompt tell that it is none of its turns."""
-        return bool(self._preamble_end)
+        return self._told_apart
 
     def preamble_length(self, token_ids: Sequence[int]) -> int:
         """How many of the first ids of a prompt are a whole system message.
 
         0 without one, if it is but the template's own, and in a format without `has_own_preamble`.
         """
-        start, end = self._preamble_start, self._preamble_end
-        if not end or tuple(token_ids[: len(start)]) != start or end[0] not in token_ids[len(start) :]:
+        head_ids, before, _, tail_ids = self._parts(self.format.preamble)
+        start = len(head_ids)
+        if not self._told_apart or tuple(token_ids[:start]) != head_ids or tail_ids[0] not in token_ids:
             return 0
-        # No content holds that id: it is a control token.
-        length = token_ids.index(end[0], len(start)) + len(end)
-        is_own = tuple(token_ids[:length]) == self._default_preamble
-        return 0 if is_own else length
+        # A control token, which no content holds.
+        end = token_ids.index(tail_ids[0])
+        length = end + len(tail_ids)
+        # As text: the merges of a tokeniser cross from the frame's words into the content.
+        is_system = self.decode(token_ids[start:end]).lstrip().startswith(before.lstrip())
+        is_default = tuple(token_ids[:length]) == self._default_preamble
+        return length if is_system and not is_default else 0
 
     def encode_message(self, role: Role, content: str) -> tuple[int, ...]:
         """A message with all that the template puts around it."""
@@ -218,12 +223,15 @@ class ChatEncoding(ABC):
 
         As one, because the merges of a tokeniser cross from the frame's words into the content.
         """
-        if frame not in self._split_frames:
-            self._split_frames[frame] = self._split(frame)
-        head_ids, before, after, tail_ids = self._split_frames[frame]
+        head_ids, before, after, tail_ids = self._parts(frame)
         return (*head_ids, *self.encode_text(before + content + after), *tail_ids)
 
-    def _split(self, frame: Frame) -> tuple[tuple[int, ...], str, str, tuple[int, ...]]:
+    def _parts(self, frame: Frame) -> FrameParts:
+        if frame not in self._split_frames:
+            self._split_frames[frame] = self._split(frame)
+        return self._split_frames[frame]
+
+    def _split(self, frame: Frame) -> FrameParts:
         """The control tokens at either end of a frame, and the texts between them and the content."""
         head_end = max((self._end_of_last(token, frame.head) for token in self.special_tokens), default=0)
         tail_start = min(
@@ -247,21 +255,23 @@ class ChatEncoding(ABC):
 
         A reply ends with one of them, or with the control token that the format puts behind a reply.
         """
-        self._split_frames: dict[Frame, tuple[tuple[int, ...], str, str, tuple[int, ...]]] = {}
+        self._split_frames: dict[Frame, FrameParts] = {}
         self.generation_prompt = self.encode_template(self.format.generation_prompt)
         self._reply_tail = self.encode_template(self.format.assistant.tail)
-        self._preamble_start, self._preamble_end = self._ends_of_preamble()
         self._default_preamble = self.encode_preamble(None)
+        self._told_apart = self._tells_preambles_apart()
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
         self.end_of_turn_ids = end_ids | ends
 
-    def _ends_of_preamble(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The ids that every preamble begins with, and those that it ends with; none if it is a turn."""
+    def _tells_preambles_apart(self) -> bool:
+        """Whether a system message begins as no turn of the user does, and ends with a control token."""
         preamble, user = self.format.preamble, self.format.user
         if preamble == Frame(self.format.default_preamble + user.head, user.tail):
-            return (), ()
-        head_ids, before, _after, tail_ids = self._split(preamble)
-        return (*head_ids, *self.encode_text(before)[:1]), tail_ids
+            return False
+        head_ids, before, _, tail_ids = self._parts(preamble)
+        user_ids, before_user, _, _ = self._parts(user)
+        is_alike = user_ids[: len(head_ids)] == head_ids and before_user.lstrip().startswith(before.lstrip())
+        return bool(tail_ids) and tail_ids[0] in self.special_ids and not is_alike
 
 
 class ChatTokenizer(Tokenizer, ChatEncoding):

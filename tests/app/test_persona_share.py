@@ -1,16 +1,17 @@
 """With a share of attention a persona is heeded in a long chat; without one nothing changes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from transformers import AutoTokenizer
 
 from app.models.chat import start_engine
 from app.settings import Settings, SettingsError
 from llm.loading import LoadedModel
-from llm.text.chat_format import PLAIN, ChatTokenizer
+from llm.text.chat_format import ChatTokenizer
 from tests.app.service import StartService
 
 PERSONA = "You are Pippa, who sails. Your ship is called the Gull. Your cat is called Biscuit."
@@ -62,10 +63,10 @@ def test_a_chat_with_a_share_goes_on_from_what_is_cached(start_service: StartSer
 
 
 def test_a_model_without_system_messages_is_refused_a_share(
-    default_model: LoadedModel, model_folder: Path
+    default_model: LoadedModel, model_folder: Path, tmp_path: Path
 ) -> None:
-    tokenizer = ChatTokenizer(model_folder)
-    tokenizer.format = replace(PLAIN)
-    tokenizer._encode_pieces()
+    tokenizer: Any = AutoTokenizer.from_pretrained(model_folder)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
     with pytest.raises(SettingsError, match=r"PERDURE_PERSONA_SHARE: the chat template of .* has no system"):
-        start_engine(default_model, tokenizer, Settings(persona_share=0.5))
+        start_engine(default_model, ChatTokenizer(tmp_path), Settings(persona_share=0.5))

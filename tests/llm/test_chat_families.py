@@ -178,6 +178,24 @@ def test_where_the_system_message_of_a_prompt_ends_is_known(
     assert tokenizer.preamble_length(preamble[:-2]) == 0
 
 
+WHERE_PLAIN_TEXT_MEETS_THE_CONTENT = {
+    "a line between": LLAMA3.replace("Knowledge ends: December 2023\n\n", ""),
+    "roles in plain text": ZEPHYR.replace("<|", "(").replace("|>", ")"),
+}
+
+
+@pytest.mark.parametrize("name", WHERE_PLAIN_TEXT_MEETS_THE_CONTENT)
+@pytest.mark.parametrize("system", ["You are Anne.", "\nYou are Anne.", "\n\nYou", " You", "(user)", "한국"])
+def test_a_system_message_is_known_though_its_tokens_cross_into_the_frame(
+    default_model: LoadedModel, tmp_path: Path, name: str, system: str
+) -> None:
+    tokenizer = saved(default_model, WHERE_PLAIN_TEXT_MEETS_THE_CONTENT[name], tmp_path)
+    turns = tokenizer.encode_message("user", "Hello!") + tokenizer.encode_message("assistant", "Yes?")
+    preamble = tokenizer.encode_preamble(system)
+    assert tokenizer.preamble_length([*preamble, *turns]) == len(preamble)
+    assert tokenizer.preamble_length([*tokenizer.encode_preamble(None), *turns]) == 0
+
+
 @pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(FRAMING_SYSTEM)))
 def test_a_system_message_that_is_a_turn_of_the_user_is_no_preamble(
     tokenizers: dict[str, ChatTokenizer], name: str

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.engine.interface import ScoreRequest
+from llm.engine.interface import Finished, GenerationRequest, SamplingParameters, ScoreRequest
 from llm.loading import LoadedModel
 from llm.model.attention import reference_attention
 from llm.model.decoder import Span
@@ -34,6 +34,14 @@ def test_a_held_key_counts_as_so_many_copies_of_it(behind: int, copies: int, see
     found = reference_attention(q, k, v, hold.added(position, torch.arange(length)))
     keys, values = (torch.cat([each] + [each[:, SINKS:tokens]] * (copies - 1), dim=1) for each in (k, v))
     torch.testing.assert_close(found, reference_attention(q, keys, values, None), atol=1e-5, rtol=1e-5)
+
+
+def test_copies_fill_the_share_of_what_is_before_a_token() -> None:
+    length, tokens = 4000, 200
+    added = Hold(tokens, share=0.5).added(torch.tensor([length]), torch.arange(length))
+    weights = added.exp()[0]
+    assert weights[SINKS:tokens].sum() == pytest.approx(0.5 * length * (tokens - SINKS) / tokens)
+    assert weights[tokens:].sum() == length - tokens
 
 
 def test_nothing_is_added_within_the_preamble_nor_while_it_has_its_share() -> None:
@@ -115,6 +123,24 @@ def test_what_is_found_in_the_store_gives_the_scores_that_computing_gives(
     expected = rows[range(len(candidate)), list(candidate)]
     for each in (first, again):
         torch.testing.assert_close(torch.tensor(each.logprobs[0]), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_replies_of_a_chat_are_those_of_a_cache_of_their_own(
+    start_local: StartLocal, prompt: list[int], chat_tokenizer: ChatTokenizer, default_model: LoadedModel
+) -> None:
+    engine = start_local(preamble_share=0.5)
+    sampling = SamplingParameters(max_tokens=12, temperature=0)
+    ids = list(prompt)
+    for message in ("And what have you got?", "And then?"):
+        *_, last = engine.submit(GenerationRequest(tuple(ids), sampling, "ann", "chat"))
+        assert isinstance(last, Finished)
+        cache = default_model.decoder.new_cache()
+        cache.hold = Hold(chat_tokenizer.preamble_length(ids), 0.5)
+        logits = default_model.decoder.extend([*ids, *last.token_ids[:-1]], cache, "all")[len(ids) - 1 :]
+        chosen = logits.gather(1, torch.tensor(last.token_ids).unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(chosen, logits.amax(dim=1), atol=1e-3, rtol=1e-3)
+        ids += [*last.token_ids, *chat_tokenizer.encode_message("user", message)]
+        ids += chat_tokenizer.generation_prompt
 
 
 def test_engines_of_other_shares_take_nothing_from_each_other(start_local: StartLocal) -> None:
