@@ -109,11 +109,12 @@ async def _examples(conversation: Conversation, shelves: Shelves, progress: Prog
     for number, asked in enumerate(conversation.questions, 1):
         question = Question(asked.text, conversation.asked_at, (conversation.name,))
         passages, found = await searcher.candidates(question)
+        episodes, vectors = episodes_of(passages), shelves.embedder.embed_words
         examples.append(
             Example(
-                features(asked.text, conversation.asked_at, passages, found, shelves.embedder.embed_words),
+                features(asked.text, conversation.asked_at, passages, found, vectors, episodes=episodes),
                 np.array([passage.key in asked.evidence for passage in passages]),
-                episodes_of(passages),
+                episodes,
                 tuple(passage.key.source for passage in passages),
                 len(asked.evidence),
                 frozenset(key.source for key in asked.evidence),

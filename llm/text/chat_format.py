@@ -160,6 +160,8 @@ class ChatEncoding(ABC):
     generation_prompt: tuple[int, ...]
     end_of_turn_ids: frozenset[int]
     fingerprint: str
+    has_own_preamble: bool
+    """Whether the ids of a system message that begins a prompt tell that it is none of its turns."""
     vocabulary_size: int | None = None
     """Every id is less; None if a server keeps it to itself."""
     text_start: tuple[int, ...] = ()
@@ -183,11 +185,6 @@ class ChatEncoding(ABC):
             return self.encode_template(self.format.default_preamble)
         return self._encode_framed(self.format.preamble, system)
 
-    @property
-    def has_own_preamble(self) -> bool:
-        """Whether the ids of a system message that begins a prompt tell that it is none of its turns."""
-        return self._told_apart
-
     def preamble_length(self, token_ids: Sequence[int]) -> int:
         """How many of the first ids of a prompt are a whole system message.
 
@@ -195,7 +192,7 @@ class ChatEncoding(ABC):
         """
         head_ids, before, _, tail_ids = self._parts(self.format.preamble)
         start = len(head_ids)
-        if not self._told_apart or tuple(token_ids[:start]) != head_ids or tail_ids[0] not in token_ids:
+        if not self.has_own_preamble or tuple(token_ids[:start]) != head_ids or tail_ids[0] not in token_ids:
             return 0
         # A control token, which no content holds.
         end = token_ids.index(tail_ids[0])
@@ -259,7 +256,7 @@ class ChatEncoding(ABC):
         self.generation_prompt = self.encode_template(self.format.generation_prompt)
         self._reply_tail = self.encode_template(self.format.assistant.tail)
         self._default_preamble = self.encode_preamble(None)
-        self._told_apart = self._tells_preambles_apart()
+        self.has_own_preamble = self._tells_preambles_apart()
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
         self.end_of_turn_ids = end_ids | ends
 

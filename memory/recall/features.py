@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from memory.messages import Role
 from memory.recall.alike import COMPARED, WordVectors, alike
 from memory.recall.cues import Period, cues, named, says_time
-from memory.recall.episodes import episodes_of, standing
+from memory.recall.episodes import standing
 from memory.recall.parts import Parts
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
@@ -65,8 +65,10 @@ def features(
     passages: Sequence[Passage],
     found: Matches,
     vectors: WordVectors,
+    *,
+    episodes: NDArray[np.intp],
 ) -> NDArray[np.float64]:
-    """One row for each passage, a column for each of FEATURES."""
+    """One row for each passage, a column for each of FEATURES. `episodes`: as by `episodes_of`."""
     if not passages:
         return np.zeros((0, len(FEATURES)))
     told = cues(question, asked_at)
@@ -89,7 +91,7 @@ def features(
         "alike": near_in_sense,
         "near_alike": np.max([places.shifted(near_in_sense, distance) for distance in range(-2, 3)], axis=0),
         "around": _around(question, passages, parts, places),
-        "episode": _best_three(score, episodes_of(passages)),
+        "episode": _best_three(score, episodes),
         "speaker": [who.is_meant(passage) for passage in passages],
         "when": [told.asks_when and says_time(passage.text) for passage in passages],
         "period": [_nearness(passage, told.period) for passage in passages],

@@ -88,8 +88,9 @@ def rank(
     """The best `limit` passages, or all, best first; equal ones in the order of their keys."""
     passages = sorted(passages, key=lambda passage: passage.key)
     weights = np.array([WEIGHTS[name] for name in FEATURES])
-    parts = features(question, asked_at, passages, found, vectors) * weights
-    scores = spread(parts.sum(1), episodes_of(passages)).round(6)
+    episodes = episodes_of(passages)
+    parts = features(question, asked_at, passages, found, vectors, episodes=episodes) * weights
+    scores = spread(parts.sum(1), episodes).round(6)
     best = np.argsort(-scores, kind="stable")[:limit]
     reasons = _why(parts[best] * TOLD)
     return [
