@@ -11,6 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -160,8 +161,6 @@ class ChatEncoding(ABC):
     generation_prompt: tuple[int, ...]
     end_of_turn_ids: frozenset[int]
     fingerprint: str
-    has_own_preamble: bool
-    """Whether the ids of a system message that begins a prompt tell that it is none of its turns."""
     vocabulary_size: int | None = None
     """Every id is less; None if a server keeps it to itself."""
     text_start: tuple[int, ...] = ()
@@ -255,13 +254,19 @@ class ChatEncoding(ABC):
         self._split_frames: dict[Frame, FrameParts] = {}
         self.generation_prompt = self.encode_template(self.format.generation_prompt)
         self._reply_tail = self.encode_template(self.format.assistant.tail)
-        self._default_preamble = self.encode_preamble(None)
-        self.has_own_preamble = self._tells_preambles_apart()
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
         self.end_of_turn_ids = end_ids | ends
 
-    def _tells_preambles_apart(self) -> bool:
-        """Whether a system message begins as no turn of the user does, and ends with a control token."""
+    @cached_property
+    def _default_preamble(self) -> tuple[int, ...]:
+        return self.encode_preamble(None)
+
+    @cached_property
+    def has_own_preamble(self) -> bool:
+        """Whether the ids of a system message that begins a prompt tell that it is none of its turns.
+
+        It begins as no turn of the user does, and ends with a control token.
+        """
         preamble, user = self.format.preamble, self.format.user
         if preamble == Frame(self.format.default_preamble + user.head, user.tail):
             return False
