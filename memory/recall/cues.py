@@ -11,8 +11,8 @@ from typing import Literal
 
 from memory.recall.words import terms
 
-_MONTHS = ["january", "february", "march", "april", "may", "june"]
-_MONTHS += ["july", "august", "september", "october", "november", "december"]
+MONTHS = ["january", "february", "march", "april", "may", "june"]
+MONTHS += ["july", "august", "september", "october", "november", "december"]
 _SEASONS = {
     "spring": 3,
     "summer": 6,
@@ -24,7 +24,7 @@ _SEASONS = {
     "가을": 9,
     "겨울": 12,
 }
-_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _NUMBERS = {
     "a": 1,
     "an": 1,
@@ -49,7 +49,7 @@ _UNIT_DAYS = {
     "년": 365,
 }
 
-_MONTH = f"(?P<month>{'|'.join([*_MONTHS, *(name[:3] for name in _MONTHS if name != 'may'), 'sept'])})"
+_MONTH = f"(?P<month>{'|'.join([*MONTHS, *(name[:3] for name in MONTHS if name != 'may'), 'sept'])})"
 _YEAR = r"(?P<year>(?:19|20)\d\d)"
 _SEASON = "(?P<season>spring|summer|autumn|fall|winter)"
 _UNIT = "(?P<unit>week|weekend|month|year)"
@@ -58,15 +58,15 @@ _BEFORE_MONTH = r"(?:in|of|on|since|by|during|until|last|this|early|late|mid|aro
 
 _SAYS_TIME = re.compile(
     rf"\b(?:today|tonight|tomorrow|yesterday|ago|weekend|recently|soon|(?:last|next|this|past|few|coming) "
-    rf"(?:night|morning|day|week|month|year|spring|summer|autumn|fall|winter)s?|{'|'.join(_WEEKDAYS)}"
-    rf"|{'|'.join(name for name in _MONTHS if name not in ('may', 'march'))}|(?:19|20)\d\d)\b"
+    rf"(?:night|morning|day|week|month|year|spring|summer|autumn|fall|winter)s?|{'|'.join(WEEKDAYS)}"
+    rf"|{'|'.join(name for name in MONTHS if name not in ('may', 'march'))}|(?:19|20)\d\d)\b"
     r"|어제|그제|그저께|오늘|내일|모레|지난|이번|다음|작년|올해|내년|\d+\s?월"
     r"|\d+\s?(?:일|주|개월|달|년)\s?(?:전|후|뒤)"
 )
 """For texts in lower case: ignoring case, it takes ten times as long."""
 _HINTS = (
     *("day", "night", "tomorrow", "ago", "week", "recent", "soon", "morning", "month", "year", "19", "20"),
-    *(name for name in (*_MONTHS, *_SEASONS) if name not in ("may", "march")),
+    *(name for name in (*MONTHS, *_SEASONS) if name not in ("may", "march")),
     *("어제", "그제", "그저께", "오늘", "내일", "모레", "지난", "이번", "다음", "작년", "올해", "내년", "월"),
     *("전", "후", "뒤"),
 )
@@ -176,7 +176,7 @@ def _season(found: re.Match[str], today: date) -> Days:
 
 
 def _weekday(found: re.Match[str], today: date) -> Days:
-    names = _WEEKDAYS if found["weekday"].isascii() else "월화수목금토일"
+    names = WEEKDAYS if found["weekday"].isascii() else "월화수목금토일"
     back = (today.weekday() - names.index(found["weekday"].casefold())) % 7 or 7
     return today - timedelta(back), today - timedelta(back - 1)
 
@@ -232,7 +232,7 @@ def _first_of(year: int, month: int) -> date:
 
 
 def _month_number(name: str) -> int:
-    return next(n for n, month in enumerate(_MONTHS, 1) if month.startswith(name.casefold()[:3]))
+    return next(n for n, month in enumerate(MONTHS, 1) if month.startswith(name.casefold()[:3]))
 
 
 def _readers() -> Iterator[tuple[re.Pattern[str], Reader]]:
@@ -254,7 +254,7 @@ def _readers() -> Iterator[tuple[re.Pattern[str], Reader]]:
     yield re.compile(rf"\b(?P<which>last|past|this|the|in|over) {_SEASON}\b", ignoring_case), _season
     yield re.compile(rf"\b{_COUNT} (?P<unit>day|week|month|year)s? ago\b", ignoring_case), _ago
     yield re.compile(r"(?P<count>\d{1,3})\s?(?P<unit>일|주|개월|달|년)\s?전"), _ago
-    yield re.compile(rf"\b(?:last|past|on) (?P<weekday>{'|'.join(_WEEKDAYS)})\b", ignoring_case), _weekday
+    yield re.compile(rf"\b(?:last|past|on) (?P<weekday>{'|'.join(WEEKDAYS)})\b", ignoring_case), _weekday
     yield re.compile(r"지난\s?(?P<weekday>[월화수목금토일])요일"), _weekday
     yield re.compile(rf"\b(?P<which>last|past|this) {_UNIT}\b", ignoring_case), _unit
     yield re.compile(r"(?P<which>지난|이번)\s?(?P<unit>주말|주|달|해)"), _unit

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memory.messages import Message
+from memory.recall.cues import MONTHS, WEEKDAYS
 from memory.summaries.summariser import CountTokens, Embed, Names, Task
 
 LONGEST = 300
@@ -29,7 +30,10 @@ QUESTION_MARKS = ("?", "？")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)]*\s+|(?<=[。！？])")
 _NUMBER = re.compile(r"\d")
-_CAPITALISED = re.compile(r"(?<=[^.!?…\s]\s)[A-Z][\w'-]+")
+_NAME = re.compile(
+    rf"(?<=[^.!?…\s]\s)(?!(?:I['’]\w+|(?i:{'|'.join([*WEEKDAYS, *MONTHS])})s?)\b)[A-Z][\w'’-]+"
+)
+"""A word with a capital inside a sentence, but for days and months: what was on a Sunday is no name."""
 _ABOUT_ONESELF = re.compile(
     r"\b(i|i'm|i've|my|me|mine|we|our|call me)\b|(나는|난|내|제|저는|우리)", re.IGNORECASE
 )
@@ -89,7 +93,7 @@ def _kept(previous: str, names: Names) -> list[_Candidate]:
 def _told(turns: Sequence[Message], names: Names) -> list[_Candidate]:
     return [
         _Candidate(
-            f"{names.of(message.role)}: {sentence}", sentence.endswith(("?", "？")), message.role == "user"
+            f"{names.of(message.role)}: {sentence}", sentence.endswith(QUESTION_MARKS), message.role == "user"
         )
         for message in turns
         for sentence in sentences(message.content)
@@ -127,7 +131,7 @@ def _salience(candidate: _Candidate) -> float:
     text = candidate.line.split(": ", 1)[-1]
     signs = (
         0.35 * bool(_NUMBER.search(text)),
-        0.35 * bool(_CAPITALISED.search(text)),
+        0.35 * bool(_NAME.search(text)),
         0.3 * (candidate.told_by_user and bool(_ABOUT_ONESELF.search(text))),
     )
     return sum(signs) - 0.5 * candidate.is_question
