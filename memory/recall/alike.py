@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from memory.recall.parts import Parts, greatest_of_runs
+from memory.recall.parts import Parts, greatest_of_runs, rarity
 from memory.recall.words import GRAMMAR, terms, words
 
 WordVectors = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -38,7 +38,7 @@ def alike(question: str, names: Collection[str], texts: Parts, vectors: WordVect
     near = vectors(asked) @ vectors(list(chain.from_iterable(told))).T
     of_parts = greatest_of_runs(near, np.array([len(each) for each in told], dtype=np.intp)).clip(min=0)
     nearest = texts.greatest(of_parts)
-    weights = np.log(1 + (len(texts.lengths) + 0.5) / ((nearest > SAME).sum(1) + 0.5))
+    weights = rarity((nearest > SAME).sum(1), len(texts.lengths))
     share: NDArray[np.float64] = weights @ nearest / weights.sum()
     return share
 

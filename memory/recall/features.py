@@ -15,17 +15,18 @@ from memory.messages import Role
 from memory.recall.alike import COMPARED, WordVectors, alike
 from memory.recall.cues import Period, cues, named, says_time
 from memory.recall.episodes import standing
-from memory.recall.parts import Parts
+from memory.recall.parts import Parts, rarity
 from memory.recall.passage import Passage, PassageKey
 from memory.recall.protocols import Hit
-from memory.recall.words import GRAMMAR, terms, terms_of_part
+from memory.recall.sentences import Sentences
+from memory.recall.text_terms import TextTerms
+from memory.recall.words import GRAMMAR, terms
 
 FEATURES = (
     "words",
     "sense",
     "either",
     "beside",
-    "near",
     "answers",
     "alike",
     "near_alike",
@@ -35,6 +36,7 @@ FEATURES = (
     "when",
     "period",
     "long",
+    "tells",
     "asks",
 )
 FAR = 2**40
@@ -75,8 +77,9 @@ def features(
     who = _Speaker(question, told.speaks, passages)
     places = _Places(passages)
     score = np.array([found.both.get(passage.key, 0.0) for passage in passages])
-    asks = np.array([_asks(passage.text) for passage in passages])
+    ends_asking = np.array([_ends_asking(passage.text) for passage in passages])
     parts = Parts([passage.text for passage in passages])
+    terms_of, sentences = TextTerms(parts), Sentences(parts)
     near_in_sense = alike(question, {passage.speaker for passage in passages}, parts, vectors)
     before = places.shifted(score, -1)
     words = np.array([found.words.get(passage.key, 0.0) for passage in passages])
@@ -86,17 +89,17 @@ def features(
         "sense": sense,
         "either": np.maximum(words, sense),
         "beside": np.maximum(before, places.shifted(score, 1)),
-        "near": np.maximum(places.shifted(score, -2), places.shifted(score, 2)),
-        "answers": before * places.shifted(asks, -1),
+        "answers": before * places.shifted(ends_asking, -1),
         "alike": near_in_sense,
         "near_alike": np.max([places.shifted(near_in_sense, distance) for distance in range(-2, 3)], axis=0),
-        "around": _around(question, passages, parts, places),
+        "around": _around(question, passages, terms_of, places),
         "episode": _best_three(score, episodes),
         "speaker": [who.is_meant(passage) for passage in passages],
         "when": [told.asks_when and says_time(passage.text) for passage in passages],
         "period": [_nearness(passage, told.period) for passage in passages],
         "long": np.minimum(1.0, np.log1p(parts.lengths) / np.log1p(LONG)),
-        "asks": asks,
+        "tells": sentences.telling(terms_of),
+        "asks": sentences.asking,
     }
     return np.column_stack([np.asarray(columns[name], dtype=np.float64) for name in FEATURES])
 
@@ -145,7 +148,9 @@ def _scaled(hits: Sequence[Hit], low: float) -> dict[PassageKey, float]:
     return {hit.key: (hit.score - low) / (high - low) if high > low else 1.0 for hit in hits}
 
 
-def _around(question: str, passages: Sequence[Passage], parts: Parts, places: _Places) -> NDArray[np.float64]:
+def _around(
+    question: str, passages: Sequence[Passage], terms_of: TextTerms, places: _Places
+) -> NDArray[np.float64]:
     """The share of the question's terms that are in a passage or the three on either side.
 
     Rare terms count more, and words of grammar nothing. What is said has its speaker's name.
@@ -155,24 +160,13 @@ def _around(question: str, passages: Sequence[Passage], parts: Parts, places: _P
         return np.zeros(len(passages))
     of_speakers = {name: set(terms(name)) for name in {passage.speaker for passage in passages}}
     by_name = np.array([[term in of_speakers[passage.speaker] for term in asked] for passage in passages])
-    has = by_name | parts.greatest(_having(asked, parts.each)).T
-    weight = np.log(1 + (len(passages) + 0.5) / (has.sum(0) + 0.5))
+    has = by_name | terms_of.having(asked)
+    weight = rarity(has.sum(0), len(passages))
     around = has.copy()
     for distance in (-3, -2, -1, 1, 2, 3):
         around |= places.shifted(has, distance)
     share: NDArray[np.float64] = around @ weight / weight.sum()
     return share
-
-
-def _having(asked: Sequence[str], parts: Sequence[str]) -> NDArray[np.bool_]:
-    """Which of the parts have which of the terms [terms, parts]."""
-    rows = {term: row for row, term in enumerate(asked)}
-    wanted = frozenset(asked)
-    having = np.zeros((len(asked), len(parts)), dtype=np.bool_)
-    for column, part in enumerate(parts):
-        if not wanted.isdisjoint(found := terms_of_part(part)):
-            having[[rows[term] for term in wanted & found], column] = True
-    return having
 
 
 def _best_three(score: NDArray[np.float64], episodes: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -186,5 +180,5 @@ def _nearness(passage: Passage, period: Period | None) -> float:
     return period.nearness(passage.said_at) if period and passage.said_at else 0.0
 
 
-def _asks(text: str) -> bool:
+def _ends_asking(text: str) -> bool:
     return text.rstrip().endswith(("?", "？"))

@@ -1,4 +1,4 @@
-"""Texts as the parts between their spaces: what is asked of a part is asked once, in however many it is."""
+"""Texts as their parts: what is asked of a part is asked once, in however many texts it is."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -7,20 +7,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_SENTENCE_ENDS = str.maketrans({mark: f"{mark} " for mark in "。！？"})
+"""Marks that no space follows."""
+
 
 class Parts:
-    """The parts of some texts. `each`: all of them, once; `lengths`: how many each text has."""
+    """The parts of some texts, between their spaces and behind the sentences of scripts without.
+
+    `each`: all of them, once; `lengths`: how many each text has. Of all parts of all texts, in order:
+    `columns`, which of `each` it is, and `text_of`, which text's.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        split = [text.split() for text in texts]
+        split = [_spaced(text).split() for text in texts]
         places = {part: place for place, part in enumerate(dict.fromkeys(chain.from_iterable(split)))}
         self.each = tuple(places)
         self.lengths = np.array([len(parts) for parts in split], dtype=np.intp)
-        self._columns = np.array([places[part] for part in chain.from_iterable(split)], dtype=np.intp)
+        self.columns = np.array([places[part] for part in chain.from_iterable(split)], dtype=np.intp)
+        self.text_of = np.repeat(np.arange(len(texts)), self.lengths)
 
     def greatest(self, values: NDArray[Any]) -> NDArray[Any]:
         """Of each text the greatest value of its parts: [rows, parts] to [rows, texts]; 0 if it has none."""
-        return greatest_of_runs(values[:, self._columns], self.lengths)
+        return greatest_of_runs(values[:, self.columns], self.lengths)
+
+
+def _spaced(text: str) -> str:
+    return text if text.isascii() else text.translate(_SENTENCE_ENDS)
+
+
+def rarity(having: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """How much it says of a text to be among so many of `count` that have something: the fewer, the more."""
+    weights: NDArray[np.float64] = np.log(1 + (count + 0.5) / (having + 0.5))
+    return weights
 
 
 def greatest_of_runs(values: NDArray[Any], lengths: NDArray[np.intp]) -> NDArray[Any]:
