@@ -87,9 +87,10 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="CPU threads of the model; by default one for each core."
     )
-    persona_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+    persona_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
-        description="A persona counts as copies of it, this share of what was said; by default it fades.",
+        description="A persona counts as copies of it, this share of what was said; with 0 it fades. By "
+        "default what was found good for the model that comes along, and 0 for others.",
     )
     context_window: Annotated[int, Field(ge=256)] | None = Field(
         None, description="Tokens of prompt and reply together; by default, and at most, the model's own."

@@ -12,6 +12,10 @@ from llm.progress import Progress, silent
 from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.persona import ROOM_FOR_A_MESSAGE
 
+PERSONA_SHARES = {"smollm2-135m-instruct": 0.5}
+"""Shares with which the personas of a model hold, at no measurable cost to the rest of a window
+(docs/evaluation.md). What is not measured is left as it was trained."""
+
 
 def _always_well() -> None:
     """A model in this process is there as long as the process is."""
@@ -39,7 +43,7 @@ def open_chat_model(settings: Settings, progress: Progress = silent) -> ChatMode
     Raises ModelError if it cannot be had, SettingsError if the settings want of it what it cannot do.
     """
     if settings.remote_url is not None:
-        if settings.persona_share is not None:
+        if settings.persona_share:
             raise SettingsError("PERDURE_PERSONA_SHARE is of a model that runs here, not of a remote one")
         engine, tokenizer = open_remote_model(settings.remote_url, settings, progress)
         try:
@@ -64,10 +68,6 @@ def start_engine(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settin
     own_window = loaded.config.context_window
     context_window = min(settings.context_window or own_window, own_window)
     _check_room(settings, context_window)
-    if settings.persona_share is not None and not tokenizer.has_own_preamble:
-        raise SettingsError(
-            f"PERDURE_PERSONA_SHARE: the chat template of {loaded.name} has no system message of its own"
-        )
     engine = LocalEngine(
         loaded,
         tokenizer,
@@ -78,11 +78,22 @@ def start_engine(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settin
         queue_timeout_s=settings.queue_timeout_s,
         threads=settings.threads,
         prompt_lookup=settings.prompt_lookup,
-        preamble_share=settings.persona_share,
+        preamble_share=_preamble_share(loaded, tokenizer, settings),
         kv_folder=settings.kv_folder,
         kv_folder_bytes=settings.kv_disk_mb * 2**20,
     )
     return ChatModel(engine, tokenizer)
+
+
+def _preamble_share(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settings) -> float | None:
+    """What of attention a persona keeps. Raises SettingsError if the chat template cannot tell one."""
+    if settings.persona_share is None:
+        return PERSONA_SHARES.get(loaded.name)
+    if settings.persona_share and not tokenizer.has_own_preamble:
+        raise SettingsError(
+            f"PERDURE_PERSONA_SHARE: the chat template of {loaded.name} has no system message of its own"
+        )
+    return settings.persona_share or None
 
 
 def _check_room(settings: Settings, context_window: int) -> None:

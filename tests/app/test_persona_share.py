@@ -1,6 +1,7 @@
 """With a share of attention a persona is heeded in a long chat; without one nothing changes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def margin(client: httpx.Client, said: Sequence[object]) -> float:
 def test_what_a_persona_says_of_itself_counts_for_more_in_a_long_chat(
     start_service: StartService, tmp_path: Path
 ) -> None:
-    fading = start_service(home=tmp_path / "fading")
-    holding = start_service(home=tmp_path / "holding", persona_share=0.5)
+    fading = start_service(home=tmp_path / "fading", persona_share=0)
+    holding = start_service(home=tmp_path / "holding")
     told = [client.get("/v1/models").json()["data"][0] for client in (fading, holding)]
     assert [model["persona_share"] for model in told] == [None, 0.5]
     assert told[0]["fingerprint"] != told[1]["fingerprint"]
@@ -49,7 +50,7 @@ def test_what_a_persona_says_of_itself_counts_for_more_in_a_long_chat(
 
 
 def test_a_chat_with_a_share_goes_on_from_what_is_cached(start_service: StartService, tmp_path: Path) -> None:
-    client = start_service(home=tmp_path / "home", persona_share=0.5)
+    client = start_service(home=tmp_path / "home")
     persona = client.post("/v1/personas", json={"name": "Pippa", "instructions": PERSONA}).json()["id"]
     session = client.post("/v1/sessions", json={"persona_id": persona}).json()["id"]
     cached = []
@@ -70,3 +71,12 @@ def test_a_model_without_system_messages_is_refused_a_share(
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(SettingsError, match=r"PERDURE_PERSONA_SHARE: the chat template of .* has no system"):
         start_engine(default_model, ChatTokenizer(tmp_path), Settings(persona_share=0.5))
+
+
+def test_a_model_whose_personas_were_not_measured_is_left_as_it_was_trained(
+    default_model: LoadedModel, chat_tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    for name, share in ((default_model.name, 0.5), ("another", None)):
+        chat = start_engine(replace(default_model, name=name), chat_tokenizer, Settings(home=tmp_path))
+        assert chat.engine.model.preamble_share == share
+        chat.engine.close()
