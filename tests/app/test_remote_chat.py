@@ -83,8 +83,9 @@ def texts(answers: list[dict[str, Any]]) -> list[str]:
 def said_locally(
     running_service: RunningService, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
-    """What the local engine answers, and reports."""
-    with running_service(Settings(context_window=2048, home=tmp_path_factory.mktemp("home"))) as client:
+    """What the local engine answers and reports. No persona is held: no server does that."""
+    home = tmp_path_factory.mktemp("home")
+    with running_service(Settings(context_window=2048, persona_share=0, home=home)) as client:
         return talk(client)
 
 
