@@ -13,7 +13,7 @@ from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.persona import ROOM_FOR_A_MESSAGE
 
 PERSONA_SHARES = {"smollm2-135m-instruct": 0.5}
-"""Shares with which the personas of a model hold, at no measurable cost to the rest of a window
+"""Shares with which the personas of a model hold, at little cost to the rest of a window
 (docs/evaluation.md). What is not measured is left as it was trained."""
 
 

@@ -77,7 +77,6 @@ def features(
     who = _Speaker(question, told.speaks, passages)
     places = _Places(passages)
     score = np.array([found.both.get(passage.key, 0.0) for passage in passages])
-    ends_asking = np.array([_ends_asking(passage.text) for passage in passages])
     parts = Parts([passage.text for passage in passages])
     terms_of, sentences = TextTerms(parts), Sentences(parts)
     near_in_sense = alike(question, {passage.speaker for passage in passages}, parts, vectors)
@@ -89,7 +88,7 @@ def features(
         "sense": sense,
         "either": np.maximum(words, sense),
         "beside": np.maximum(before, places.shifted(score, 1)),
-        "answers": before * places.shifted(ends_asking, -1),
+        "answers": before * places.shifted(sentences.ends_asking, -1),
         "alike": near_in_sense,
         "near_alike": np.max([places.shifted(near_in_sense, distance) for distance in range(-2, 3)], axis=0),
         "around": _around(question, passages, terms_of, places),
@@ -178,7 +177,3 @@ def _best_three(score: NDArray[np.float64], episodes: NDArray[np.intp]) -> NDArr
 
 def _nearness(passage: Passage, period: Period | None) -> float:
     return period.nearness(passage.said_at) if period and passage.said_at else 0.0
-
-
-def _ends_asking(text: str) -> bool:
-    return text.rstrip().endswith(("?", "？"))

@@ -1,5 +1,6 @@
 """Texts as their parts: what is asked of a part is asked once, in however many texts it is."""
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SENTENCE_ENDS = str.maketrans({mark: f"{mark} " for mark in "。！？"})
-"""Marks that no space follows."""
+CLOSING = "\"'”’)]*_」』»"
+"""What may stand behind the mark that ends a sentence."""
+_UNSPACED_END = re.compile(
+    rf"(?<=[。！？])(?![。！？!?{re.escape(CLOSING)}]|$)|(?<=[。！？][」』])(?![。！？!?]|$)"
+)
+"""Where a sentence ends that no space follows."""
 
 
 class Parts:
@@ -32,7 +37,7 @@ class Parts:
 
 
 def _spaced(text: str) -> str:
-    return text if text.isascii() else text.translate(_SENTENCE_ENDS)
+    return text if text.isascii() else _UNSPACED_END.sub(" ", text)
 
 
 def rarity(having: NDArray[Any], count: int) -> NDArray[np.float64]:

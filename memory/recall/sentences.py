@@ -5,24 +5,32 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from memory.recall.parts import Parts, rarity
+from memory.recall.parts import CLOSING, Parts
 from memory.recall.text_terms import TextTerms
 
 GOES_ON, STATES, ASKS = range(3)
-CLOSING = "\"'”’)]*_"
-"""What may stand behind the mark that ends a sentence."""
+MARKS = ".!?…。！？"
 
 
 class Sentences:
-    """The sentences of some texts, each ended by a part, or by the end of its text."""
+    """The sentences of some texts, each ended by a part with a mark, or by the last word of its text."""
 
     def __init__(self, texts: Parts) -> None:
         self._texts = texts
         ends = np.array([_end(part) for part in texts.each], dtype=np.intp)[texts.columns]
-        lasts = texts.lengths.cumsum()[texts.lengths > 0] - 1
-        ends[lasts] = np.maximum(ends[lasts], STATES)
+        words = np.flatnonzero(
+            np.array([_is_word(part) for part in texts.each], dtype=np.bool_)[texts.columns]
+        )
+        last_words, last_ends = self._last(words), self._last(np.flatnonzero(ends))
+        ends[last_words[last_words > last_ends]] = STATES
         self._ended_at = np.flatnonzero(ends)
         self._is_asked = ends[self._ended_at] == ASKS
+
+    def _last(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The last of some places in each text; -1 where there is none."""
+        last = np.full(len(self._texts.lengths), -1, dtype=np.intp)
+        last[self._texts.text_of[places]] = places
+        return last
 
     @property
     def asking(self) -> NDArray[np.float64]:
@@ -31,23 +39,35 @@ class Sentences:
         sentences = np.bincount(text_of, minlength=count)
         return np.bincount(text_of, self._is_asked, minlength=count) / np.maximum(1, sentences)
 
+    @property
+    def ends_asking(self) -> NDArray[np.bool_]:
+        """Whether the last sentence of each text asks."""
+        ends = np.zeros(len(self._texts.lengths), dtype=np.bool_)
+        ends[self._texts.text_of[self._ended_at]] = self._is_asked
+        return ends
+
     def telling(self, terms: TextTerms) -> NDArray[np.float64]:
         """How rare the words are, on average, that each text does not ask with. `terms`: of the same texts.
 
-        1: no other of the texts has them; 0: it has none. A word counts once; words of grammar do not.
+        From 0, of a text without any, to 1; words of grammar do not count.
         """
-        sentence_of = np.searchsorted(self._ended_at, np.arange(len(self._texts.text_of)))
-        states = terms.within(~self._is_asked[sentence_of])
-        count = len(states)
-        rare = rarity(terms.has.sum(0), count) / rarity(np.array(1), count)
-        means: NDArray[np.float64] = (states @ rare) / np.maximum(1, states.sum(1))
-        return means
+        # Behind the last sentence of a text there is no word, so whose sentence that is does not matter.
+        places = np.arange(len(self._texts.text_of))
+        sentence_of = np.searchsorted(self._ended_at, places)
+        is_asked = np.append(self._is_asked, np.False_)
+        return terms.rareness(~is_asked[sentence_of])
 
 
 @lru_cache(maxsize=50_000)
 def _end(part: str) -> int:
     """Whether a sentence goes on behind a part, or states or asks something."""
-    last = part.rstrip(CLOSING)[-1:]
-    if last and last in "?？":
+    sentence = part.rstrip(CLOSING)
+    marks = sentence[len(sentence.rstrip(MARKS)) :]
+    if "?" in marks or "？" in marks:
         return ASKS
-    return STATES if last and last in ".!…。！" else GOES_ON
+    return STATES if marks else GOES_ON
+
+
+@lru_cache(maxsize=50_000)
+def _is_word(part: str) -> bool:
+    return any(map(str.isalnum, part))

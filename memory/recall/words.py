@@ -18,9 +18,6 @@ _UNSPACED = re.compile(
     r"\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
 
-LONGEST_PART = 24
-"""Characters of a part of a text whose terms are remembered."""
-
 _local = threading.local()
 
 
@@ -44,19 +41,6 @@ def terms(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """The words of a text, in order, as they stand but for capitals and an owner's "'s"."""
     return [_without_owner(word) for word in _WORD.findall(_folded(text))]
-
-
-def terms_of_part(part: str) -> frozenset[str]:
-    """The terms of a text without spaces, remembered unless it is long.
-
-    A text has the terms of its parts between spaces.
-    """
-    return _remembered(part) if len(part) <= LONGEST_PART else frozenset(terms(part))
-
-
-@lru_cache(maxsize=50_000)
-def _remembered(part: str) -> frozenset[str]:
-    return frozenset(terms(part))
 
 
 def _pairs(run: str) -> list[str]:

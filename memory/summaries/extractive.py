@@ -30,10 +30,10 @@ QUESTION_MARKS = ("?", "？")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)]*\s+|(?<=[。！？])")
 _NUMBER = re.compile(r"\d")
-_NAME = re.compile(
-    rf"(?<=[^.!?…\s]\s)(?!(?:I['’]\w+|(?i:{'|'.join([*WEEKDAYS, *MONTHS])})s?)\b)[A-Z][\w'’-]+"
-)
-"""A word with a capital inside a sentence, but for days and months: what was on a Sunday is no name."""
+_DATES = [*WEEKDAYS, *(month for month in MONTHS if month not in ("april", "may", "june", "august"))]
+"""Days and months that nobody is called by."""
+_NAME = re.compile(rf"(?<=[^.!?…\s]\s)(?!(?:I['’]\w+|(?i:{'|'.join(_DATES)})s?)\b)[A-Z][\w'’-]+")
+"""A word with a capital inside a sentence, but for days and months: what was on a Sunday is not a name."""
 _ABOUT_ONESELF = re.compile(
     r"\b(i|i'm|i've|my|me|mine|we|our|call me)\b|(나는|난|내|제|저는|우리)", re.IGNORECASE
 )

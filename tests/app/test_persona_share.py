@@ -71,6 +71,8 @@ def test_a_model_without_system_messages_is_refused_a_share(
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(SettingsError, match=r"PERDURE_PERSONA_SHARE: the chat template of .* has no system"):
         start_engine(default_model, ChatTokenizer(tmp_path), Settings(persona_share=0.5))
+    home = tmp_path / "home"
+    start_engine(default_model, ChatTokenizer(tmp_path), Settings(persona_share=0, home=home)).engine.close()
 
 
 def test_a_model_whose_personas_were_not_measured_is_left_as_it_was_trained(

@@ -93,7 +93,7 @@ def said_locally(
     ("dialect", "changes"),
     [
         ("vllm", {"remote_tokenizer": TOKENIZER}),
-        ("vllm", {}),
+        ("vllm", {"persona_share": 0}),
         ("llama.cpp", {}),
         ("ollama", {"remote_tokenizer": TOKENIZER, "context_window": 2048}),
     ],

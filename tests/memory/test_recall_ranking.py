@@ -15,7 +15,6 @@ from memory.recall.features import FEATURES, Matches
 from memory.recall.passage import Passage
 from memory.recall.protocols import Filter
 from memory.recall.ranking import WEIGHTS, Ranked, rank, spread
-from memory.recall.words import terms, terms_of_part
 from tests.memory.naive_recall import START, NaiveIndexes, WordEmbedder, asking, meets, said
 
 WORDS = ("tea", "dog", "blue", "house", "sister", "ran", "sea", "yesterday", "May", "why?")
@@ -82,12 +81,6 @@ def test_within_an_episode_the_order_stays(given_scores: list[tuple[float, int]]
         of_it = [place for place, (_, number) in enumerate(given_scores) if number == episode]
         by_score = sorted(of_it, key=lambda place: (-scores[place], place))
         assert all(after[one] >= after[next_] for one, next_ in pairwise(by_score))
-
-
-@settings(deadline=None)
-@given(st.text(alphabet="abS' ’.é어제日 -_\n1", max_size=40))
-def test_a_text_has_the_terms_of_its_parts(text: str) -> None:
-    assert set(terms(text)) == set().union(*(terms_of_part(part) for part in text.split()))
 
 
 def test_a_limit_cuts_the_same_order() -> None:
