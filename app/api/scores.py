@@ -68,7 +68,8 @@ def _request(model: ChatModel, owner: str, body: ScoresCreate) -> ScoreRequest:
     """Raises InvalidProblem for what does not fit the window, before more is tokenised. Blocks."""
     encoding, window = model.tokenizer, model.context_window
     messages = [ChatMessage(role=each.role, content=each.content) for each in body.messages]
-    prompt = chat_prompt(encoding, messages, context_window=window).token_ids
+    asked = chat_prompt(encoding, messages, context_window=window, persona_messages=body.persona_messages)
+    prompt = asked.token_ids
     candidates: list[tuple[int, ...]] = []
     together = 0
     for index, text in enumerate(body.candidates):
@@ -87,7 +88,7 @@ def _request(model: ChatModel, owner: str, body: ScoresCreate) -> ScoreRequest:
                 f"the first {index + 1} have {together}",
             )
         candidates.append(ids)
-    return ScoreRequest(prompt, tuple(candidates), owner)
+    return ScoreRequest(prompt, tuple(candidates), owner, asked.preamble)
 
 
 def _candidates(

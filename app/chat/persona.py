@@ -12,7 +12,8 @@ from app.settings import Settings
 from app.storage.personas import Personas, StoredPersona
 from app.storage.session_personas import SessionPersonas
 from app.storage.tables import SessionRow
-from memory.context import Segment
+from llm.engine.interface import Preamble
+from memory.context import Context, Segment
 from memory.fence import one_line
 from memory.persona import (
     ChatUser,
@@ -20,6 +21,7 @@ from memory.persona import (
     check_persona_fits,
     instructed,
     persona_segments,
+    preamble_tokens,
     unaddressed_tokens,
 )
 from memory.protocols import ChatEncoder
@@ -93,6 +95,11 @@ def encode_persona(
         standing_reminder(reminder, encoder, datetime.now().astimezone()) if reminder else None,
         unaddressed_tokens(whole, user, encoder, segments) if whole and public else 0,
     )
+
+
+def preamble_of(context: Context) -> Preamble:
+    """What a context begins with, as an engine is told of it."""
+    return Preamble(preamble_tokens(context.segments), context.public_tokens)
 
 
 def user_of(row: SessionRow) -> ChatUser:

@@ -8,9 +8,10 @@ from app.chat.foreground import Foreground
 from app.chat.states import SessionStates
 from app.errors import NotFoundProblem
 from app.telemetry.tracing import following
-from llm.engine.interface import Engine
+from llm.engine.interface import Engine, Preamble
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
+from memory.persona import preamble_tokens
 
 log = structlog.get_logger()
 
@@ -58,4 +59,5 @@ class NextWindows:
         except Exception:
             log.exception("the next window could not be prepared", session=session_id)
             return
-        self._engine.prepare(prefixes, owner, session_id, chat.public_tokens)
+        preamble = Preamble(preamble_tokens(chat.persona), chat.public_tokens)
+        self._engine.prepare(prefixes, owner, session_id, preamble)

@@ -16,6 +16,7 @@ from app.chat.existing import existing_session
 from app.chat.facts import SessionFacts
 from app.chat.foreground import Foreground
 from app.chat.locks import SessionLocks
+from app.chat.persona import preamble_of
 from app.chat.prefixes import Typed, may_be_typed
 from app.chat.preparing import NextWindows
 from app.chat.questions import (
@@ -197,7 +198,7 @@ class Chat:
                 sampling=sampling,
                 owner=owner,
                 conversation=session_id,
-                public_tokens=assembled.context.public_tokens,
+                preamble=preamble_of(assembled.context),
                 messages=assembled.context.spoken,
             ),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.chat.context_records import context_view
 from app.chat.existing import existing_session, standing_session
 from app.chat.lore import OpenLorebook, lorebooks, open_lorebooks
-from app.chat.persona import ChatPersona, OwnInstructions, encode_persona, persona_of, user_of
+from app.chat.persona import ChatPersona, OwnInstructions, encode_persona, persona_of, preamble_of, user_of
 from app.chat.questions import USUAL, ReplyTerms, new_message, read_message
 from app.errors import InvalidProblem
 from app.models.chat import ChatModel
@@ -131,7 +131,7 @@ class SessionStates:
             assembled.context,
             assembled.persona,
             cached_tokens=engine.cached_tokens(
-                assembled.context.token_ids, owner, assembled.context.public_tokens
+                assembled.context.token_ids, owner, preamble_of(assembled.context)
             ),
             model=engine.model,
         )

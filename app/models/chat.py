@@ -12,7 +12,7 @@ from llm.progress import Progress, silent
 from llm.text.chat_format import ChatEncoding, ChatTokenizer
 from memory.persona import ROOM_FOR_A_MESSAGE
 
-PERSONA_SHARES = {"smollm2-135m-instruct": 0.5}
+PERSONA_SHARES = {"smollm2-135m-instruct": 0.65}
 """Shares with which the personas of a model hold, at little cost to the rest of a window
 (docs/evaluation.md). What is not measured is left as it was trained."""
 

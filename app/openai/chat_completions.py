@@ -75,7 +75,11 @@ async def _start(
 ) -> Completion:
     model = service.model
     prompt = await asyncio.to_thread(
-        chat_prompt, model.tokenizer, body.messages, context_window=model.context_window
+        chat_prompt,
+        model.tokenizer,
+        body.messages,
+        context_window=model.context_window,
+        persona_messages=body.persona_messages,
     )
     max_tokens = reply_tokens(
         "max_completion_tokens" if body.max_completion_tokens else "max_tokens",
@@ -92,6 +96,7 @@ async def _start(
                 # Choices of one seed would all be the same.
                 sampling=sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index),
                 owner=owner,
+                preamble=prompt.preamble,
                 messages=prompt.spoken,
             )
             for index in range(body.n or 1)

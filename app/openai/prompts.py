@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from app.errors import InvalidProblem
 from app.openai.errors import too_long, unsupported
 from app.openai.schemas import ChatMessage, SampledRequest
 from app.settings import SamplingDefaults
-from llm.engine.interface import SamplingParameters
+from llm.engine.interface import Preamble, SamplingParameters
 from llm.text.chat_format import ChatEncoding, Role
 from memory.messages import number_turns
 
@@ -19,10 +20,13 @@ LEAST_TOP_P = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """`spoken`: the messages as (role, content), for an engine that is given no token ids."""
+    """`spoken`: the messages as (role, content), for an engine that is given no token ids. `preamble`: None
+    where nobody has said how far it goes.
+    """
 
     token_ids: tuple[int, ...]
     spoken: tuple[tuple[str, str], ...]
+    preamble: Preamble | None = None
 
 
 def chat_prompt(
@@ -31,21 +35,32 @@ def chat_prompt(
     *,
     context_window: int,
     param: str = "messages",
+    persona_messages: int | None = None,
 ) -> ChatPrompt:
     """The messages in the model's chat format, and the beginning of a reply. Blocks.
 
     Control tokens come from the format alone: what looks like one in a message is plain text.
-    Raises InvalidProblem as soon as the context window is passed, so that no more is tokenised.
+    `persona_messages`: how many of the first tell the persona, if that is said. Raises InvalidProblem if
+    there are not so many, or as soon as the context window is passed, so that no more is tokenised.
     """
+    if persona_messages is not None and persona_messages > len(messages):
+        raise InvalidProblem.of_field(
+            "persona_messages", f"are {persona_messages}, and there are {len(messages)} messages in all"
+        )
     spoken: list[tuple[Role, str]] = [(_role(message), message.content) for message in messages]
     starts_with_system = spoken[0][0] == "system"
     ids = list(encoding.encode_preamble(spoken[0][1] if starts_with_system else None))
+    ends = [len(ids)] * starts_with_system
     for role, content in spoken[starts_with_system:]:
         _check_length(param, len(ids), context_window)
         ids += encoding.encode_message(role, content)
+        ends.append(len(ids))
     ids += encoding.generation_prompt
     _check_length(param, len(ids), context_window)
-    return ChatPrompt(tuple(ids), tuple(spoken))
+    preamble = None
+    if persona_messages is not None:
+        preamble = Preamble(ends[persona_messages - 1] if persona_messages else 0)
+    return ChatPrompt(tuple(ids), tuple(spoken), preamble)
 
 
 def newest_that_fit(encoding: ChatEncoding, messages: Sequence[ChatMessage], room: int) -> list[ChatMessage]:

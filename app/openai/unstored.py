@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from app.api.dependencies import Service
 from app.chat.existing import active_message
+from app.chat.persona import preamble_of
 from app.chat.questions import question_of_messages
 from app.models.completions import Completion
 from app.openai.conversations import existing_conversation
@@ -81,7 +82,7 @@ class _Asking:
             sampling=replace(self.sampling, stop=(*self.sampling.stop, *assembled.forbidden_phrases)),
             owner=self.owner,
             conversation=row.id,
-            public_tokens=assembled.context.public_tokens,
+            preamble=preamble_of(assembled.context),
             messages=assembled.context.spoken,
         )
 

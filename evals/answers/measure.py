@@ -74,7 +74,7 @@ def row(
     computed, of_tokens = window.computed_tokens, None
     reply = f"{each.lead} {question.answer}"
     if window.prompt_tokens + len(encoder.encode_message("assistant", reply)) <= service.context_window:
-        scores = service.score(window.messages, [reply])
+        scores = service.score(window.messages, [reply], persona_messages=window.persona_messages)
         computed, of_tokens = scores.computed_tokens, behind(each.lead, scores.tokens[0])
     held = [any(text in said for said in window.remembered) for text in question.evidence]
     return {

@@ -15,6 +15,7 @@ from evals.bench.report import Goal, Round, Row, Section, ratio_goal, rotated
 from evals.bench.runners import OURS, DecodingRunner
 from evals.bench.script import Script
 from llm.engine.blocks import BLOCK_TOKENS
+from llm.engine.interface import Preamble
 from llm.progress import Progress
 
 WARM_TOKENS = 8
@@ -127,7 +128,10 @@ class BatchBenchmark:
 
     def _one_persona(self) -> Section:
         persona = self._script.preamble(self._engine.model.tokenizer, self._sizes.persona)
-        rows = [self._stored("one owner", persona, 0), self._stored("an owner each", persona, len(persona))]
+        rows = [
+            self._stored("one owner", persona, is_public=False),
+            self._stored("an owner each", persona, is_public=True),
+        ]
         chats = self._sizes.persona_chats
         # The block in which persona and message meet is each chat's own.
         bound = 1 + chats * BLOCK_TOKENS / len(persona)
@@ -137,18 +141,19 @@ class BatchBenchmark:
         )
         return Section("one persona", about, rows, goals)
 
-    def _stored(self, name: str, persona: tuple[int, ...], public_tokens: int) -> Row:
+    def _stored(self, name: str, persona: tuple[int, ...], *, is_public: bool) -> Row:
         """What the engine keeps of chats that begin with the same persona."""
         model, count = self._engine.model, self._sizes.persona_chats
         asks = model.tokenizer.generation_prompt
         prompts = [persona + message + asks for message in self._prompts(count)]
         before = model.engine.stats.kv_bytes
+        preamble = Preamble(len(persona), len(persona) if is_public else 0)
         with ExitStack() as stack:
             stored = []
             for number, prompt in enumerate(prompts):
-                owner = f"owner-{number if public_tokens else 0} of {name}"
+                owner = f"owner-{number if is_public else 0} of {name}"
                 chat = stack.enter_context(closing(OurChat(model, f"{name}, {number}", owner)))
-                computed = chat.first_token(prompt, public_tokens).computed_tokens
+                computed = chat.first_token(prompt, preamble).computed_tokens
                 stored.append({"computed": computed, "bytes": model.engine.stats.kv_bytes - before})
         token_bytes = stored[0]["bytes"] / len(prompts[0])
         own_tokens = sum(len(prompt) - len(persona) for prompt in prompts)

@@ -16,6 +16,7 @@ from llm.engine.interface import (
     Finished,
     Generation,
     GenerationRequest,
+    Preamble,
     SamplingParameters,
     Started,
 )
@@ -91,19 +92,21 @@ class OurChat:
         self._name = name
         self._owner = name if owner is None else owner
 
-    def request(self, prompt: Sequence[int], tokens: int, public_tokens: int = 0) -> GenerationRequest:
+    def request(
+        self, prompt: Sequence[int], tokens: int, preamble: Preamble | None = None
+    ) -> GenerationRequest:
         return GenerationRequest(
             prompt=tuple(prompt),
             sampling=SamplingParameters(max_tokens=tokens, temperature=0.0, seed=0),
             owner=self._owner,
             conversation=self._name,
-            public_tokens=public_tokens,
+            preamble=preamble,
         )
 
-    def first_token(self, prompt: Sequence[int], public_tokens: int = 0) -> FirstToken:
+    def first_token(self, prompt: Sequence[int], preamble: Preamble | None = None) -> FirstToken:
         began = time.perf_counter()
         cached, ended = 0, 0.0
-        for event in self._model.engine.submit(self.request(prompt, 1, public_tokens)):
+        for event in self._model.engine.submit(self.request(prompt, 1, preamble)):
             match event:
                 case Started(cached_tokens=found):
                     cached = found

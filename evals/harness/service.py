@@ -176,8 +176,14 @@ class EvaluatedService:
         view = self._client.get(f"/v1/sessions/{session_id}/context", **params)
         return view, 1000 * (time.perf_counter() - began)
 
-    def score(self, messages: Sequence[Said], candidates: Sequence[str]) -> Scores:
-        body = {"messages": _as_json(messages), "candidates": list(candidates)}
+    def score(
+        self, messages: Sequence[Said], candidates: Sequence[str], *, persona_messages: int | None = None
+    ) -> Scores:
+        body = {
+            "messages": _as_json(messages),
+            "candidates": list(candidates),
+            "persona_messages": persona_messages,
+        }
         began = time.perf_counter()
         answer = self._client.post("/v1/scores", body)
         took_ms = 1000 * (time.perf_counter() - began)
@@ -192,9 +198,14 @@ class EvaluatedService:
             took_ms,
         )
 
-    def reply(self, messages: Sequence[Said], *, max_tokens: int) -> str:
+    def reply(self, messages: Sequence[Said], *, max_tokens: int, persona_messages: int | None = None) -> str:
         """The likeliest reply to these messages; nothing of it is stored."""
-        body = {"messages": _as_json(messages), "temperature": 0, "max_tokens": max_tokens}
+        body = {
+            "messages": _as_json(messages),
+            "temperature": 0,
+            "max_tokens": max_tokens,
+            "persona_messages": persona_messages,
+        }
         answer = self._client.post("/v1/chat/completions", {"model": self.models[0]["id"], **body})
         return str(answer["choices"][0]["message"]["content"])
 

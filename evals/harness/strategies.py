@@ -7,6 +7,7 @@ from evals.harness.chats import Asked, Chat, Said
 from evals.harness.errors import EvaluationError
 from evals.harness.service import EvaluatedService
 from evals.harness.windows import Window
+from memory.persona import PINNED_KINDS
 
 LEAST_BUDGET = 256
 RETENTION_RATIO = 0.7
@@ -36,8 +37,11 @@ class ServedMemory:
             for segment in view["segments"]
             for message in segment["messages"]
         ]
+        of_persona = sum(
+            len(segment["messages"]) for segment in view["segments"] if segment["kind"] in PINNED_KINDS
+        )
         tokens = view["prompt_tokens"]
-        return Window(messages, tokens, tokens - view["cached_tokens"], took_ms)
+        return Window(messages, tokens, tokens - view["cached_tokens"], took_ms, of_persona)
 
 
 def within(strategy: str, budget: int, turn_tokens: float) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from memory.protocols import ChatEncoder
 class Window:
     """The messages of a prompt, the new one last. `computed_tokens`: those that no cache held, if known.
 
-    `took_ms`: how long it took to choose them.
+    `took_ms`: how long it took to choose them. `persona_messages`: how many of the first tell the persona.
     """
 
     messages: Sequence[Said]
     prompt_tokens: int
     computed_tokens: int | None
     took_ms: float
+    persona_messages: int = 0
 
     @property
     def remembered(self) -> Sequence[str]:
@@ -38,7 +39,7 @@ def window_of(
     said: list[Said] = [*remembered, ("user", asked.content)]
     tokens = sum(segment.tokens for segment in pinned) + len(encoder.generation_prompt)
     tokens += sum(len(encoder.encode_message(role, content)) for role, content in said)
-    return Window([*persona, *said], tokens, None, took_ms)
+    return Window([*persona, *said], tokens, None, took_ms, len(persona))
 
 
 class Memory(Protocol):

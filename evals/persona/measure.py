@@ -6,7 +6,7 @@ from itertools import product
 
 from evals.harness.chats import Asked, Chat
 from evals.harness.result import Row
-from evals.harness.service import EvaluatedService
+from evals.harness.service import EvaluatedService, Scores
 from evals.harness.strategies import STRATEGIES
 from evals.harness.windows import Memory, Window
 from evals.persona.characters import Character, Pair
@@ -97,7 +97,7 @@ class Measurement:
                 window.prompt_tokens + ROOM_TO_ANSWER <= self._service.context_window for window in windows
             )
             said = [line for _, line in lines]
-            scores = [self._service.score(window.messages, said) for window in windows] if fit else None
+            scores = [self._scores(window, said) for window in windows] if fit else None
             for place, (owner, line) in enumerate(lines):
                 character, window = pair.characters[owner], windows[owner]
                 row: Row = dict.fromkeys(("likelier", "margin", "reply", "rule_kept", "contradicts"))
@@ -114,8 +114,13 @@ class Measurement:
                     "prompt_tokens": window.prompt_tokens,
                 }
 
+    def _scores(self, window: Window, said: Sequence[str]) -> Scores:
+        return self._service.score(window.messages, said, persona_messages=window.persona_messages)
+
     def _reply(self, character: Character, window: Window) -> Row:
-        reply = self._service.reply(window.messages, max_tokens=REPLY_TOKENS)
+        reply = self._service.reply(
+            window.messages, max_tokens=REPLY_TOKENS, persona_messages=window.persona_messages
+        )
         return {
             "reply": reply,
             "rule_kept": character.rule.kept(reply) if character.rule else None,

@@ -100,11 +100,14 @@ def row(
     computed = window.computed_tokens
     fits = window.prompt_tokens + ROOM_TO_ANSWER <= service.context_window
     if with_scores and fits and told.value is not None:
-        scores = service.score(window.messages, told.answers)
+        scores = service.score(window.messages, told.answers, persona_messages=window.persona_messages)
         computed = scores.computed_tokens
         scored |= _scored(told, scores)
     if with_replies and fits and told.value is not None:
-        scored["exact"] = _is_exact(told, service.reply(window.messages, max_tokens=REPLY_TOKENS))
+        reply = service.reply(
+            window.messages, max_tokens=REPLY_TOKENS, persona_messages=window.persona_messages
+        )
+        scored["exact"] = _is_exact(told, reply)
     return {
         "chat": chat.chat.name,
         "memory": memory.name,

@@ -4,27 +4,47 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
+
+from llm.model.hold import Hold
 
 BLOCK_TOKENS = 16
 
 
+class Salt(NamedTuple):
+    """What keeps a block, and all after it, apart from the same tokens of others.
+
+    `owner`: None if it is public. `held_tokens`: of the preamble that it was computed with in view.
+    """
+
+    owner: str | None
+    held_tokens: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Who may use what a request computes.
+    """What may use what a request computes.
 
-    All of it is the owner's alone, but for the blocks that lie wholly within the first `public_tokens`.
+    All of it is the owner's alone, but for the blocks that lie wholly within the first `public_tokens`. What
+    stands behind a preamble that keeps its share is only of use where the same one does.
     `conversation`: with whose end it is forgotten.
     """
 
     owner: str
     conversation: str | None = None
     public_tokens: int = 0
+    hold: Hold | None = None
 
-    def salt(self, block_index: int) -> str | None:
-        """What keeps that block of a sequence, and all after it, from other owners; None if it is public."""
-        return None if (block_index + 1) * BLOCK_TOKENS <= self.public_tokens else self.owner
+    def salt(self, block_index: int) -> Salt:
+        end = (block_index + 1) * BLOCK_TOKENS
+        held = self.hold.tokens if self.hold is not None else 0
+        return Salt(None if end <= self.public_tokens else self.owner, held if held < end else 0)
+
+    def goes_on_in(self, other: "Sharing") -> bool:
+        """Whether what was computed for this one is the beginning of the other, if its tokens are."""
+        return (self.owner, self.conversation, self.hold) == (other.owner, other.conversation, other.hold)
 
 
 class Block:
@@ -37,14 +57,14 @@ class Block:
 
     __slots__ = ("children", "conversations", "depth", "key", "kv", "parent", "pins", "salt", "token_ids")
 
-    def __init__(self, parent: "Block", salt: str | None, token_ids: tuple[int, ...], kv: Tensor) -> None:
+    def __init__(self, parent: "Block", salt: Salt, token_ids: tuple[int, ...], kv: Tensor) -> None:
         self.parent: Block | None = parent
         self.depth: int = parent.depth + 1
         self.salt = salt
         self.token_ids = token_ids
         self.kv = kv
         self.key: bytes = chained_key(parent.key, salt, token_ids)
-        self.children: dict[tuple[str | None, tuple[int, ...]], Block] = {}
+        self.children: dict[tuple[Salt, tuple[int, ...]], Block] = {}
         self.pins = 0
         self.conversations: set[str] = set()
 
@@ -52,7 +72,7 @@ class Block:
     def root(cls, fingerprint: str) -> "Block":
         """The beginning of all sequences. `fingerprint`: of all that decides what keys and values are."""
         block = cls.__new__(cls)
-        block.parent, block.salt, block.token_ids = None, None, ()
+        block.parent, block.salt, block.token_ids = None, Salt(None), ()
         block.depth = 0
         block.key = hashlib.sha256(fingerprint.encode()).digest()
         block.children = {}
@@ -82,7 +102,7 @@ class Block:
             found += block.children.values()
         yield from reversed(found)
 
-    def closest_child(self, salt: str | None, token_ids: Sequence[int]) -> tuple["Block | None", int]:
+    def closest_child(self, salt: Salt, token_ids: Sequence[int]) -> tuple["Block | None", int]:
         """The child that has most of its first tokens in common with `token_ids`, and how many."""
         best, most = None, 0
         for (its_salt, its_ids), child in self.children.items():
@@ -93,11 +113,11 @@ class Block:
         return best, most
 
 
-def chained_key(parent_key: bytes, salt: str | None, token_ids: Sequence[int]) -> bytes:
-    """SHA-256 over what stands before, who may share it, and the tokens."""
+def chained_key(parent_key: bytes, salt: Salt, token_ids: Sequence[int]) -> bytes:
+    """SHA-256 over what stands before, what may share it, and the tokens."""
     digest = hashlib.sha256(parent_key)
-    secret = b"public" if salt is None else b"owner" + salt.encode()
-    digest.update(struct.pack("<q", len(secret)) + secret)
+    secret = b"public" if salt.owner is None else b"owner" + salt.owner.encode()
+    digest.update(struct.pack("<qq", salt.held_tokens, len(secret)) + secret)
     digest.update(struct.pack(f"<{len(token_ids)}q", *token_ids))
     return digest.digest()
 

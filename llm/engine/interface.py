@@ -42,12 +42,25 @@ class SamplingParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Preamble:
+    """What a prompt begins with before anything is said: a persona, with its examples.
+
+    `tokens`: how many of the first are it; they keep their share of attention, where the engine has one for
+    them. Of these the first `public_tokens` are no secret.
+    """
+
+    tokens: int
+    public_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A prompt as token ids, and how to go on from it.
 
     `owner`: cached keys and values are reused only between requests of the same owner, but for those of
-    the first `public_tokens` of the prompt (a persona that is no secret), which all may share.
+    what is public of the preamble, which all may share.
     `conversation`: names the chat, so that `Engine.forget` can drop what is cached of it.
+    `preamble`: None stands for the system message that the prompt begins with, if it does.
     `messages`: what the prompt says, as (role, content), for an engine that is given no token ids.
     """
 
@@ -55,7 +68,7 @@ class GenerationRequest:
     sampling: SamplingParameters
     owner: str = ""
     conversation: str | None = None
-    public_tokens: int = 0
+    preamble: Preamble | None = None
     messages: tuple[tuple[str, str], ...] = ()
 
 
@@ -133,12 +146,13 @@ class Failed:
 class ScoreRequest:
     """A prompt as token ids, and candidates: token ids of which each may follow it.
 
-    `owner`: as in `GenerationRequest`.
+    `owner` and `preamble`: as in `GenerationRequest`.
     """
 
     prompt: tuple[int, ...]
     candidates: tuple[tuple[int, ...], ...]
     owner: str = ""
+    preamble: Preamble | None = None
 
     @property
     def longest_candidate(self) -> int:
@@ -168,7 +182,7 @@ class ModelInfo:
     """What a client may want to know of the model that an engine runs.
 
     `token_counts`: `estimated` where a server puts its own chat template around messages.
-    `preamble_share`: what of attention the message that begins a prompt keeps; None: what the model gives it.
+    `preamble_share`: what of attention the preamble of a prompt keeps; None: what the model gives it.
     """
 
     name: str
@@ -270,16 +284,16 @@ class Engine(Protocol):
         prefixes: Sequence[Sequence[int]],
         owner: str,
         conversation: str,
-        public_tokens: int = 0,
+        preamble: Preamble | None = None,
     ) -> None:
         """Compute what coming prompts of the conversation begin with when nothing else is to be done.
 
         The first is of the next prompt; those of later ones come after the next ones of all conversations,
         and only where the cache has room beside what it holds. A later call, or a request of the
-        conversation, ends it; what was computed by then is kept. `public_tokens`: as of a request, of each.
+        conversation, ends it; what was computed by then is kept. `preamble`: as of a request, of each.
         """
 
-    def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:
+    def cached_tokens(self, prompt: Sequence[int], owner: str, preamble: Preamble | None = None) -> int:
         """How many leading tokens of `prompt` would not have to be computed if it were submitted now."""
 
     def forget(self, conversation: str) -> None:

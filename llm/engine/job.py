@@ -24,7 +24,7 @@ class Job(ABC):
     wanted_logits: ClassVar[WantedLogits]
     """After which tokens of a prompt: the "last" one, or "none"."""
 
-    def __init__(self, token_ids: Sequence[int], sharing: Sharing | None, *, has_slot: bool = True) -> None:
+    def __init__(self, token_ids: Sequence[int], sharing: Sharing, *, has_slot: bool = True) -> None:
         """`has_slot`: whether it runs in the slot of its conversation, not in any."""
         self.token_ids = list(token_ids)
         self.added_at = self.began_at = time.monotonic()
@@ -69,7 +69,8 @@ class Job(ABC):
         self.began_at = time.monotonic()
         self._slots = slots
         self._cache = slots.take(self.token_ids, self._slot_sharing, self.useful_prefix, self.max_length)
-        self._chain = store.open(self._sharing) if self._sharing is not None else None
+        self._cache.hold = self._sharing.hold
+        self._chain = store.open(self._sharing)
 
     def look_up(self) -> None:
         """Take from the store what it knows of the sequence by now, a part of it if it is on the disk."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llm.engine.block_files import BlockFiles
-from llm.engine.blocks import BLOCK_TOKENS, Block, Sharing, chained_key
+from llm.engine.blocks import BLOCK_TOKENS, Block, Salt, Sharing, chained_key
 from llm.model.kv_cache import KVCache
 
 MOST_LOADED = 32
@@ -129,7 +129,7 @@ class KVStore:
         kv = self._files.load(chained_key(node.key, salt, ids), ids)
         return self.add(node, salt, ids, kv) if kv is not None else None
 
-    def add(self, node: Block, salt: str | None, token_ids: tuple[int, ...], kv: Tensor) -> Block | None:
+    def add(self, node: Block, salt: Salt, token_ids: tuple[int, ...], kv: Tensor) -> Block | None:
         """A new block on `node`, which must be pinned; None if there is no room."""
         self._evict(kv.nbytes)
         if self._nbytes + kv.nbytes > self._max_bytes - self._running_bytes:

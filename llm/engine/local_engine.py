@@ -18,6 +18,7 @@ from llm.engine.interface import (
     Generation,
     GenerationRequest,
     ModelInfo,
+    Preamble,
     ScoreRequest,
     Scores,
 )
@@ -46,8 +47,8 @@ class LocalEngine:
     running requests, and what is kept for later turns.
     `threads`: CPU threads of the model, by default one for each core.
     `prompt_lookup`: guess what repeats the context, and check it in one step, while few replies run.
-    `preamble_share`: what of attention the message that begins a prompt keeps (`llm.model.hold`); by default
-    what the model gives it.
+    `preamble_share`: what of attention the preamble of a prompt keeps (`llm.model.hold`); by default what the
+    model gives it.
     `kv_folder`: where keys and values of idle chats are kept, up to `kv_folder_bytes`; nowhere by default.
     """
 
@@ -93,7 +94,6 @@ class LocalEngine:
             max_running=max_running,
             max_bytes=kv_cache_bytes,
             prompt_lookup=prompt_lookup,
-            hold_of=self._hold_of,
         )
         self._worker = threading.Thread(target=self._work, args=(threads,), name="engine", daemon=True)
         self._worker.start()
@@ -129,7 +129,7 @@ class LocalEngine:
 
     def reserve(self, request: GenerationRequest) -> HeldPlace:
         self._model.check_length(len(request.prompt), request.sampling.max_tokens)
-        known = self.cached_tokens(request.prompt, request.owner, request.public_tokens)
+        known = self.cached_tokens(request.prompt, request.owner, request.preamble)
         cost = self.queue.take_place(len(request.prompt) - known)
         return HeldPlace(
             start=lambda: self._start(request, cost), give_back=lambda: self.queue.give_place_back(cost)
@@ -143,20 +143,19 @@ class LocalEngine:
         prefixes: Sequence[Sequence[int]],
         owner: str,
         conversation: str,
-        public_tokens: int = 0,
+        preamble: Preamble | None = None,
     ) -> None:
         for prefix in prefixes:
             self._model.check_length(len(prefix))
-        sharing = Sharing(owner, conversation, public_tokens)
         jobs = [
-            PrefixJob(prefix, sharing, is_next=place == 0)
+            PrefixJob(prefix, self._sharing(prefix, owner, conversation, preamble), is_next=place == 0)
             for place, prefix in enumerate(prefixes)
-            if len(prefix) - self.cached_tokens(prefix, owner, public_tokens) >= WORTH_PREPARING
+            if len(prefix) - self.cached_tokens(prefix, owner, preamble) >= WORTH_PREPARING
         ]
         self.queue.set_prefixes(conversation, jobs)
 
-    def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:
-        known = self.store.cached_tokens(prompt, Sharing(owner, None, public_tokens))
+    def cached_tokens(self, prompt: Sequence[int], owner: str, preamble: Preamble | None = None) -> int:
+        known = self.store.cached_tokens(prompt, self._sharing(prompt, owner, None, preamble))
         return max(0, min(known, len(prompt) - 1))
 
     def forget(self, conversation: str) -> None:
@@ -169,9 +168,9 @@ class LocalEngine:
 
     def score(self, request: ScoreRequest) -> Future[Scores]:
         self._model.check_length(len(request.prompt), request.longest_candidate)
-        known = self.cached_tokens(request.prompt, request.owner)
+        known = self.cached_tokens(request.prompt, request.owner, request.preamble)
         cost = self.queue.take_place(len(request.prompt) - known + sum(map(len, request.candidates)))
-        job = ScoreJob(request)
+        job = ScoreJob(request, self._sharing(request.prompt, request.owner, None, request.preamble))
         try:
             self.queue.add(job, cost)
         except EngineClosedError:
@@ -190,7 +189,8 @@ class LocalEngine:
     def _start(self, request: GenerationRequest, cost: int) -> Generation:
         if request.conversation is not None:
             self.queue.set_prefixes(request.conversation, [])
-        job = ReplyJob(request, self.tokenizer, self._cancelled)
+        sharing = self._sharing(request.prompt, request.owner, request.conversation, request.preamble)
+        job = ReplyJob(request, sharing, self.tokenizer, self._cancelled)
         self.queue.add(job, cost)
         return job.stream
 
@@ -199,11 +199,17 @@ class LocalEngine:
             job.end_cancelled()
             job.report_end()
 
-    def _hold_of(self, token_ids: Sequence[int]) -> Hold | None:
+    def _sharing(
+        self, token_ids: Sequence[int], owner: str, conversation: str | None, preamble: Preamble | None
+    ) -> Sharing:
+        public_tokens = preamble.public_tokens if preamble is not None else 0
+        return Sharing(owner, conversation, public_tokens, self._hold(token_ids, preamble))
+
+    def _hold(self, token_ids: Sequence[int], preamble: Preamble | None) -> Hold | None:
         share = self._model.preamble_share
         if share is None:
             return None
-        tokens = self.tokenizer.preamble_length(token_ids)
+        tokens = self.tokenizer.preamble_length(token_ids) if preamble is None else preamble.tokens
         return Hold(tokens, share) if tokens else None
 
     def _work(self, threads: int | None) -> None:

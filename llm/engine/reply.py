@@ -49,10 +49,10 @@ class ReplyJob(AwaitedJob):
     def __init__(
         self,
         request: GenerationRequest,
+        sharing: Sharing,
         tokenizer: ChatTokenizer,
         on_cancel: Callable[["ReplyJob"], None],
     ) -> None:
-        sharing = Sharing(request.owner, request.conversation, request.public_tokens)
         super().__init__(request.prompt, sharing)
         self.stream = EventStream(lambda: on_cancel(self))
         self._request = request

@@ -17,7 +17,7 @@ from llm.engine.admission import AdmissionQueue
 from llm.engine.job import AwaitedJob, Job
 from llm.engine.kv_store import KVStore
 from llm.engine.prefix import PrefixJob
-from llm.engine.slots import HoldOf, SlotPool
+from llm.engine.slots import SlotPool
 from llm.errors import QueueTimeoutError
 from llm.model.decoder import Decoder, Span
 
@@ -70,14 +70,13 @@ class Scheduler:
         max_running: int,
         max_bytes: int,
         prompt_lookup: bool,
-        hold_of: HoldOf | None = None,
     ) -> None:
         self.running: list[AwaitedJob] = []
         self.counts = TokenCounts()
         self._prefix: PrefixJob | None = None
         self._decoder = decoder
         self._store = store
-        self._slots = SlotPool(decoder.new_cache, max_idle=max_running, hold_of=hold_of)
+        self._slots = SlotPool(decoder.new_cache, max_idle=max_running)
         self._queue = queue
         self._max_running = max_running
         self._max_bytes = max_bytes

@@ -24,8 +24,8 @@ class ScoreJob(AwaitedJob):
 
     wanted_logits = "last"
 
-    def __init__(self, request: ScoreRequest) -> None:
-        super().__init__(request.prompt, Sharing(request.owner), has_slot=False)
+    def __init__(self, request: ScoreRequest, sharing: Sharing) -> None:
+        super().__init__(request.prompt, sharing, has_slot=False)
         self.result: Future[Scores] = Future()
         self._request = request
         self._cached_tokens = 0

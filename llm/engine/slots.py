@@ -8,10 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm.engine.blocks import Sharing, common_prefix
-from llm.model.hold import Hold
 from llm.model.kv_cache import KVCache
-
-HoldOf = Callable[[Sequence[int]], Hold | None]
 
 
 @dataclass(slots=True)
@@ -26,15 +23,11 @@ class IdleSlot:
 class SlotPool:
     """Idle slots, up to `max_idle`, least recently used first. The scheduler's thread's alone.
 
-    `new_cache(room)` makes a cache with room for so many tokens. `hold_of(token_ids)`: what of a sequence
-    keeps its share of attention.
+    `new_cache(room)` makes a cache with room for so many tokens.
     """
 
-    def __init__(
-        self, new_cache: Callable[[int], KVCache], max_idle: int, hold_of: HoldOf | None = None
-    ) -> None:
+    def __init__(self, new_cache: Callable[[int], KVCache], max_idle: int) -> None:
         self._new_cache = new_cache
-        self._hold_of = hold_of
         self._max_idle = max_idle
         self._idle: list[IdleSlot] = []
 
@@ -48,11 +41,6 @@ class SlotPool:
         It holds what the conversation's own slot has in common with the first `limit` of `token_ids`, or
         nothing.
         """
-        cache = self._taken(token_ids, sharing, limit, room)
-        cache.hold = self._hold_of(token_ids) if self._hold_of is not None else None
-        return cache
-
-    def _taken(self, token_ids: Sequence[int], sharing: Sharing | None, limit: int, room: int) -> KVCache:
         own, known = self._own(sharing), 0
         if own is not None:
             self._idle.remove(own)
@@ -88,13 +76,10 @@ class SlotPool:
                 slot.sharing = None
 
     def _own(self, sharing: Sharing | None) -> IdleSlot | None:
-        """The slot of the same conversation of the same owner."""
+        """The slot of the same conversation of the same owner, with the same preamble held."""
         if sharing is None or sharing.conversation is None:
             return None
         for slot in self._idle:
-            if slot.sharing is not None and (slot.sharing.owner, slot.sharing.conversation) == (
-                sharing.owner,
-                sharing.conversation,
-            ):
+            if slot.sharing is not None and slot.sharing.goes_on_in(sharing):
                 return slot
         return None

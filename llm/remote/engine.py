@@ -11,6 +11,7 @@ from llm.engine.interface import (
     Generation,
     GenerationRequest,
     ModelInfo,
+    Preamble,
     ScoreRequest,
     Scores,
 )
@@ -84,11 +85,16 @@ class RemoteEngine:
         prefixes: Sequence[Sequence[int]],
         owner: str,
         conversation: str,
-        public_tokens: int = 0,
+        preamble: Preamble | None = None,
     ) -> None:
         """Nothing: a server caches what it was asked for, and is asked for nothing beforehand."""
 
-    def cached_tokens(self, prompt: Sequence[int], owner: str, public_tokens: int = 0) -> int:  # noqa: ARG002
+    def cached_tokens(
+        self,
+        prompt: Sequence[int],  # noqa: ARG002
+        owner: str,  # noqa: ARG002
+        preamble: Preamble | None = None,  # noqa: ARG002
+    ) -> int:
         """0: what a server has cached it says only with the usage of a reply."""
         return 0
 

@@ -17,11 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from llm.engine.block_files import BlockFiles, _chat_name
-from llm.engine.blocks import BLOCK_TOKENS, Block
+from llm.engine.blocks import BLOCK_TOKENS, Block, Salt
 
 ROOT = Block.root("model")
 BLOCKS = [
-    Block(ROOT, "ann", (number,) * BLOCK_TOKENS, torch.full((2, 1, 1, BLOCK_TOKENS, 4 * number), number / 7))
+    Block(
+        ROOT,
+        Salt("ann"),
+        (number,) * BLOCK_TOKENS,
+        torch.full((2, 1, 1, BLOCK_TOKENS, 4 * number), number / 7),
+    )
     for number in range(1, 7)
 ]
 CHATS = ["a", "b", "c"]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.engine.interface import Finished, GenerationRequest, SamplingParameters, ScoreRequest
+from llm.engine.interface import Finished, GenerationRequest, Preamble, SamplingParameters, ScoreRequest
 from llm.loading import LoadedModel
 from llm.model.attention import reference_attention
 from llm.model.decoder import Span
@@ -108,16 +108,24 @@ def prompt(chat_tokenizer: ChatTokenizer) -> list[int]:
     return [*ids, *chat_tokenizer.encode_message("user", "Who is there?"), *chat_tokenizer.generation_prompt]
 
 
+@pytest.mark.parametrize("preamble", [None, Preamble(0), Preamble(60), Preamble(60, 40)])
 def test_what_is_found_in_the_store_gives_the_scores_that_computing_gives(
-    start_local: StartLocal, prompt: list[int], chat_tokenizer: ChatTokenizer, default_model: LoadedModel
+    start_local: StartLocal,
+    prompt: list[int],
+    chat_tokenizer: ChatTokenizer,
+    default_model: LoadedModel,
+    preamble: Preamble | None,
 ) -> None:
     engine = start_local(preamble_share=0.5)
     candidate = chat_tokenizer.encode_text("My ferrets, both of them.")
-    request = ScoreRequest(tuple(prompt), (candidate,), "ann")
+    engine.score(ScoreRequest(tuple(prompt), (candidate,), "ann", Preamble(50))).result()
+    request = ScoreRequest(tuple(prompt), (candidate,), "ann", preamble)
     first, again = (engine.score(request).result() for _ in range(2))
-    assert again.cached_tokens > first.cached_tokens == 0
+    assert again.cached_tokens == len(prompt) - 1
+    assert first.cached_tokens <= 50, "no more is alike than what stands in both preambles"
+    held = preamble.tokens if preamble else chat_tokenizer.preamble_length(prompt)
     cache = default_model.decoder.new_cache()
-    cache.hold = Hold(chat_tokenizer.preamble_length(prompt), 0.5)
+    cache.hold = Hold(held, 0.5) if held else None
     logits = default_model.decoder.extend([*prompt, *candidate], cache, "all")
     rows = logits[len(prompt) - 1 : -1].log_softmax(-1)
     expected = rows[range(len(candidate)), list(candidate)]

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from llm.engine.blocks import BLOCK_TOKENS, Sharing
 from llm.engine.kv_store import Chain, KVStore
+from llm.model.hold import Hold
 from llm.model.kv_cache import KVCache
 from tests.llm.tiny import tiny_config
 
@@ -19,21 +20,23 @@ TOKEN_BYTES = 2 * CONFIG.layers * CONFIG.kv_heads * CONFIG.head_dim * 4
 PUBLIC_PERSONA = [1] * 40
 
 
-def keys_of(token_ids: Sequence[int], position: int) -> float:
-    """Stands for what a model computes: it depends on the token and all before it."""
-    return float(hash(tuple(token_ids[: position + 1])) % 2**20)
+def keys_of(token_ids: Sequence[int], position: int, hold: Hold | None) -> float:
+    """Stands for what a model computes: it depends on the token, all before it, and the preamble behind which
+    it stands.
+    """
+    held = hold.tokens if hold is not None and position >= hold.tokens else 0
+    return float(hash((*token_ids[: position + 1], held)) % 2**20)
 
 
-def compute(cache: KVCache, token_ids: Sequence[int], tokens: int) -> None:
+def compute(cache: KVCache, token_ids: Sequence[int], tokens: int, hold: Hold | None = None) -> None:
+    shape = (2, CONFIG.layers, CONFIG.kv_heads, 1, CONFIG.head_dim)
     for position in range(cache.length, min(cache.length + tokens, len(token_ids))):
-        cache.write(
-            torch.full((2, CONFIG.layers, CONFIG.kv_heads, 1, CONFIG.head_dim), keys_of(token_ids, position))
-        )
+        cache.write(torch.full(shape, keys_of(token_ids, position, hold)))
 
 
-def check(cache: KVCache, token_ids: Sequence[int]) -> None:
-    held = cache.read(0, cache.length)[0, 0, 0, :, 0].tolist()
-    assert held == [keys_of(token_ids, position) for position in range(cache.length)]
+def check(cache: KVCache, token_ids: Sequence[int], hold: Hold | None = None) -> None:
+    keys = cache.read(0, cache.length)[0, 0, 0, :, 0].tolist()
+    assert keys == [keys_of(token_ids, position, hold) for position in range(cache.length)]
 
 
 @dataclass
@@ -52,7 +55,9 @@ token_lists = st.lists(
 
 
 class AgainstRecomputing(RuleBasedStateMachine):
-    """Sequences of several owners and chats begin, grow, end, fail and are forgotten, in any order."""
+    """Sequences of several owners and chats, with preambles held and not, begin, grow, end, fail and are
+    forgotten, in any order.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +72,15 @@ class AgainstRecomputing(RuleBasedStateMachine):
         owner=st.sampled_from(["ann", "bob"]),
         chat=st.sampled_from([None, "a", "b"]),
         is_public=st.booleans(),
+        hold=st.sampled_from([None, Hold(24, 0.5), Hold(40, 0.5)]),
     )
-    def begin(self, token_ids: list[int], owner: str, chat: str | None, is_public: bool) -> None:
+    def begin(
+        self, token_ids: list[int], owner: str, chat: str | None, is_public: bool, hold: Hold | None
+    ) -> None:
         public = (
             len(PUBLIC_PERSONA) if is_public and token_ids[: len(PUBLIC_PERSONA)] == PUBLIC_PERSONA else 0
         )
-        sharing = Sharing(owner, chat and f"{owner} {chat}", public)
+        sharing = Sharing(owner, chat and f"{owner} {chat}", public, hold)
         expected = self.store.cached_tokens(token_ids, sharing)
         running = Running(token_ids, sharing, self.store.open(sharing))
         running.chain.follow(token_ids, running.cache, len(token_ids))
@@ -89,7 +97,7 @@ class AgainstRecomputing(RuleBasedStateMachine):
     def compute_and_publish(self, data: st.DataObject, tokens: int) -> None:
         running = data.draw(st.sampled_from(self.running))
         running.chain.follow(running.token_ids, running.cache, len(running.token_ids))
-        compute(running.cache, running.token_ids, tokens)
+        compute(running.cache, running.token_ids, tokens, running.sharing.hold)
         self.ever_computed.add((running.sharing.owner, tuple(running.token_ids[: running.cache.length])))
         running.chain.publish(running.token_ids, running.cache)
 
@@ -127,7 +135,7 @@ class AgainstRecomputing(RuleBasedStateMachine):
     @invariant()
     def every_cache_holds_what_computing_would_give(self) -> None:
         for running in self.running:
-            check(running.cache, running.token_ids)
+            check(running.cache, running.token_ids, running.sharing.hold)
 
     @invariant()
     def what_is_counted_is_what_is_there(self) -> None:
@@ -280,3 +288,13 @@ def test_a_chat_longer_than_calls_can_be_nested_is_stored_and_forgotten() -> Non
     assert store.cached_tokens([1] * tokens, Sharing("ann")) == tokens
     store.forget("a")
     assert store.stats.blocks == 0
+
+
+def test_what_stands_behind_another_preamble_is_not_taken_but_the_preamble_is() -> None:
+    store, ids = KVStore("model", 2**24), [1, 2, 3, 4] * 25
+    used(store, ids, Sharing("ann", "a", hold=Hold(40, 0.5)))
+    assert store.cached_tokens(ids, Sharing("ann", "b", hold=Hold(40, 0.5))) == len(ids)
+    for other in (None, Hold(70, 0.5)):
+        within = 40 // BLOCK_TOKENS * BLOCK_TOKENS
+        assert store.cached_tokens(ids, Sharing("ann", "a", hold=other)) == within
+    assert store.cached_tokens(ids, Sharing("ann", "a", hold=Hold(20, 0.5))) == BLOCK_TOKENS

@@ -351,7 +351,9 @@ def test_a_reply_cancelled_while_guesses_are_checked_gets_one_token_more(
     known = end_of(run(start_engine(prompt_lookup=False), prompt, GREEDY)).token_ids
     foretell(with_mistakes(known, 100))
     store = KVStore("test", 2**28)
-    job = ReplyJob(GenerationRequest(prompt, GREEDY, "ann", "a"), chat_tokenizer, lambda _: None)
+    job = ReplyJob(
+        GenerationRequest(prompt, GREEDY, "ann", "a"), Sharing("ann", "a"), chat_tokenizer, lambda _: None
+    )
     job.begin(SlotPool(decoder.new_cache, max_idle=1), store)
     for is_cancelled in (False, False, True):
         span = job.span(len(prompt) if not job.is_decoding else DRAFT_ROWS)

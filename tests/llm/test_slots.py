@@ -5,6 +5,7 @@ import torch
 
 from llm.engine.blocks import Sharing
 from llm.engine.slots import SlotPool
+from llm.model.hold import Hold
 from llm.model.kv_cache import KVCache
 from tests.llm.test_kv_store import CONFIG, check, compute
 
@@ -42,7 +43,14 @@ def test_a_chat_goes_on_in_its_own_slot_as_far_as_it_is_the_same(pool: SlotPool)
 
 
 @pytest.mark.parametrize(
-    "other", [Sharing("bob", "chat"), Sharing("ann", "other chat"), Sharing("ann", None), None]
+    "other",
+    [
+        Sharing("bob", "chat"),
+        Sharing("ann", "other chat"),
+        Sharing("ann", None),
+        Sharing("ann", "chat", hold=Hold(2, 0.5)),
+        None,
+    ],
 )
 def test_nobody_else_finds_anything_in_it(pool: SlotPool, other: Sharing | None) -> None:
     use(pool, [1, 2, 3], ANN)
