@@ -1,6 +1,7 @@
 """What is told of the rows: the figures of `perdure eval persona`, and what they mean."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from evals.harness.costs import COSTS
 from evals.harness.result import Figure
@@ -33,9 +34,8 @@ def figures(turns: Sequence[int], *, with_replies: bool, with_judge: bool) -> tu
         better="higher",
         meaning=f"Points of that from {turns[0]} turns to {turns[-1]}, line by line. Below 0 it fades.",
     )
-    wanted = (with_replies, with_judge)
-    replies = [figure for figure, is_wanted in zip(OF_REPLIES, wanted, strict=True) if is_wanted]
-    return (*own, *([change] if len(turns) > 1 else []), *OF_LINES, *replies, *COSTS[:1])
+    replies = [OF_REPLIES if with_replies else (), OF_JUDGED if with_judge else ()]
+    return (*own, *([change] if len(turns) > 1 else []), *OF_LINES, *chain(*replies), *COSTS[:1])
 
 
 OF_LINES = (
@@ -70,6 +70,15 @@ OF_REPLIES = (
         better="higher",
         meaning="Replies that keep the persona's rule of speech, of those in which it shows.",
     ),
+    Figure(
+        name="recites",
+        title="recites",
+        unit="%",
+        better="lower",
+        meaning="Replies that tell two facts of the persona or more, word for word.",
+    ),
+)
+OF_JUDGED = (
     Figure(
         name="contradicts",
         title="contradicts",

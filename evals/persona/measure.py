@@ -16,6 +16,7 @@ from llm.progress import Progress, silent
 ROOM_TO_ANSWER = 128
 """Tokens that a line or a reply may take."""
 REPLY_TOKENS = 48
+OF_REPLY = ("rule_kept", "recites", "contradicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Measurement:
             scores = [self._scores(window, said) for window in windows] if fit else None
             for place, (owner, line) in enumerate(lines):
                 character, window = pair.characters[owner], windows[owner]
-                row: Row = dict.fromkeys(("likelier", "margin", "reply", "rule_kept", "contradicts"))
+                row: Row = dict.fromkeys(("likelier", "margin", "reply", *OF_REPLY))
                 if scores is not None:
                     own, swapped = (scores[who].log_probabilities[place] for who in (owner, 1 - owner))
                     row |= {"likelier": own > swapped, "margin": round(own - swapped, 4)}
@@ -124,8 +125,15 @@ class Measurement:
         return {
             "reply": reply,
             "rule_kept": character.rule.kept(reply) if character.rule else None,
+            "recites": recites(character, reply),
             "contradicts": self._judge.contradicts(character.facts, reply) if self._judge else None,
         }
+
+
+def recites(character: Character, reply: str) -> bool:
+    """Whether it tells two of the character's facts or more, word for word, whoever asked for one."""
+    told = reply.casefold()
+    return sum(fact.rstrip(".").casefold() in told for fact in character.facts) > 1
 
 
 def with_change(rows: Sequence[Row], turns: Sequence[int]) -> list[Row]:

@@ -23,7 +23,7 @@ from evals.harness.windows import Memory
 from evals.persona.characters import Pair
 from evals.persona.figures import figures
 from evals.persona.made import made_pair
-from evals.persona.measure import Measurement, Talk, Telling, with_change
+from evals.persona.measure import Measurement, Talk, Telling, recites, with_change
 from evals.persona.run import SHORTEST
 from evals.retention.chats import LANGUAGES, retention_chat
 from llm.loading import LoadedModel
@@ -129,7 +129,16 @@ def test_a_reply_is_generated_to_the_first_line_of_each_and_judged(rows: list[Ro
     for row in rows:
         assert (row["reply"] is not None) == (row["asked"] in firsts)
         assert row["rule_kept"] in ((True, False) if row["reply"] is not None else (None,))
+        assert row["recites"] in ((True, False) if row["reply"] is not None else (None,))
         assert row["contradicts"] is (True if row["reply"] is not None else None)
+
+
+def test_a_reply_recites_that_tells_more_of_the_facts_than_one() -> None:
+    character = made_pair("English", 0).characters[0]
+    first, second, *_ = character.facts
+    assert recites(character, f"{first.lower()} And {second.rstrip('.').upper()}, you know.")
+    assert not recites(character, f"{first} That is all. {first}")
+    assert not recites(character, "")
 
 
 def test_the_same_is_measured_again(
