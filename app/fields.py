@@ -8,6 +8,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from memory.templates import clock_template
 
 MAX_CHARACTERS = 262_144
+MOST_MESSAGES = 4096
+"""That one request can say."""
 
 
 class Wire(BaseModel):
@@ -51,6 +53,16 @@ Name = Annotated[
     str, Field(min_length=1, max_length=256), AfterValidator(_no_nul), AfterValidator(_not_blank)
 ]
 StopString = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_nul)]
+PersonaMessages = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MOST_MESSAGES,
+        description="How many of the first messages tell the persona, a system message with examples behind: "
+        "they keep their share of attention, where the model has one for a persona. By default the system "
+        "message that comes first, if one does.",
+    ),
+]
 Metadata = Annotated[
     dict[
         Annotated[str, Field(max_length=64), AfterValidator(_no_nul)],

@@ -73,6 +73,11 @@ class ChatState:
     public_tokens: int = 0
 
     @property
+    def preamble_tokens(self) -> int:
+        """Of the persona with its examples, or of what stands in its place; not the chat template's own."""
+        return sum(segment.tokens for segment in self.persona if segment.messages)
+
+    @property
     def persona_tokens(self) -> int:
         """Of what is pinned and of the reminder as it is now."""
         reminder = self.reminder.segment.tokens if self.reminder else 0
@@ -147,6 +152,7 @@ async def assemble(chat: ChatState, message: NewMessage | None = None) -> Contex
         context_window=limits.context_window,
         reply_tokens=limits.reply_tokens,
         recall=chat.recalled.report if chat.recalled and message else None,
+        preamble_tokens=chat.preamble_tokens,
         public_tokens=chat.public_tokens,
     )
     if context.tokens + context.reply_tokens > limits.context_window:

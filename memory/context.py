@@ -97,8 +97,8 @@ class Context:
     """What the model gets. Its tokens are exactly the concatenation of its segments' tokens.
 
     `tokens + reply_tokens <= context_window` always holds. `strategy` is the name and the parameters.
-    `recall`: None if it was not asked. `public_tokens`: how many of the first are the text of a
-    persona marked public.
+    `recall`: None if it was not asked. `preamble_tokens`: how many of the first are the persona with its
+    examples; of these `public_tokens` are the text of a persona marked public.
     """
 
     segments: tuple[Segment, ...]
@@ -107,6 +107,7 @@ class Context:
     context_window: int
     reply_tokens: int
     recall: RecallReport | None = None
+    preamble_tokens: int = 0
     public_tokens: int = 0
 
     @property

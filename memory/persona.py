@@ -1,6 +1,6 @@
 """The persona: who the model is. It is pinned: no strategy can evict or cut it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 
@@ -13,9 +13,6 @@ from memory.templates import fill
 
 ROOM_FOR_A_MESSAGE = 128
 """Tokens that a persona must leave for a user's message, beside the reply."""
-
-PINNED_KINDS = ("persona", "examples")
-"""Of the segments that a persona pins to the head of a context."""
 
 NAMELESS = "assistant"
 """The name of a persona that a chat without one gets with instructions of its own."""
@@ -168,12 +165,6 @@ def persona_segments(
         messages=persona.example_messages,
     )
     return (instructions, examples)
-
-
-def preamble_tokens(segments: Iterable[Segment]) -> int:
-    """How many of the first tokens are a persona with its examples: not what the chat template puts there."""
-    pinned = takewhile(lambda segment: segment.kind in PINNED_KINDS, segments)
-    return sum(segment.tokens for segment in pinned if segment.messages)
 
 
 def unaddressed_tokens(

@@ -13,6 +13,7 @@ from app.storage.personas import Personas, StoredPersona
 from app.storage.session_personas import SessionPersonas
 from app.storage.tables import SessionRow
 from llm.engine.interface import Preamble
+from memory.assembly import ChatState
 from memory.context import Context, Segment
 from memory.fence import one_line
 from memory.persona import (
@@ -21,7 +22,6 @@ from memory.persona import (
     check_persona_fits,
     instructed,
     persona_segments,
-    preamble_tokens,
     unaddressed_tokens,
 )
 from memory.protocols import ChatEncoder
@@ -97,9 +97,9 @@ def encode_persona(
     )
 
 
-def preamble_of(context: Context) -> Preamble:
+def preamble_of(head: Context | ChatState) -> Preamble:
     """What a context begins with, as an engine is told of it."""
-    return Preamble(preamble_tokens(context.segments), context.public_tokens)
+    return Preamble(head.preamble_tokens, head.public_tokens)
 
 
 def user_of(row: SessionRow) -> ChatUser:

@@ -5,13 +5,13 @@ import asyncio
 import structlog
 
 from app.chat.foreground import Foreground
+from app.chat.persona import preamble_of
 from app.chat.states import SessionStates
 from app.errors import NotFoundProblem
 from app.telemetry.tracing import following
-from llm.engine.interface import Engine, Preamble
+from llm.engine.interface import Engine
 from memory.errors import MemoryLayerError
 from memory.lookahead import coming_prefixes
-from memory.persona import preamble_tokens
 
 log = structlog.get_logger()
 
@@ -59,5 +59,4 @@ class NextWindows:
         except Exception:
             log.exception("the next window could not be prepared", session=session_id)
             return
-        preamble = Preamble(preamble_tokens(chat.persona), chat.public_tokens)
-        self._engine.prepare(prefixes, owner, session_id, preamble)
+        self._engine.prepare(prefixes, owner, session_id, preamble_of(chat))

@@ -78,21 +78,17 @@ def start_engine(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settin
         queue_timeout_s=settings.queue_timeout_s,
         threads=settings.threads,
         prompt_lookup=settings.prompt_lookup,
-        preamble_share=_preamble_share(loaded, tokenizer, settings),
+        preamble_share=_preamble_share(loaded, settings),
         kv_folder=settings.kv_folder,
         kv_folder_bytes=settings.kv_disk_mb * 2**20,
     )
     return ChatModel(engine, tokenizer)
 
 
-def _preamble_share(loaded: LoadedModel, tokenizer: ChatTokenizer, settings: Settings) -> float | None:
-    """What of attention a persona keeps. Raises SettingsError if the chat template cannot tell one."""
+def _preamble_share(loaded: LoadedModel, settings: Settings) -> float | None:
+    """What of attention a persona keeps."""
     if settings.persona_share is None:
         return PERSONA_SHARES.get(loaded.name)
-    if settings.persona_share and not tokenizer.has_own_preamble:
-        raise SettingsError(
-            f"PERDURE_PERSONA_SHARE: the chat template of {loaded.name} has no system message of its own"
-        )
     return settings.persona_share or None
 
 

@@ -103,6 +103,8 @@ def _message(body: ChatCompletionRequest) -> MessageCreate:
         raise InvalidProblem.of_field(f"{where}.content", "must not be blank")
     if (body.n or 1) > 1:
         raise unsupported("n", "a turn of a chat session has one reply")
+    if body.persona_messages is not None:
+        raise unsupported("persona_messages", "a chat session has a persona of its own")
     return MessageCreate(
         content=last.content,
         max_tokens=body.max_completion_tokens or body.max_tokens,

@@ -20,13 +20,11 @@ LEAST_TOP_P = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """`spoken`: the messages as (role, content), for an engine that is given no token ids. `preamble`: None
-    where nobody has said how far it goes.
-    """
+    """`spoken`: the messages as (role, content), for an engine that is given no token ids."""
 
     token_ids: tuple[int, ...]
     spoken: tuple[tuple[str, str], ...]
-    preamble: Preamble | None = None
+    preamble: Preamble
 
 
 def chat_prompt(
@@ -40,15 +38,17 @@ def chat_prompt(
     """The messages in the model's chat format, and the beginning of a reply. Blocks.
 
     Control tokens come from the format alone: what looks like one in a message is plain text.
-    `persona_messages`: how many of the first tell the persona, if that is said. Raises InvalidProblem if
-    there are not so many, or as soon as the context window is passed, so that no more is tokenised.
+    `persona_messages`: how many of the first tell the persona; by default a system message that comes first.
+    Raises InvalidProblem if they are none that can, or as soon as the context window is passed, so that no
+    more is tokenised.
     """
-    if persona_messages is not None and persona_messages > len(messages):
-        raise InvalidProblem.of_field(
-            "persona_messages", f"are {persona_messages}, and there are {len(messages)} messages in all"
-        )
     spoken: list[tuple[Role, str]] = [(_role(message), message.content) for message in messages]
     starts_with_system = spoken[0][0] == "system"
+    of_persona = starts_with_system if persona_messages is None else persona_messages
+    if of_persona > len(messages):
+        raise InvalidProblem.of_field("persona_messages", f"is more than the {len(messages)} that there are")
+    if of_persona and not starts_with_system:
+        raise InvalidProblem.of_field("persona_messages", "a persona begins with a system message")
     ids = list(encoding.encode_preamble(spoken[0][1] if starts_with_system else None))
     ends = [len(ids)] * starts_with_system
     for role, content in spoken[starts_with_system:]:
@@ -57,10 +57,7 @@ def chat_prompt(
         ends.append(len(ids))
     ids += encoding.generation_prompt
     _check_length(param, len(ids), context_window)
-    preamble = None
-    if persona_messages is not None:
-        preamble = Preamble(ends[persona_messages - 1] if persona_messages else 0)
-    return ChatPrompt(tuple(ids), tuple(spoken), preamble)
+    return ChatPrompt(tuple(ids), tuple(spoken), Preamble(ends[of_persona - 1] if of_persona else 0))
 
 
 def newest_that_fit(encoding: ChatEncoding, messages: Sequence[ChatMessage], room: int) -> list[ChatMessage]:

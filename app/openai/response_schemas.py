@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from app.fields import Metadata, Name, PlainText
+from app.fields import MOST_MESSAGES, Metadata, Name, PlainText
 from app.models.completions import Tally
 from app.openai.item_schemas import ItemCreate, ItemView
-from app.openai.schemas import MOST_MESSAGES, CachedTokens, StandardRequest
+from app.openai.schemas import CachedTokens, StandardRequest
 
 MOST_OUTPUT_TOKENS = 1_000_000
 Status = Literal["completed", "queued", "in_progress", "incomplete", "cancelled", "failed"]

@@ -5,13 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.fields import Name, PlainText, StopString, Text
+from app.fields import MOST_MESSAGES, Name, PersonaMessages, PlainText, StopString, Text
 from llm.engine.interface import TokenCounts
 
 MOST_CHOICES = 16
 MOST_PROMPTS = 64
 MOST_INPUTS = 2048
-MOST_MESSAGES = 4096
 
 
 class StandardRequest(BaseModel):
@@ -88,12 +87,6 @@ class SampledRequest(StandardRequest):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-PERSONA_MESSAGES = (
-    "How many of the first messages tell the persona, examples included: they keep their share of attention, "
-    "where the model has one for a persona. By default the system message that begins them, if one does."
-)
-
-
 class ChatCompletionRequest(SampledRequest):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -102,7 +95,7 @@ class ChatCompletionRequest(SampledRequest):
     metadata: dict[str, str] | None = Field(
         None, description="`session_id`: the chat session in which the last message is said."
     )
-    persona_messages: int | None = Field(None, ge=0, description=PERSONA_MESSAGES)
+    persona_messages: PersonaMessages = None
     tool_choice: str | dict[str, Any] | None = None
     function_call: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None

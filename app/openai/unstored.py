@@ -108,5 +108,6 @@ class _Asking:
             prompt=prompt.token_ids,
             sampling=replace(self.sampling, max_tokens=max_tokens),
             owner=self.owner,
+            preamble=prompt.preamble,
             messages=prompt.spoken,
         )

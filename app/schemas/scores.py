@@ -4,10 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from app.fields import PlainText, Wire
-from app.openai.schemas import PERSONA_MESSAGES
+from app.fields import MOST_MESSAGES, PersonaMessages, PlainText, Wire
 
-MOST_MESSAGES = 4096
 MOST_CANDIDATES = 64
 
 Candidate = Annotated[PlainText, Field(min_length=1)]
@@ -22,7 +20,7 @@ class ScoresCreate(Wire):
     """Texts, each of which an assistant's reply to the messages may begin with."""
 
     messages: list[SpokenMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
-    persona_messages: int | None = Field(None, ge=0, description=PERSONA_MESSAGES)
+    persona_messages: PersonaMessages = None
     candidates: list[Candidate] = Field(
         min_length=1,
         max_length=MOST_CANDIDATES,

@@ -4,7 +4,7 @@ import asyncio
 from uuid import uuid4
 
 from app.models.chat import ChatModel
-from llm.engine.interface import Failed, Finished, GenerationRequest, Preamble, SamplingParameters
+from llm.engine.interface import Failed, Finished, GenerationRequest, SamplingParameters
 from llm.errors import ModelError, PromptTooLongError, QueueFullError
 from memory.errors import NotWrittenError
 
@@ -44,7 +44,6 @@ class ModelWriter:
             prompt=prompt,
             sampling=SamplingParameters(max_tokens=max_tokens, temperature=0.0),
             conversation=conversation,
-            preamble=Preamble(0),
             messages=(("system", instructions), ("user", source)),
         )
         try:

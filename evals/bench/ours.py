@@ -10,6 +10,7 @@ from app.models.chat import ChatModel, open_chat_model
 from app.settings import Settings
 from evals.bench.runners import OURS, FirstToken
 from llm.engine.interface import (
+    NO_PREAMBLE,
     Delta,
     Engine,
     Failed,
@@ -93,7 +94,7 @@ class OurChat:
         self._owner = name if owner is None else owner
 
     def request(
-        self, prompt: Sequence[int], tokens: int, preamble: Preamble | None = None
+        self, prompt: Sequence[int], tokens: int, preamble: Preamble = NO_PREAMBLE
     ) -> GenerationRequest:
         return GenerationRequest(
             prompt=tuple(prompt),
@@ -103,7 +104,7 @@ class OurChat:
             preamble=preamble,
         )
 
-    def first_token(self, prompt: Sequence[int], preamble: Preamble | None = None) -> FirstToken:
+    def first_token(self, prompt: Sequence[int], preamble: Preamble = NO_PREAMBLE) -> FirstToken:
         began = time.perf_counter()
         cached, ended = 0, 0.0
         for event in self._model.engine.submit(self.request(prompt, 1, preamble)):

@@ -177,7 +177,7 @@ class EvaluatedService:
         return view, 1000 * (time.perf_counter() - began)
 
     def score(
-        self, messages: Sequence[Said], candidates: Sequence[str], *, persona_messages: int | None = None
+        self, messages: Sequence[Said], candidates: Sequence[str], *, persona_messages: int = 0
     ) -> Scores:
         body = {
             "messages": _as_json(messages),
@@ -198,7 +198,7 @@ class EvaluatedService:
             took_ms,
         )
 
-    def reply(self, messages: Sequence[Said], *, max_tokens: int, persona_messages: int | None = None) -> str:
+    def reply(self, messages: Sequence[Said], *, max_tokens: int, persona_messages: int = 0) -> str:
         """The likeliest reply to these messages; nothing of it is stored."""
         body = {
             "messages": _as_json(messages),

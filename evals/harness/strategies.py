@@ -7,8 +7,9 @@ from evals.harness.chats import Asked, Chat, Said
 from evals.harness.errors import EvaluationError
 from evals.harness.service import EvaluatedService
 from evals.harness.windows import Window
-from memory.persona import PINNED_KINDS
 
+PERSONA_KINDS = ("persona", "examples")
+"""Of the segments that tell the persona."""
 LEAST_BUDGET = 256
 RETENTION_RATIO = 0.7
 STRATEGIES = ("sliding_window", "token_buffer", "summary", "summary_buffer", "facts", "vector", "combined")
@@ -38,7 +39,7 @@ class ServedMemory:
             for message in segment["messages"]
         ]
         of_persona = sum(
-            len(segment["messages"]) for segment in view["segments"] if segment["kind"] in PINNED_KINDS
+            len(segment["messages"]) for segment in view["segments"] if segment["kind"] in PERSONA_KINDS
         )
         tokens = view["prompt_tokens"]
         return Window(messages, tokens, tokens - view["cached_tokens"], took_ms, of_persona)

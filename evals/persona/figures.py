@@ -1,7 +1,6 @@
 """What is told of the rows: the figures of `perdure eval persona`, and what they mean."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 from evals.harness.costs import COSTS
 from evals.harness.result import Figure
@@ -34,8 +33,14 @@ def figures(turns: Sequence[int], *, with_replies: bool, with_judge: bool) -> tu
         better="higher",
         meaning=f"Points of that from {turns[0]} turns to {turns[-1]}, line by line. Below 0 it fades.",
     )
-    replies = [OF_REPLIES if with_replies else (), OF_JUDGED if with_judge else ()]
-    return (*own, *([change] if len(turns) > 1 else []), *OF_LINES, *chain(*replies), *COSTS[:1])
+    return (
+        *own,
+        *([change] if len(turns) > 1 else []),
+        *OF_LINES,
+        *(OF_REPLIES if with_replies else ()),
+        *(OF_JUDGED if with_judge else ()),
+        *COSTS[:1],
+    )
 
 
 OF_LINES = (

@@ -6,7 +6,7 @@ from itertools import product
 
 from evals.harness.chats import Asked, Chat
 from evals.harness.result import Row
-from evals.harness.service import EvaluatedService, Scores
+from evals.harness.service import EvaluatedService
 from evals.harness.strategies import STRATEGIES
 from evals.harness.windows import Memory, Window
 from evals.persona.characters import Character, Pair
@@ -98,7 +98,14 @@ class Measurement:
                 window.prompt_tokens + ROOM_TO_ANSWER <= self._service.context_window for window in windows
             )
             said = [line for _, line in lines]
-            scores = [self._scores(window, said) for window in windows] if fit else None
+            scores = (
+                [
+                    self._service.score(window.messages, said, persona_messages=window.persona_messages)
+                    for window in windows
+                ]
+                if fit
+                else None
+            )
             for place, (owner, line) in enumerate(lines):
                 character, window = pair.characters[owner], windows[owner]
                 row: Row = dict.fromkeys(("likelier", "margin", "reply", *OF_REPLY))
@@ -114,9 +121,6 @@ class Measurement:
                     "facts": _held(character, window),
                     "prompt_tokens": window.prompt_tokens,
                 }
-
-    def _scores(self, window: Window, said: Sequence[str]) -> Scores:
-        return self._service.score(window.messages, said, persona_messages=window.persona_messages)
 
     def _reply(self, character: Character, window: Window) -> Row:
         reply = self._service.reply(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from llm.engine.blocks import Block
 
-VERSION = 1
+VERSION = 2
 DIGEST_BYTES = 32
 
 log = logging.getLogger(__name__)

@@ -42,10 +42,6 @@ class Sharing:
         held = self.hold.tokens if self.hold is not None else 0
         return Salt(None if end <= self.public_tokens else self.owner, held if held < end else 0)
 
-    def goes_on_in(self, other: "Sharing") -> bool:
-        """Whether what was computed for this one is the beginning of the other, if its tokens are."""
-        return (self.owner, self.conversation, self.hold) == (other.owner, other.conversation, other.hold)
-
 
 class Block:
     """Immutable keys and values `kv [2, layers, kv_heads, tokens, head_dim]` of up to `BLOCK_TOKENS` tokens.

@@ -49,8 +49,11 @@ class Preamble:
     them. Of these the first `public_tokens` are no secret.
     """
 
-    tokens: int
+    tokens: int = 0
     public_tokens: int = 0
+
+
+NO_PREAMBLE = Preamble()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,6 @@ class GenerationRequest:
     `owner`: cached keys and values are reused only between requests of the same owner, but for those of
     what is public of the preamble, which all may share.
     `conversation`: names the chat, so that `Engine.forget` can drop what is cached of it.
-    `preamble`: None stands for the system message that the prompt begins with, if it does.
     `messages`: what the prompt says, as (role, content), for an engine that is given no token ids.
     """
 
@@ -68,7 +70,7 @@ class GenerationRequest:
     sampling: SamplingParameters
     owner: str = ""
     conversation: str | None = None
-    preamble: Preamble | None = None
+    preamble: Preamble = NO_PREAMBLE
     messages: tuple[tuple[str, str], ...] = ()
 
 
@@ -152,7 +154,7 @@ class ScoreRequest:
     prompt: tuple[int, ...]
     candidates: tuple[tuple[int, ...], ...]
     owner: str = ""
-    preamble: Preamble | None = None
+    preamble: Preamble = NO_PREAMBLE
 
     @property
     def longest_candidate(self) -> int:
@@ -284,7 +286,7 @@ class Engine(Protocol):
         prefixes: Sequence[Sequence[int]],
         owner: str,
         conversation: str,
-        preamble: Preamble | None = None,
+        preamble: Preamble = NO_PREAMBLE,
     ) -> None:
         """Compute what coming prompts of the conversation begin with when nothing else is to be done.
 
@@ -293,7 +295,7 @@ class Engine(Protocol):
         conversation, ends it; what was computed by then is kept. `preamble`: as of a request, of each.
         """
 
-    def cached_tokens(self, prompt: Sequence[int], owner: str, preamble: Preamble | None = None) -> int:
+    def cached_tokens(self, prompt: Sequence[int], owner: str, preamble: Preamble = NO_PREAMBLE) -> int:
         """How many leading tokens of `prompt` would not have to be computed if it were submitted now."""
 
     def forget(self, conversation: str) -> None:

@@ -14,6 +14,7 @@ from llm.engine.block_files import BlockFiles
 from llm.engine.blocks import Sharing
 from llm.engine.idle_saver import IdleSaver
 from llm.engine.interface import (
+    NO_PREAMBLE,
     EngineStats,
     Generation,
     GenerationRequest,
@@ -143,19 +144,20 @@ class LocalEngine:
         prefixes: Sequence[Sequence[int]],
         owner: str,
         conversation: str,
-        preamble: Preamble | None = None,
+        preamble: Preamble = NO_PREAMBLE,
     ) -> None:
         for prefix in prefixes:
             self._model.check_length(len(prefix))
+        sharing = self._sharing(owner, conversation, preamble)
         jobs = [
-            PrefixJob(prefix, self._sharing(prefix, owner, conversation, preamble), is_next=place == 0)
+            PrefixJob(prefix, sharing, is_next=place == 0)
             for place, prefix in enumerate(prefixes)
             if len(prefix) - self.cached_tokens(prefix, owner, preamble) >= WORTH_PREPARING
         ]
         self.queue.set_prefixes(conversation, jobs)
 
-    def cached_tokens(self, prompt: Sequence[int], owner: str, preamble: Preamble | None = None) -> int:
-        known = self.store.cached_tokens(prompt, self._sharing(prompt, owner, None, preamble))
+    def cached_tokens(self, prompt: Sequence[int], owner: str, preamble: Preamble = NO_PREAMBLE) -> int:
+        known = self.store.cached_tokens(prompt, self._sharing(owner, None, preamble))
         return max(0, min(known, len(prompt) - 1))
 
     def forget(self, conversation: str) -> None:
@@ -170,7 +172,7 @@ class LocalEngine:
         self._model.check_length(len(request.prompt), request.longest_candidate)
         known = self.cached_tokens(request.prompt, request.owner, request.preamble)
         cost = self.queue.take_place(len(request.prompt) - known + sum(map(len, request.candidates)))
-        job = ScoreJob(request, self._sharing(request.prompt, request.owner, None, request.preamble))
+        job = ScoreJob(request, self._sharing(request.owner, None, request.preamble))
         try:
             self.queue.add(job, cost)
         except EngineClosedError:
@@ -189,7 +191,7 @@ class LocalEngine:
     def _start(self, request: GenerationRequest, cost: int) -> Generation:
         if request.conversation is not None:
             self.queue.set_prefixes(request.conversation, [])
-        sharing = self._sharing(request.prompt, request.owner, request.conversation, request.preamble)
+        sharing = self._sharing(request.owner, request.conversation, request.preamble)
         job = ReplyJob(request, sharing, self.tokenizer, self._cancelled)
         self.queue.add(job, cost)
         return job.stream
@@ -199,18 +201,10 @@ class LocalEngine:
             job.end_cancelled()
             job.report_end()
 
-    def _sharing(
-        self, token_ids: Sequence[int], owner: str, conversation: str | None, preamble: Preamble | None
-    ) -> Sharing:
-        public_tokens = preamble.public_tokens if preamble is not None else 0
-        return Sharing(owner, conversation, public_tokens, self._hold(token_ids, preamble))
-
-    def _hold(self, token_ids: Sequence[int], preamble: Preamble | None) -> Hold | None:
+    def _sharing(self, owner: str, conversation: str | None, preamble: Preamble) -> Sharing:
         share = self._model.preamble_share
-        if share is None:
-            return None
-        tokens = self.tokenizer.preamble_length(token_ids) if preamble is None else preamble.tokens
-        return Hold(tokens, share) if tokens else None
+        hold = Hold(preamble.tokens, share) if share is not None and preamble.tokens else None
+        return Sharing(owner, conversation, preamble.public_tokens, hold)
 
     def _work(self, threads: int | None) -> None:
         if threads is not None:

@@ -44,7 +44,9 @@ class SlotPool:
         own, known = self._own(sharing), 0
         if own is not None:
             self._idle.remove(own)
-            cache, known = own.cache, min(limit, common_prefix(token_ids, own.token_ids))
+            cache = own.cache
+            if own.sharing is not None and sharing is not None and own.sharing.hold == sharing.hold:
+                known = min(limit, common_prefix(token_ids, own.token_ids))
         elif (nobodys := next((slot for slot in self._idle if slot.sharing is None), None)) is not None:
             self._idle.remove(nobodys)
             cache = nobodys.cache
@@ -76,10 +78,13 @@ class SlotPool:
                 slot.sharing = None
 
     def _own(self, sharing: Sharing | None) -> IdleSlot | None:
-        """The slot of the same conversation of the same owner, with the same preamble held."""
+        """The slot of the same conversation of the same owner."""
         if sharing is None or sharing.conversation is None:
             return None
         for slot in self._idle:
-            if slot.sharing is not None and slot.sharing.goes_on_in(sharing):
+            if slot.sharing is not None and (slot.sharing.owner, slot.sharing.conversation) == (
+                sharing.owner,
+                sharing.conversation,
+            ):
                 return slot
         return None

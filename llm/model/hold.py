@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 RULE = "copies 1"
-"""Identifies what follows here and where a preamble ends: keys and values behind one rest on that."""
+"""Identifies what follows here: keys and values behind a preamble rest on that."""
 SINKS = 4
 """The first keys of a sequence take attention that is meant for nothing (Xiao et al. 2023, arXiv:2309.17453);
 they get no more of it."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
 from llm.engine.interface import (
+    NO_PREAMBLE,
     EngineStats,
     Finished,
     Generation,
@@ -85,7 +86,7 @@ class RemoteEngine:
         prefixes: Sequence[Sequence[int]],
         owner: str,
         conversation: str,
-        preamble: Preamble | None = None,
+        preamble: Preamble = NO_PREAMBLE,
     ) -> None:
         """Nothing: a server caches what it was asked for, and is asked for nothing beforehand."""
 
@@ -93,7 +94,7 @@ class RemoteEngine:
         self,
         prompt: Sequence[int],  # noqa: ARG002
         owner: str,  # noqa: ARG002
-        preamble: Preamble | None = None,  # noqa: ARG002
+        preamble: Preamble = NO_PREAMBLE,  # noqa: ARG002
     ) -> int:
         """0: what a server has cached it says only with the usage of a reply."""
         return 0

@@ -11,7 +11,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -184,23 +183,6 @@ class ChatEncoding(ABC):
             return self.encode_template(self.format.default_preamble)
         return self._encode_framed(self.format.preamble, system)
 
-    def preamble_length(self, token_ids: Sequence[int]) -> int:
-        """How many of the first ids of a prompt are a whole system message.
-
-        0 without one, if it is but the template's own, and in a format without `has_own_preamble`.
-        """
-        head_ids, before, _, tail_ids = self._parts(self.format.preamble)
-        start = len(head_ids)
-        if not self.has_own_preamble or tuple(token_ids[:start]) != head_ids or tail_ids[0] not in token_ids:
-            return 0
-        # A control token, which no content holds.
-        end = token_ids.index(tail_ids[0])
-        length = end + len(tail_ids)
-        # As text: the merges of a tokeniser cross from the frame's words into the content.
-        is_system = self.decode(token_ids[start:end]).lstrip().startswith(before.lstrip())
-        is_default = tuple(token_ids[:length]) == self._default_preamble
-        return length if is_system and not is_default else 0
-
     def encode_message(self, role: Role, content: str) -> tuple[int, ...]:
         """A message with all that the template puts around it."""
         frames = {
@@ -256,24 +238,6 @@ class ChatEncoding(ABC):
         self._reply_tail = self.encode_template(self.format.assistant.tail)
         ends = {token_id for token_id in self._reply_tail[:1] if token_id in self.special_ids}
         self.end_of_turn_ids = end_ids | ends
-
-    @cached_property
-    def _default_preamble(self) -> tuple[int, ...]:
-        return self.encode_preamble(None)
-
-    @cached_property
-    def has_own_preamble(self) -> bool:
-        """Whether the ids of a system message that begins a prompt tell that it is none of its turns.
-
-        It begins as no turn of the user does, and ends with a control token.
-        """
-        preamble, user = self.format.preamble, self.format.user
-        if preamble == Frame(self.format.default_preamble + user.head, user.tail):
-            return False
-        head_ids, before, _, tail_ids = self._parts(preamble)
-        user_ids, before_user, _, _ = self._parts(user)
-        is_alike = user_ids[: len(head_ids)] == head_ids and before_user.lstrip().startswith(before.lstrip())
-        return bool(tail_ids) and tail_ids[0] in self.special_ids and not is_alike
 
 
 class ChatTokenizer(Tokenizer, ChatEncoding):

@@ -44,6 +44,22 @@ def test_a_moved_window_is_cached_when_the_next_message_comes(client: httpx.Clie
         let_it_prepare(client, session_id)
 
 
+def test_a_moved_window_behind_a_held_persona_with_examples_is_cached_too(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    client = start_service(home=tmp_path / "home", persona_share=0.5)
+    examples = [{"user": "How are you?", "assistant": f"Aye! {WORDS}"}]
+    told = {"name": "Pippa", "instructions": "You are Pippa, who sails.", "examples": examples}
+    persona_id = client.post("/v1/personas", json=told).json()["id"]
+    made = {"memory": MEMORY, "persona_id": persona_id}
+    session_id = client.post("/v1/sessions", json=made).json()["id"]
+    for turn in range(5):
+        usage = send(client, session_id, f"{turn}. {WORDS}")
+        if turn:
+            assert usage["prompt"] - usage["cached"] < 40
+        let_it_prepare(client, session_id)
+
+
 def test_the_window_after_a_cut_is_prepared_a_turn_at_a_time_before_it(client: httpx.Client) -> None:
     memory = {"strategy": "sliding_window", "turns": 6, "retention_ratio": 0.5}
     session_id = client.post("/v1/sessions", json={"memory": memory}).json()["id"]

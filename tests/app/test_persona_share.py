@@ -10,7 +10,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from app.models.chat import start_engine
-from app.settings import Settings, SettingsError
+from app.openai.prompts import chat_prompt
+from app.openai.schemas import ChatMessage
+from app.settings import Settings
+from llm.engine.interface import Preamble, ScoreRequest
 from llm.loading import LoadedModel
 from llm.text.chat_format import ChatTokenizer
 from tests.app.service import StartService
@@ -83,7 +86,7 @@ def test_a_session_holds_its_persona_with_the_examples(start_service: StartServi
     said = client.post(f"/v1/sessions/{session}/messages", json={"content": content, "max_tokens": 4})
     prompt_tokens = said.raise_for_status().json()["usage"]["prompt_tokens"]
     messages = [{"role": "system", "content": PERSONA}, *EXAMPLES, {"role": "user", "content": content}]
-    found = {}
+    model, found = client.get("/v1/models").json()["data"][0]["id"], {}
     for count in (3, 1, 0):
         asked = {"messages": messages, "candidates": ["Yes."], "persona_messages": count}
         scores = client.post("/v1/scores", json=asked).raise_for_status().json()
@@ -91,19 +94,71 @@ def test_a_session_holds_its_persona_with_the_examples(start_service: StartServi
         found[count] = scores["cached_tokens"]
     assert found[3] == prompt_tokens - 1, "computed with the same in view"
     assert max(found[0], found[1]) < prompt_tokens - 100, "nothing of what is said behind"
+    for count, cached in ((3, prompt_tokens - 1), (2, found[0])):
+        body = {"model": model, "messages": messages, "max_tokens": 1, "persona_messages": count}
+        usage = client.post("/v1/chat/completions", json=body).raise_for_status().json()["usage"]
+        assert usage["prompt_tokens_details"]["cached_tokens"] <= cached
+        assert (usage["prompt_tokens_details"]["cached_tokens"] == prompt_tokens - 1) == (count == 3)
 
 
-def test_of_no_more_messages_than_there_are_can_a_persona_be_told(client: httpx.Client) -> None:
-    messages = [{"role": "user", "content": "Hello!"}]
-    body = {"messages": messages, "persona_messages": 2}
+def test_instructions_of_a_response_are_held_whether_it_is_stored_or_not(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    client = start_service(home=tmp_path / "home")
+    body = {
+        "model": client.get("/v1/models").json()["data"][0]["id"],
+        "instructions": PERSONA,
+        "input": " ".join(["It rained, and the bus was late again."] * 12),
+        "max_output_tokens": 16,
+    }
+    stored, unstored = (
+        client.post("/v1/responses", json=body | {"store": store}).raise_for_status().json()["usage"]
+        for store in (True, False)
+    )
+    assert stored["input_tokens"] == unstored["input_tokens"] > 100
+    assert unstored["input_tokens_details"]["cached_tokens"] == unstored["input_tokens"] - 1
+
+
+@pytest.mark.parametrize(
+    ("count", "roles", "problem"),
+    [
+        (3, ["system", "user"], "is more than the 2 that there are"),
+        (1, ["user"], "a persona begins with a system message"),
+        (-1, ["system", "user"], "greater than or equal to 0"),
+        (10**9, ["system", "user"], "less than or equal to 4096"),
+        (True, ["system", "user"], "valid integer"),
+    ],
+)
+def test_what_cannot_be_a_persona_is_refused_by_name_in_the_form_of_each_route(
+    client: httpx.Client, count: int, roles: list[str], problem: str
+) -> None:
+    body = {
+        "messages": [{"role": role, "content": "Hello!"} for role in roles],
+        "persona_messages": count,
+    }
+    of_scores = client.post("/v1/scores", json=body | {"candidates": ["Hi."]})
+    assert of_scores.status_code == 422
+    [error] = of_scores.json()["errors"]
+    assert error["field"] == "persona_messages"
     model = client.get("/v1/models").json()["data"][0]["id"]
-    for path, more in (("scores", {"candidates": ["Hi."]}), ("chat/completions", {"model": model})):
-        refused = client.post(f"/v1/{path}", json=body | more)
-        assert refused.is_client_error
-        assert "persona_messages" in refused.text
-        assert "there are 1 messages in all" in refused.text
-        taken = client.post(f"/v1/{path}", json=body | more | {"persona_messages": 1})
-        assert taken.is_success
+    of_chat = client.post("/v1/chat/completions", json=body | {"model": model})
+    assert of_chat.status_code == 400
+    assert of_chat.json()["error"]["param"] == "persona_messages"
+    assert problem in of_scores.text
+    assert problem in of_chat.text
+
+
+def test_a_chat_session_has_a_persona_of_its_own(client: httpx.Client) -> None:
+    session = client.post("/v1/sessions", json={}).json()["id"]
+    body = {
+        "model": client.get("/v1/models").json()["data"][0]["id"],
+        "messages": [{"role": "system", "content": PERSONA}, {"role": "user", "content": "Hello!"}],
+        "metadata": {"session_id": session},
+        "persona_messages": 1,
+    }
+    refused = client.post("/v1/chat/completions", json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "persona_messages"
 
 
 def test_a_chat_with_a_share_goes_on_from_what_is_cached(start_service: StartService, tmp_path: Path) -> None:
@@ -120,16 +175,27 @@ def test_a_chat_with_a_share_goes_on_from_what_is_cached(start_service: StartSer
     assert 0 < cached[1] < cached[2]
 
 
-def test_a_model_without_system_messages_is_refused_a_share(
+def test_a_persona_that_the_template_melts_into_a_turn_is_held_too(
     default_model: LoadedModel, model_folder: Path, tmp_path: Path
 ) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(model_folder)
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(SettingsError, match=r"PERDURE_PERSONA_SHARE: the chat template of .* has no system"):
-        start_engine(default_model, ChatTokenizer(tmp_path), Settings(persona_share=0.5))
-    home = tmp_path / "home"
-    start_engine(default_model, ChatTokenizer(tmp_path), Settings(persona_share=0, home=home)).engine.close()
+    settings = Settings(persona_share=0.65, home=tmp_path / "home")
+    chat = start_engine(default_model, ChatTokenizer(tmp_path), settings)
+    said = [{"role": "system", "content": PERSONA}, *SMALL_TALK, QUESTION]
+    told = [ChatMessage.model_validate(message) for message in said]
+    prompt = chat_prompt(chat.tokenizer, told, context_window=chat.context_window)
+    candidates = tuple(chat.tokenizer.encode_text(answer) for answer in ANSWERS)
+
+    def margin_with(preamble: Preamble) -> float:
+        request = ScoreRequest(prompt.token_ids, candidates, "ann", preamble)
+        right, wrong = chat.engine.score(request).result().logprobs
+        return sum(right) - sum(wrong)
+
+    assert prompt.preamble.tokens == len(chat.tokenizer.encode_preamble(PERSONA))
+    assert margin_with(prompt.preamble) != pytest.approx(margin_with(Preamble()), abs=0.1)
+    chat.engine.close()
 
 
 def test_a_model_whose_personas_were_not_measured_is_left_as_it_was_trained(

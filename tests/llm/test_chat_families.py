@@ -165,46 +165,6 @@ def test_with_a_system_message_too_where_the_template_frames_it(
     assert joined(tokenizer, system, turns, question) == rendered(tokenizer, system, turns, question)
 
 
-@settings(max_examples=80, deadline=None)
-@given(name=st.sampled_from(FRAMING_SYSTEM), system=words, turns=turns_of_words, question=words)
-def test_where_the_system_message_of_a_prompt_ends_is_known(
-    tokenizers: dict[str, ChatTokenizer], name: str, system: str, turns: Turns, question: str
-) -> None:
-    tokenizer = tokenizers[name]
-    assert tokenizer.has_own_preamble
-    preamble = tokenizer.encode_preamble(system)
-    assert tokenizer.preamble_length(joined(tokenizer, system, turns, question)) == len(preamble)
-    assert tokenizer.preamble_length(joined(tokenizer, None, turns, question)) == 0
-    assert tokenizer.preamble_length(preamble[:-2]) == 0
-
-
-WHERE_PLAIN_TEXT_MEETS_THE_CONTENT = {
-    "a line between": LLAMA3.replace("Knowledge ends: December 2023\n\n", ""),
-    "roles in plain text": ZEPHYR.replace("<|", "(").replace("|>", ")"),
-}
-
-
-@pytest.mark.parametrize("name", WHERE_PLAIN_TEXT_MEETS_THE_CONTENT)
-@pytest.mark.parametrize("system", ["You are Anne.", "\nYou are Anne.", "\n\nYou", " You", "(user)", "한국"])
-def test_a_system_message_is_known_though_its_tokens_cross_into_the_frame(
-    default_model: LoadedModel, tmp_path: Path, name: str, system: str
-) -> None:
-    tokenizer = saved(default_model, WHERE_PLAIN_TEXT_MEETS_THE_CONTENT[name], tmp_path)
-    turns = tokenizer.encode_message("user", "Hello!") + tokenizer.encode_message("assistant", "Yes?")
-    preamble = tokenizer.encode_preamble(system)
-    assert tokenizer.preamble_length([*preamble, *turns]) == len(preamble)
-    assert tokenizer.preamble_length([*tokenizer.encode_preamble(None), *turns]) == 0
-
-
-@pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(FRAMING_SYSTEM)))
-def test_a_system_message_that_is_a_turn_of_the_user_is_no_preamble(
-    tokenizers: dict[str, ChatTokenizer], name: str
-) -> None:
-    tokenizer = tokenizers[name]
-    assert not tokenizer.has_own_preamble
-    assert tokenizer.preamble_length(tokenizer.encode_preamble("You are Anne.")) == 0
-
-
 @pytest.mark.parametrize("name", sorted(set(TEMPLATES) - set(FRAMING_SYSTEM)))
 def test_a_system_message_that_the_template_melts_into_a_turn_is_a_turn_of_the_user(
     tokenizers: dict[str, ChatTokenizer], name: str

@@ -21,6 +21,7 @@ from tests.llm.test_families import VARIANTS
 from tests.llm.tiny import save_tiny
 
 HOLD = Hold(tokens=20, share=0.6)
+PERSONA = "You are Pippa, who has two ferrets and a wooden leg."
 
 
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 2**32))
@@ -101,20 +102,23 @@ def test_a_step_of_fixed_shapes_holds_what_each_of_its_caches_holds(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def prompt(chat_tokenizer: ChatTokenizer) -> list[int]:
-    ids = list(chat_tokenizer.encode_preamble("You are Pippa, who has two ferrets and a wooden leg."))
+    ids = list(chat_tokenizer.encode_preamble(PERSONA))
     for number in range(12):
         ids += chat_tokenizer.encode_message("user", f"This is message number {number}, as it was said.")
         ids += chat_tokenizer.encode_message("assistant", "I see.")
     return [*ids, *chat_tokenizer.encode_message("user", "Who is there?"), *chat_tokenizer.generation_prompt]
 
 
-@pytest.mark.parametrize("preamble", [None, Preamble(0), Preamble(60), Preamble(60, 40)])
+@pytest.mark.parametrize(
+    ("preamble", "shared"), [(Preamble(), 48), (Preamble(60), 48), (Preamble(60, 40), 0)]
+)
 def test_what_is_found_in_the_store_gives_the_scores_that_computing_gives(
     start_local: StartLocal,
     prompt: list[int],
     chat_tokenizer: ChatTokenizer,
     default_model: LoadedModel,
-    preamble: Preamble | None,
+    preamble: Preamble,
+    shared: int,
 ) -> None:
     engine = start_local(preamble_share=0.5)
     candidate = chat_tokenizer.encode_text("My ferrets, both of them.")
@@ -122,10 +126,9 @@ def test_what_is_found_in_the_store_gives_the_scores_that_computing_gives(
     request = ScoreRequest(tuple(prompt), (candidate,), "ann", preamble)
     first, again = (engine.score(request).result() for _ in range(2))
     assert again.cached_tokens == len(prompt) - 1
-    assert first.cached_tokens <= 50, "no more is alike than what stands in both preambles"
-    held = preamble.tokens if preamble else chat_tokenizer.preamble_length(prompt)
+    assert first.cached_tokens == shared, "whole blocks within both preambles, of which neither is public"
     cache = default_model.decoder.new_cache()
-    cache.hold = Hold(held, 0.5) if held else None
+    cache.hold = Hold(preamble.tokens, 0.5) if preamble.tokens else None
     logits = default_model.decoder.extend([*prompt, *candidate], cache, "all")
     rows = logits[len(prompt) - 1 : -1].log_softmax(-1)
     expected = rows[range(len(candidate)), list(candidate)]
@@ -138,12 +141,13 @@ def test_replies_of_a_chat_are_those_of_a_cache_of_their_own(
 ) -> None:
     engine = start_local(preamble_share=0.5)
     sampling = SamplingParameters(max_tokens=12, temperature=0)
-    ids = list(prompt)
+    ids, preamble = list(prompt), Preamble(len(chat_tokenizer.encode_preamble(PERSONA)))
     for message in ("And what have you got?", "And then?"):
-        *_, last = engine.submit(GenerationRequest(tuple(ids), sampling, "ann", "chat"))
+        request = GenerationRequest(tuple(ids), sampling, "ann", "chat", preamble)
+        *_, last = engine.submit(request)
         assert isinstance(last, Finished)
         cache = default_model.decoder.new_cache()
-        cache.hold = Hold(chat_tokenizer.preamble_length(ids), 0.5)
+        cache.hold = Hold(preamble.tokens, 0.5)
         logits = default_model.decoder.extend([*ids, *last.token_ids[:-1]], cache, "all")[len(ids) - 1 :]
         chosen = logits.gather(1, torch.tensor(last.token_ids).unsqueeze(1)).squeeze(1)
         torch.testing.assert_close(chosen, logits.amax(dim=1), atol=1e-3, rtol=1e-3)

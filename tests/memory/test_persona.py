@@ -7,14 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.text.chat_format import ChatTokenizer
-from memory.context import ContextMessage, Segment
 from memory.persona import (
     ChatUser,
     ExampleExchange,
     Persona,
     SpeechRule,
     persona_segments,
-    preamble_tokens,
     unaddressed_tokens,
 )
 from memory.templates import clock_template, clock_values, fill
@@ -106,14 +104,3 @@ def test_tokens_that_say_nothing_of_the_user_are_the_same_for_all_users_and_end_
     met, nobodys = ids(user), ids(ChatUser())
     assert met[:count] == nobodys[:count]
     assert met[count : count + 1] != nobodys[count : count + 1] or met[count:] == []
-
-
-def test_the_preamble_of_a_context_is_the_persona_with_its_examples_and_nothing_else(
-    chat_tokenizer: ChatTokenizer,
-) -> None:
-    segments = persona_segments(WHOLE, chat_tokenizer)
-    assert [segment.kind for segment in segments] == ["persona", "examples"]
-    said = Segment(kind="turn", token_ids=(1, 2, 3), reason="", messages=(ContextMessage("user", "Hello!"),))
-    assert preamble_tokens([*segments, said]) == sum(segment.tokens for segment in segments)
-    assert preamble_tokens(persona_segments(None, chat_tokenizer)) == 0, "the chat template's own is nobody"
-    assert preamble_tokens([said]) == 0
